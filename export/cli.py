@@ -1,0 +1,103 @@
+"""The `python -m export` command."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from export.errors import ExportError
+from export.pipeline import MODELS_FOLDER, Request, export, is_current
+from export.tracing import DTYPES, resolve_host
+from export.variants import default_variant, format_table, resolve
+
+EXAMPLES = """examples:
+  python -m export --list
+  python -m export convnext_base_w-laion2b_s13b_b82k_augreg
+  python -m export convnext_base_w_320-laion_aesthetic_s13b_b82k_augreg --image-size 384
+  python -m export ViT-B-32/openai --checkpoint ViT-B-32.pt
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    command = argparse.ArgumentParser(
+        prog="python -m export",
+        description="Publish a served Triton repository from the weights of an OpenCLIP model.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "variant",
+        nargs="?",
+        default=default_variant().name,
+        metavar="VARIANT",
+        help="a name that --list prints, or any ARCH/TAG of open_clip (default: %(default)s)",
+    )
+    command.add_argument("--list", action="store_true", help="print the variants and exit")
+    command.add_argument(
+        "--into", type=Path, metavar="DIR", help=f"where to publish (default: {MODELS_FOLDER}/VARIANT)"
+    )
+    command.add_argument(
+        "--host",
+        choices=("auto", "gpu", "cpu"),
+        default="auto",
+        help="gpu: the production container; cpu: the embedded server (default: gpu where CUDA answers)",
+    )
+    weights = command.add_mutually_exclusive_group()
+    weights.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="weights from a .safetensors, .pt or .bin file"
+    )
+    weights.add_argument("--random", action="store_true", help="seeded RANDOM WEIGHTS, to try the server without any")
+    command.add_argument("--image-size", type=int, metavar="N", help="pixels a side, where it is not the variant's own")
+    command.add_argument(
+        "--precision",
+        choices=("auto", *DTYPES),
+        default="auto",
+        help="auto: fp16 for a gpu host; bf16 for a CPU with AVX512-BF16 or AMX, else fp32",
+    )
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to trace and verify (default: auto)"
+    )
+    command.add_argument("--if-changed", action="store_true", help="do nothing where it is published already")
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0, or 1 with one line on stderr."""
+    options = parser().parse_args(arguments)
+    if options.list:
+        print(format_table())
+        return 0
+    try:
+        return _export(options)
+    except ExportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _export(options: argparse.Namespace) -> int:
+    request = Request(
+        variant=resolve(options.variant),
+        host=resolve_host(options.host),
+        precision=options.precision,
+        device=options.device,
+        checkpoint=options.checkpoint,
+        random=options.random,
+        image_size=options.image_size,
+    )
+    destination = options.into or MODELS_FOLDER / request.folder_name
+    if options.if_changed and is_current(request, destination):
+        print(f"{destination} is up to date")
+        return 0
+    started = time.monotonic()
+
+    def report(step: str) -> None:
+        print(f"[{time.monotonic() - started:6.1f} s] {step}", file=sys.stderr, flush=True)
+
+    manifest = export(request, destination, report)
+    if manifest["random_weights"]:
+        print("RANDOM WEIGHTS: this repository shows how the server works; its answers mean nothing", file=sys.stderr)
+    print(f"published {manifest['variant']} ({manifest['precision']}, {manifest['host']} host) in {destination}")
+    print(f"fingerprint {manifest['fingerprint']}")
+    return 0

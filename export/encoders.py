@@ -1,0 +1,133 @@
+"""The three modules that are served, built from an open_clip model.
+
+    pixels [B, 3, S, S] uint8  ──ImageEncoder──>  image_features [B, D] fp32, L2-normalised
+    tokens [B, L] int32        ──TextEncoder───>  text_features  [B, D] fp32, L2-normalised
+    both                       ──Similarity────>  cosine, logits, probabilities [B, N] fp32
+
+Their graphs create no tensor of their own: everything is an input, a parameter or a buffer, so one traced file loads on
+a CPU and on a GPU alike. `forward` argument names are the tensor names of model_repository/: LibTorch maps by them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from open_clip.model import CLIP, CustomTextCLIP
+from open_clip.transformer import TextTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from export.errors import UnsupportedModel
+from export.folding import PIXEL_MAX, fold_pixel_scaling, fold_tower
+
+
+class ImageEncoder(nn.Module):
+    """uint8 RGB pixels to image features. Takes the tower over: its weights are folded and cast in place."""
+
+    gain: Tensor
+    shift: Tensor
+
+    def __init__(
+        self, tower: nn.Module, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype, fold: bool = True
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype
+        if fold:
+            fold_tower(tower)
+        self.scales_pixels = not (fold and fold_pixel_scaling(tower, mean, std))
+        self.tower = tower.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Pixel scaling that could not be folded stays in fp32: a few operations, and no rounding of mean and std.
+        self.register_buffer("gain", 1.0 / (PIXEL_MAX * torch.tensor(std).view(1, 3, 1, 1)))
+        self.register_buffer("shift", -(torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels: uint8 [B, 3, S, S], RGB. Returns fp32 [B, D] of length 1."""
+        scaled = pixels.float() * self.gain + self.shift if self.scales_pixels else pixels
+        features = self.tower(scaled.to(self.dtype).contiguous(memory_format=torch.channels_last))
+        return functional.normalize(features.float(), dim=-1)
+
+
+class TextEncoder(nn.Module):
+    """int32 tokens to text features. Takes the text tower over: its weights are folded and cast in place.
+
+    open_clip's own forward pools with `torch.arange(…, device=…)`, which a trace would bind to one device; this one
+    gathers instead and is otherwise the same.
+    """
+
+    def __init__(self, model: CLIP | CustomTextCLIP, dtype: torch.dtype, fold: bool = True) -> None:
+        super().__init__()
+        tower = _text_tower(model)
+        self.dtype = dtype
+        self.pool_type: str = getattr(tower, "text_pool_type", None) or tower.pool_type
+        self.eos_id: int = getattr(tower, "text_eos_id", None) or getattr(tower, "eos_id", None) or 0
+        if fold:
+            fold_tower(tower.transformer)
+        self.transformer = tower.transformer.to(dtype)
+        self.token_embedding = tower.token_embedding.to(dtype)
+        self.positional_embedding = nn.Parameter(tower.positional_embedding.to(dtype))
+        self.ln_final = tower.ln_final.to(dtype)
+        self.register_buffer("attn_mask", None if tower.attn_mask is None else tower.attn_mask.to(dtype))
+        self.projection = _as_linear(tower.text_projection).to(dtype)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: int32 [B, L]. Returns fp32 [B, D] of length 1."""
+        x = self.token_embedding(tokens) + self.positional_embedding
+        x = self.transformer(x, attn_mask=self.attn_mask)
+        x = self.projection(self._pool(self.ln_final(x), tokens))
+        return functional.normalize(x.float(), dim=-1)
+
+    def _pool(self, x: Tensor, tokens: Tensor) -> Tensor:
+        if self.pool_type == "first":
+            return x[:, 0]
+        if self.pool_type == "last":
+            return x[:, -1]
+        # "argmax": the end-of-text token has the highest id; "eos": the tokenizer's own end-of-sequence id
+        ends = tokens if self.pool_type == "argmax" else tokens.eq(self.eos_id).int()
+        index = ends.argmax(dim=-1).view(-1, 1, 1).expand(-1, 1, x.shape[-1])
+        return x.gather(1, index).squeeze(1)
+
+
+class Similarity(nn.Module):
+    """Features to scores: the checkpoint's own logit scale (and bias, where it was trained with one).
+
+    logits = scale · cosine + bias; probabilities are a softmax over the texts of each image (CLIP, Radford et al. 2021)
+    or, for a model with a bias, an independent sigmoid for each pair (SigLIP, Zhai et al. 2023).
+    """
+
+    def __init__(self, logit_scale: float, logit_bias: float | None) -> None:
+        super().__init__()
+        self.logit_scale = logit_scale
+        self.logit_bias = logit_bias
+
+    def forward(self, image_features: Tensor, text_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """image_features: fp32 [B, D]; text_features: fp32 [N, D]. Returns three fp32 [B, N]."""
+        cosine = image_features @ text_features.T
+        logits = cosine * self.logit_scale
+        if self.logit_bias is None:
+            return cosine, logits, logits.softmax(dim=-1)
+        logits = logits + self.logit_bias
+        return cosine, logits, logits.sigmoid()
+
+
+def _text_tower(model: CLIP | CustomTextCLIP) -> CLIP | TextTransformer:
+    """The module that holds the text tower's parts; UnsupportedModel where it works in another way than ours."""
+    tower = getattr(model, "text", model)
+    if not isinstance(tower, CLIP | TextTransformer):
+        raise UnsupportedModel(
+            f"its text tower is a {type(tower).__name__}; only open_clip's own transformer is served"
+        )
+    if getattr(tower, "cls_emb", None) is not None or getattr(tower, "use_pad_mask", False):
+        raise UnsupportedModel("its text tower has a class embedding or a padding mask (CoCa), which is not served")
+    if (getattr(tower, "text_pool_type", None) or tower.pool_type) not in ("first", "last", "argmax", "eos"):
+        raise UnsupportedModel("its text tower does not pool to one vector")
+    return tower
+
+
+def _as_linear(projection: nn.Parameter | nn.Linear | None) -> nn.Module:
+    """The text projection as a layer: open_clip keeps a bare matrix [width, D], a linear layer, or nothing."""
+    if projection is None:
+        return nn.Identity()
+    if isinstance(projection, nn.Linear):
+        return projection
+    linear = nn.Linear(projection.shape[0], projection.shape[1], bias=False)
+    linear.weight = nn.Parameter(projection.T.contiguous())
+    return linear

@@ -1,0 +1,63 @@
+"""manifest.json: what is deployed, and the fingerprint of everything that changes a vector."""
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from export.checkpoint import Checkpoint
+from export.configs import Deployment
+
+FORMAT = 1  # of the artifacts: raised when the exporter's own code changes the vectors of the same weights
+FINGERPRINT_HEX_DIGITS = 16
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "tokenizers", "pillow")
+
+
+def build_manifest(
+    checkpoint: Checkpoint, deployment: Deployment, *, precision: str, tokenizer_digest: str, max_batch_size: int
+) -> dict[str, Any]:
+    """The manifest as a JSON-ready dictionary."""
+    preprocessing = asdict(checkpoint.preprocessing)
+    vectors = {  # all that a feature depends on
+        "architecture": checkpoint.variant.architecture,
+        "weights_sha256": checkpoint.weights_digest(),
+        "precision": precision,
+        **preprocessing,
+        "clean": deployment.clean,
+        "context_length": deployment.context_length,
+        "tokenizer_sha256": tokenizer_digest,
+        "format": FORMAT,
+    }
+    return {
+        "variant": checkpoint.variant.name,
+        "pretrained": checkpoint.variant.pretrained,
+        "random_weights": checkpoint.random_weights,
+        **vectors,
+        "embedding_width": deployment.embedding_width,
+        "logit_scale": checkpoint.logit_scale,
+        "logit_bias": checkpoint.logit_bias,
+        "max_batch_size": max_batch_size,
+        "host": deployment.host,
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "fingerprint": _digest(vectors)[:FINGERPRINT_HEX_DIGITS],
+    }
+
+
+def write_manifest(manifest: dict[str, Any], repository: Path) -> None:
+    """Write manifest.json into a served repository."""
+    (repository / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def read_manifest(repository: Path) -> dict[str, Any] | None:
+    """The manifest of a served repository, or None where there is none."""
+    try:
+        manifest: dict[str, Any] = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,132 @@
+"""One export from end to end: load, fold, trace, verify, publish."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from export.checkpoint import Checkpoint, load_checkpoint
+from export.configs import OVERLAY, Deployment, configure, read_config
+from export.encoders import ImageEncoder, Similarity, TextEncoder
+from export.manifest import build_manifest, read_manifest, write_manifest
+from export.publishing import SOURCE, staged
+from export.tokenizer import tokenizer_settings, write_tokenizer
+from export.tracing import DTYPES, resolve_device, resolve_precision, trace
+from export.variants import Variant
+from export.verification import compute_reference, verify
+
+MODELS_FOLDER = Path("build/models")
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to export: the resolved options of the command."""
+
+    variant: Variant
+    host: str  # "gpu" or "cpu"
+    precision: str = "auto"
+    device: str = "auto"
+    checkpoint: Path | None = None
+    random: bool = False
+    image_size: int | None = None
+
+    @property
+    def folder_name(self) -> str:
+        """Where it is published by default, under build/models: nothing random or resized shadows the real thing."""
+        size = f"-{self.image_size}px" if self.image_size else ""
+        return self.variant.name + size + ("-random" if self.random else "")
+
+    def recipe(self) -> str:
+        """A digest of the options and of the sources that make an artifact of them, for `--if-changed`."""
+        digest = hashlib.sha256(repr(sorted(asdict(self).items(), key=str)).encode())
+        if self.checkpoint is not None and self.checkpoint.is_file():
+            status = self.checkpoint.stat()
+            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+        sources = [*Path(__file__).parent.glob("*.py"), *OVERLAY.glob("*/**/*")]
+        sources += [*SOURCE.glob("*/config.pbtxt"), *SOURCE.glob("*/1/*.py")]
+        for path in sorted(path for path in sources if path.suffix in (".py", ".pbtxt")):
+            digest.update(path.name.encode() + path.read_bytes())
+        return digest.hexdigest()
+
+
+def is_current(request: Request, destination: Path) -> bool:
+    """Whether the destination already holds what this request would publish."""
+    manifest = read_manifest(destination)
+    return manifest is not None and manifest.get("recipe") == request.recipe()
+
+
+def export(request: Request, destination: Path, report: Report) -> dict[str, Any]:
+    """Publish a served repository; returns its manifest. Raises ExportError, leaving the destination as it was."""
+    report(f"weights: {_origin(request)}")
+    checkpoint = load_checkpoint(
+        request.variant, checkpoint=request.checkpoint, random=request.random, image_size=request.image_size
+    )
+    precision = resolve_precision(request.precision, request.host)
+    device = resolve_device(request.device)
+    settings = tokenizer_settings(checkpoint.tokenizer)
+    report("reference: eager open_clip in fp32 on the sample photographs and sentences")
+    reference = compute_reference(checkpoint, device)
+    deployment = Deployment(
+        host=request.host,
+        preprocessing=checkpoint.preprocessing,
+        embedding_width=reference.image_features.shape[1],
+        context_length=settings.context_length,
+        clean=settings.clean,
+    )
+    with staged(destination, request.host) as repository:
+        configure(repository, deployment)
+        # The manifest first: it digests the weights, which the encoders then take over, fold and cast in place.
+        manifest = build_manifest(
+            checkpoint,
+            deployment,
+            precision=precision,
+            tokenizer_digest=write_tokenizer(
+                checkpoint.tokenizer, repository / "text_tokenize" / "1" / "tokenizer.json"
+            ),
+            max_batch_size=read_config(repository / "embed_image" / "config.pbtxt").max_batch_size,
+        )
+        write_manifest(manifest | {"recipe": request.recipe()}, repository)
+        _trace_all(checkpoint, repository, reference.pixels, reference.tokens, precision, device, report)
+        report("verify: the traced files against the reference, at batch sizes 1, 2, 7 and 16")
+        cosine = verify(repository, reference, precision, device)
+        report(f"publish: smallest cosine {cosine:.6f}; {destination}")
+    return manifest
+
+
+def _trace_all(
+    checkpoint: Checkpoint,
+    repository: Path,
+    pixels: torch.Tensor,
+    tokens: torch.Tensor,
+    precision: str,
+    device: torch.device,
+    report: Report,
+) -> None:
+    dtype = DTYPES[precision]
+    settings = checkpoint.preprocessing
+    report(f"trace: image_encoder in {precision}")
+    image_encoder = ImageEncoder(checkpoint.model.visual, settings.mean, settings.std, dtype)
+    trace(image_encoder.to(device), (pixels[:2].to(device),), _artifact(repository, "image_encoder"))
+    report(f"trace: text_encoder in {precision}")
+    text_encoder = TextEncoder(checkpoint.model, dtype)  # type: ignore[arg-type]
+    trace(text_encoder.to(device), (tokens[:2].to(device),), _artifact(repository, "text_encoder"))
+    similarity = Similarity(checkpoint.logit_scale, checkpoint.logit_bias)
+    features = torch.eye(2, device=device)
+    trace(similarity.to(device), (features, features), _artifact(repository, "similarity"))
+
+
+def _artifact(repository: Path, model: str) -> Path:
+    return repository / model / "1" / "model.pt"
+
+
+def _origin(request: Request) -> str:
+    if request.random:
+        return f"RANDOM WEIGHTS of {request.variant.architecture}; the answers will mean nothing"
+    if request.checkpoint is not None:
+        return f"{request.variant.name} from {request.checkpoint}"
+    return f"{request.variant.name} from the hub, or its local cache"

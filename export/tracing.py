@@ -1,0 +1,62 @@
+"""TorchScript files from the modules of encoders.py, for the host that will run them.
+
+The format is one function wide on purpose: TorchScript is deprecated upstream, and torch.export is to replace it here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from export.errors import UnsupportedModel
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_host(host: str) -> str:
+    """`auto` is `gpu` where CUDA answers, else `cpu`."""
+    return host if host != "auto" else ("gpu" if torch.cuda.is_available() else "cpu")
+
+
+def resolve_precision(precision: str, host: str) -> str:
+    """`auto` is fp16 for a GPU, bf16 for a CPU that computes in it (AVX512-BF16 or AMX), else fp32."""
+    if precision != "auto":
+        return precision
+    if host == "gpu":
+        return "fp16"
+    flags = _cpu_flags()
+    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "fp32"
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that traces and verifies: `auto` is CUDA where it answers."""
+    return torch.device(device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@torch.inference_mode()
+def trace(module: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
+    """Trace an eval-mode module on its example inputs and save it; UnsupportedModel where the graph is device-bound."""
+    # The trace is compared with the eager model afterwards, at other batch sizes and on real inputs: a stronger check.
+    traced = torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+    bound = device_constants(traced)
+    if bound:
+        raise UnsupportedModel(f"its graph creates tensors on a fixed device ({', '.join(sorted(bound))})")
+    traced.save(str(path))
+
+
+def device_constants(module: torch.jit.ScriptModule) -> set[str]:
+    """The devices written into a traced graph; an artifact that loads anywhere has none."""
+    graph: Any = module.inlined_graph
+    nodes = graph.findAllNodes("prim::Constant", recurse=True)
+    return {
+        str(node.s("value")) for node in nodes if str(node.output().type()) == "Device" and node.hasAttribute("value")
+    }
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())

@@ -1,0 +1,120 @@
+"""The `python -m serve` command."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from serve.errors import ServeError
+from serve.greeting import greet
+from serve.repository import check_repository
+from serve.server import LOOPBACK, Ports, Server
+
+DEFAULT_REPOSITORY = Path("build/models/convnext_base_w-laion2b_s13b_b82k_augreg")
+DEFAULT_LOG = Path("build/triton.log")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    command = argparse.ArgumentParser(
+        prog="python -m serve",
+        description="Run the embedded Triton server on what `python -m export VARIANT --host cpu` published.",
+    )
+    command.add_argument(
+        "repository",
+        nargs="?",
+        type=Path,
+        default=DEFAULT_REPOSITORY,
+        metavar="REPOSITORY",
+        help="the served repository (default: %(default)s)",
+    )
+    ports = Ports()
+    command.add_argument("--http-port", type=int, default=ports.http, metavar="N", help="default: %(default)s; 0: any")
+    command.add_argument("--grpc-port", type=int, default=ports.grpc, metavar="N", help="default: %(default)s; 0: any")
+    command.add_argument(
+        "--metrics-port", type=int, default=ports.metrics, metavar="N", help="default: %(default)s; 0: any"
+    )
+    command.add_argument(
+        "--address",
+        default=LOOPBACK,
+        metavar="A",
+        help="where to listen (default: %(default)s; this Triton is too old for an open network)",
+    )
+    command.add_argument(
+        "--admin-key",
+        default=os.environ.get("TRITONCLIP_ADMIN_KEY"),
+        metavar="KEY",
+        help="opens the operator's APIs (statistics, configuration, tracing, logging) to requests that "
+        "carry it (default: TRITONCLIP_ADMIN_KEY)",
+    )
+    command.add_argument(
+        "--log", type=Path, default=DEFAULT_LOG, metavar="FILE", help="Triton's own log (default: %(default)s)"
+    )
+    command.add_argument(
+        "--greet",
+        action="store_true",
+        help="once ready, compare a sample photograph with three sentences and print the scores",
+    )
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command until a signal or Triton ends it; returns its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return _serve(options)
+    except ServeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve(options: argparse.Namespace) -> int:
+    manifest = check_repository(options.repository)
+    options.log.parent.mkdir(parents=True, exist_ok=True)
+    server = Server(
+        options.repository,
+        Ports(options.http_port, options.grpc_port, options.metrics_port),
+        address=options.address,
+        admin_key=options.admin_key,
+        log=options.log,
+    )
+    stopping: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopping.append(number)
+        server.terminate()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    if manifest.get("host") == "gpu":
+        _say(
+            "warning: published for a GPU host and Triton 26.02 or later; on this one `compare` can hang under overload"
+        )
+    _say(f"starting Triton on {options.repository} (log: {options.log})")
+    started = time.monotonic()
+    try:
+        server.start()
+        _say(f"ready after {time.monotonic() - started:.1f} s: {server.grpc_url}  {server.http_url}")
+        if manifest["random_weights"]:
+            _say("RANDOM WEIGHTS: this shows how the server works; its answers mean nothing")
+        if options.greet:
+            greet(server.grpc_url)
+        code = server.wait()
+    except ServeError:
+        if stopping:  # asked to stop before it was ready
+            return 0
+        raise
+    finally:
+        server.stop()
+    if not stopping:
+        _say(f"error: Triton ended by itself with code {code}; see {options.log}")
+        return 1
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

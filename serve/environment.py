@@ -1,0 +1,90 @@
+"""Where the embedded Triton lies in this Python environment, and whether it can run here."""
+
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from serve.errors import EnvironmentProblem
+
+STAND_IN = Path(__file__).with_name("backend") / "pytorch" / "model.py"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The parts of the wheel's Triton that a server needs."""
+
+    binary: Path
+    python_backend: Path
+    stub: Path
+    caches: Path
+    libpython: Path
+
+    def environment(self) -> dict[str, str]:
+        """Variables for the server: its stubs embed this Python and import from this environment."""
+        packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+        return os.environ | {
+            "PYTHONHOME": sys.base_prefix,
+            "PYTHONPATH": os.pathsep.join(packages),
+            "LD_LIBRARY_PATH": str(self.libpython.parent),
+            "TOKENIZERS_PARALLELISM": "false",  # one stub is one worker; batching across stubs is Triton's
+        }
+
+    def link_backends(self, folder: Path) -> None:
+        """Lay out a `--backend-directory`: the Python backend with this Python's stub, and the LibTorch stand-in."""
+        # Links, not copies: the stub finds the wheel's CUDA runtime relative to where it really lies.
+        python, pytorch = folder / "python", folder / "pytorch"
+        python.mkdir()
+        pytorch.mkdir()
+        for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
+            (python / name).symlink_to(self.python_backend / name)
+        (python / self.stub.name).symlink_to(self.stub)
+        (pytorch / STAND_IN.name).symlink_to(STAND_IN)
+
+
+def find_installation() -> Installation:
+    """Locate the wheel's Triton; EnvironmentProblem names what is missing and what to do about it."""
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise EnvironmentProblem("the embedded Triton is not installed: pip install nvidia-pytriton (or `make setup`)")
+    check_numpy(importlib.metadata.version("numpy"))
+    root = Path(spec.origin).parent / "tritonserver"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = root / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.is_file():
+        raise EnvironmentProblem(f"the embedded Triton has no stub for Python {version}; it has 3.8 to 3.13")
+    return Installation(
+        binary=root / "bin" / "tritonserver",
+        python_backend=root / "backends" / "python",
+        stub=stub,
+        caches=root / "caches",
+        libpython=find_libpython(f"libpython{version}.so.1.0"),
+    )
+
+
+def check_numpy(version: str) -> None:
+    """EnvironmentProblem under NumPy 2: the 2.51 stub then corrupts BYTES tensors and dies."""
+    if int(version.split(".", 1)[0]) >= 2:
+        raise EnvironmentProblem(
+            f"NumPy {version} is installed; the embedded Triton needs NumPy 1: pip install 'numpy<2' (or `make setup`)"
+        )
+
+
+def find_libpython(name: str) -> Path:
+    """The shared library that the stub embeds Python with; a Python built without it cannot run stubs."""
+    folders = [Path(sys.base_prefix) / "lib"]
+    folders += [Path(folder) for key in ("LIBDIR", "LIBPL") if (folder := sysconfig.get_config_var(key))]
+    multiarch = sysconfig.get_config_var("MULTIARCH")
+    folders += [Path("/usr/lib") / multiarch] if multiarch else []
+    folders += [Path("/usr/lib64"), Path("/usr/lib"), Path("/usr/local/lib")]
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    package = name.removesuffix(".so.1.0")
+    raise EnvironmentProblem(
+        f"{name} is missing, with which Triton's Python models run: install it (Debian: apt-get install {package}), "
+        "or use a Python that was built with --enable-shared"
+    )

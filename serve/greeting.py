@@ -1,0 +1,33 @@
+"""The first answer a newcomer sees: a photograph and three sentences through the running server."""
+
+from pathlib import Path
+
+from tritonclip import Client
+
+PHOTO = Path(__file__).resolve().parents[1] / "samples" / "photos" / "cat.jpg"
+SENTENCES = ("a photo of a cat", "a cup of coffee on a table", "a rocket on its launch pad")
+
+
+def greet(url: str) -> None:
+    """Print the scores of the sample photograph, and what to try next."""
+    with Client(url) as client:
+        scores = client.compare(PHOTO, SENTENCES)
+    print(f"\n{PHOTO.name} against three sentences:\n\n  cosine   logit  probability")
+    for index, sentence in enumerate(SENTENCES):
+        cosine, logit, probability = (
+            float(values[0, index]) for values in (scores.cosine, scores.logits, scores.probabilities)
+        )
+        print(f"  {cosine:6.3f}  {logit:6.2f}  {probability:11.3f}  {sentence}")
+    folder = PHOTO.parent.relative_to(PHOTO.parents[2])
+    print(
+        f"""
+Try next, in another terminal:
+
+  .venv/bin/tritonclip rank {folder}/coffee.jpg "a cup of coffee" "a cat" "an astronaut"
+  .venv/bin/tritonclip classify '{folder}/*.jpg' --labels cat,coffee,rocket,astronaut
+  .venv/bin/tritonclip status
+
+Ctrl-C stops the server.
+""",
+        flush=True,
+    )
