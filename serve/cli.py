@@ -4,18 +4,21 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from serve.errors import ServeError
+from serve.errors import ServeError, ServerDied
 from serve.greeting import greet
 from serve.repository import check_repository
 from serve.server import LOOPBACK, Ports, Server
 
 DEFAULT_REPOSITORY = Path("build/models/convnext_base_w-laion2b_s13b_b82k_augreg")
 DEFAULT_LOG = Path("build/triton.log")
+MAX_RESTARTS = 3
+RESTART_WINDOW_SECONDS = 300.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -82,38 +85,52 @@ def _serve(options: argparse.Namespace) -> int:
         admin_key=options.admin_key,
         log=options.log,
     )
-    stopping: list[int] = []
+    stopping = threading.Event()
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        stopping.append(number)
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
         server.terminate()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     if manifest.get("host") == "gpu":
-        _say(
-            "warning: published for a GPU host and Triton 26.02 or later; on this one `compare` can hang under overload"
-        )
+        _say("warning: published for a GPU host and Triton 26.02 or later; here `compare` can hang under overload")
     _say(f"starting Triton on {options.repository} (log: {options.log})")
-    started = time.monotonic()
     try:
-        server.start()
-        _say(f"ready after {time.monotonic() - started:.1f} s: {server.grpc_url}  {server.http_url}")
+        _start(server)
         if manifest["random_weights"]:
             _say("RANDOM WEIGHTS: this shows how the server works; its answers mean nothing")
         if options.greet:
             greet(server.grpc_url)
-        code = server.wait()
+        _keep_serving(server, stopping)
     except ServeError:
-        if stopping:  # asked to stop before it was ready
-            return 0
-        raise
+        if not stopping.is_set():  # else it was asked to stop before it was ready
+            raise
     finally:
         server.stop()
-    if not stopping:
-        _say(f"error: Triton ended by itself with code {code}; see {options.log}")
-        return 1
     return 0
+
+
+def _start(server: Server) -> None:
+    started = time.monotonic()
+    server.start()
+    _say(f"ready after {time.monotonic() - started:.1f} s: {server.grpc_url}  {server.http_url}")
+
+
+def _keep_serving(server: Server, stopping: threading.Event) -> None:
+    """Serve until asked to stop; start Triton again when it, or one of its processes, dies, unless it keeps dying."""
+    deaths: list[float] = []
+    while not stopping.is_set():
+        reason = server.wait()
+        if stopping.is_set():
+            break
+        deaths = [moment for moment in deaths if moment > time.monotonic() - RESTART_WINDOW_SECONDS]
+        deaths.append(time.monotonic())
+        if len(deaths) > MAX_RESTARTS:
+            raise ServerDied(f"{reason}, for the {len(deaths)}th time in {RESTART_WINDOW_SECONDS:.0f} s: giving up")
+        _say(f"error: {reason}; starting Triton again")
+        server.stop()
+        _start(server)
 
 
 def _say(line: str) -> None:

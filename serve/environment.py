@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import os
+import shutil
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -21,28 +22,29 @@ class Installation:
     python_backend: Path
     stub: Path
     caches: Path
+    libraries: Path
     libpython: Path
 
     def environment(self) -> dict[str, str]:
         """Variables for the server: its stubs embed this Python and import from this environment."""
-        packages = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+        # The stub's interpreter starts isolated: it ignores PYTHONPATH and PYTHONHOME, and finds its environment, a
+        # virtual one included, as a shell would find `python3`: by PATH.
         return os.environ | {
-            "PYTHONHOME": sys.base_prefix,
-            "PYTHONPATH": os.pathsep.join(packages),
-            "LD_LIBRARY_PATH": str(self.libpython.parent),
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+            "LD_LIBRARY_PATH": os.pathsep.join((str(self.libpython.parent), str(self.libraries))),
             "TOKENIZERS_PARALLELISM": "false",  # one stub is one worker; batching across stubs is Triton's
         }
 
-    def link_backends(self, folder: Path) -> None:
+    def copy_backends(self, folder: Path) -> None:
         """Lay out a `--backend-directory`: the Python backend with this Python's stub, and the LibTorch stand-in."""
-        # Links, not copies: the stub finds the wheel's CUDA runtime relative to where it really lies.
+        # Copies, not links: Triton refuses a library that really lies outside the backend directory.
         python, pytorch = folder / "python", folder / "pytorch"
         python.mkdir()
         pytorch.mkdir()
         for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
-            (python / name).symlink_to(self.python_backend / name)
-        (python / self.stub.name).symlink_to(self.stub)
-        (pytorch / STAND_IN.name).symlink_to(STAND_IN)
+            shutil.copy(self.python_backend / name, python)
+        shutil.copy(self.stub, python)
+        shutil.copy(STAND_IN, pytorch)
 
 
 def find_installation() -> Installation:
@@ -61,6 +63,7 @@ def find_installation() -> Installation:
         python_backend=root / "backends" / "python",
         stub=stub,
         caches=root / "caches",
+        libraries=root.parents[1] / "nvidia_pytriton.libs",
         libpython=find_libpython(f"libpython{version}.so.1.0"),
     )
 

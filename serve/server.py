@@ -13,9 +13,9 @@ import threading
 import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from types import TracebackType
 
 import httpx
+import psutil
 
 from serve.environment import find_installation
 from serve.errors import PortInUse, ServerDied
@@ -27,6 +27,7 @@ LOOPBACK = "127.0.0.1"
 OPERATOR_APIS = "shared-memory,model-repository,model-config,trace,logging"
 CACHE_BYTES = 64 * 2**20  # response cache of embed_text: about 20,000 texts
 STOP_SECONDS = 15
+WATCH_SECONDS = 0.5
 # Said by every Triton on a machine with no GPU, and by none for another reason.
 HARMLESS = ("CudaDriverHelper has not been initialized",)
 PR_SET_PDEATHSIG = 1
@@ -61,6 +62,7 @@ class Server:
         self._startup_seconds = startup_seconds
         self._identity = f"tritonclip-{os.getpid()}-{secrets.token_hex(4)}"
         self._errors: list[str] = []
+        self._stubs: dict[int, str] = {}  # model instance by process id
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._backends: Path | None = None
@@ -84,9 +86,7 @@ class Server:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -96,7 +96,7 @@ class Server:
         self.ports = find_ports(self.address, self.ports)
         self._backends = Path(tempfile.mkdtemp(prefix="tritonclip-backends-"))
         try:
-            installation.link_backends(self._backends)
+            installation.copy_backends(self._backends)
             self._process = subprocess.Popen(
                 [str(installation.binary), *self._arguments(self._backends, installation.caches)],
                 env=installation.environment(),
@@ -115,9 +115,21 @@ class Server:
             self.stop()
             raise
 
-    def wait(self) -> int:
-        """Block until Triton ends; returns its exit code."""
-        return self._running().wait()
+    def wait(self) -> str:
+        """Block until the server can no longer be trusted; returns why.
+
+        That is when Triton has ended, or when one of its Python model processes has: this Triton never replaces such a
+        process, answers INTERNAL in its stead, and keeps saying that it is ready.
+        """
+        process = self._running()
+        while True:
+            code = process.poll()
+            if code is not None:
+                return f"Triton ended with code {code}"
+            dead = [name for pid, name in self._stubs.items() if _is_dead(pid)]
+            if dead:
+                return f"the process of {', '.join(dead)} died"
+            time.sleep(WATCH_SECONDS)
 
     def terminate(self) -> None:
         """Ask Triton to finish what it has begun and end. Safe in a signal handler."""
@@ -197,6 +209,7 @@ class Server:
                 if code is not None:
                     raise ServerDied(self._obituary(f"Triton ended with code {code} before it was ready"))
                 if self._answers(http):
+                    self._stubs = {stub.pid: _instance(stub) for stub in psutil.Process(self.pid).children()}
                     return
                 time.sleep(0.1)
         raise ServerDied(self._obituary(f"Triton was not ready after {self._startup_seconds:.0f} s"))
@@ -236,3 +249,16 @@ def _find_port(probe: socket.socket, address: str, port: int) -> int:
 def _die_with_parent() -> None:
     """Have the kernel end Triton when the launcher is killed without a chance to do it itself (Linux)."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _instance(stub: psutil.Process) -> str:
+    """The model instance a stub runs, such as image_encoder_0_0: the last argument but one of its command."""
+    return str(stub.cmdline()[-2])
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether a process is gone, or is a zombie that Triton has not noticed."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

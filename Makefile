@@ -1,0 +1,50 @@
+# `make up` and `make test` set up what is missing by themselves; `make` alone says what there is.
+PYTHON ?= python3.11
+BIN := .venv/bin
+DEFAULT_VARIANT := convnext_base_w-laion2b_s13b_b82k_augreg
+.DEFAULT_GOAL := help
+.PHONY: help setup up test lint bench clean
+
+help:
+	@echo "make up      export a model and serve it: http 8000, grpc 8001, metrics 8002, on loopback, until Ctrl-C"
+	@echo "             VARIANT=NAME serves that model's real weights (default: random weights of $(DEFAULT_VARIANT))"
+	@echo "make test    lint, types and every test"
+	@echo "make bench   served against bare images/s, into build/bench.json"
+	@echo "make setup   the Python environment in .venv, which the others make by themselves"
+	@echo "make clean   remove .venv and build"
+
+setup: .venv/.installed
+
+.venv/.installed: requirements.txt constraints.txt client/pyproject.toml scripts/setup
+	PYTHON="$(PYTHON)" scripts/setup
+	@touch $@
+
+# Without a VARIANT: seeded random weights, until a trained demonstration model is part of the repository.
+ifdef VARIANT
+EXPORT := $(VARIANT)
+SERVED := build/models/$(subst /,-,$(VARIANT))
+else
+EXPORT := $(DEFAULT_VARIANT) --random
+SERVED := build/models/$(DEFAULT_VARIANT)-random
+endif
+
+up: setup
+	$(BIN)/python -m export $(EXPORT) --host cpu --into $(SERVED) --if-changed
+	@exec $(BIN)/python -m serve $(SERVED) --greet $(SERVE_FLAGS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy export serve load tests client/tritonclip
+	@# Triton's Python models are one `model.py` each, so mypy takes them one by one.
+	@set -e; for model in model_repository/*/1 export/overlay/*/1; do \
+		if [ -f $$model/model.py ]; then $(BIN)/mypy $$model/*.py; fi; done
+
+test: lint
+	$(BIN)/python -m pytest $(TESTS)
+
+bench: setup
+	$(BIN)/python -m load.bench
+
+clean:
+	rm -rf .venv build

@@ -1,0 +1,208 @@
+"""The committed configs are what the exporter and the client assume, and publishing changes exactly what it must."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
+
+from export.checkpoint import Preprocessing
+from export.configs import OVERLAY, Deployment, configure, read_config
+from export.publishing import SOURCE, staged
+
+STAGES = ("image_preprocess", "image_encoder", "text_tokenize", "text_encoder")
+ENSEMBLES = ("embed_image", "embed_text", "compare")
+DEFAULT = Deployment(
+    host="gpu",
+    preprocessing=Preprocessing((256, 256), (0.5,) * 3, (0.5,) * 3, "bicubic", "shortest", 0),
+    embedding_width=640,
+    context_length=77,
+    clean="lower",
+)
+
+
+@pytest.fixture(scope="module")
+def committed() -> dict[str, ModelConfig]:
+    return configs_of(SOURCE)
+
+
+def configs_of(repository: Path) -> dict[str, ModelConfig]:
+    return {path.parent.name: read_config(path) for path in repository.glob("*/config.pbtxt")}
+
+
+def published(deployment: Deployment, folder: Path) -> Path:
+    with staged(folder / "served", deployment.host) as repository:
+        configure(repository, deployment)
+    return folder / "served"
+
+
+def differences(before: Any, after: Any, path: str = "") -> dict[str, Any]:
+    """Every leaf of `after` that differs from `before`, by its path in the JSON form."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted(before.keys() | after.keys())
+        parts = [differences(before.get(key), after.get(key), f"{path}.{key}" if path else key) for key in keys]
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        parts = [differences(old, new, f"{path}[{i}]") for i, (old, new) in enumerate(zip(before, after, strict=True))]
+    else:
+        return {} if before == after else {path: after}
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def changes(deployment: Deployment, folder: Path) -> dict[str, dict[str, Any]]:
+    """What publishing this deployment changes, by model."""
+    before = {name: json_format.MessageToDict(config) for name, config in configs_of(SOURCE).items()}
+    after = {
+        name: json_format.MessageToDict(config) for name, config in configs_of(published(deployment, folder)).items()
+    }
+    found = {name: differences(before.get(name), after[name]) for name in after}
+    return {name: difference for name, difference in found.items() if difference}
+
+
+def test_names_and_tensors_are_those_of_the_design(committed: dict[str, ModelConfig]) -> None:
+    def shape(config: ModelConfig) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        return {t.name: list(t.dims) for t in config.input}, {t.name: list(t.dims) for t in config.output}
+
+    scores = {key: [-1, -1] for key in ("cosine", "logits", "probabilities")}
+    assert {name: shape(config) for name, config in committed.items()} == {
+        "embed_image": ({"image": [1]}, {"image_features": [640]}),
+        "embed_text": ({"text": [1]}, {"text_features": [640]}),
+        "compare": ({"image": [-1, 1], "text": [-1, 1]}, scores),
+        "image_preprocess": ({"image": [1]}, {"pixels": [3, 256, 256]}),
+        "image_encoder": ({"pixels": [3, 256, 256]}, {"image_features": [640]}),
+        "text_tokenize": ({"text": [1]}, {"tokens": [77]}),
+        "text_encoder": ({"tokens": [77]}, {"text_features": [640]}),
+        "similarity": ({"image_features": [-1, 640], "text_features": [-1, 640]}, scores),
+        "manifest": ({}, {"manifest": [1]}),
+    }
+    assert all(config.name == name for name, config in committed.items())
+
+
+def test_all_four_stages_batch_and_refuse_overload(committed: dict[str, ModelConfig]) -> None:
+    for name in STAGES:
+        assert committed[name].HasField("dynamic_batching"), name
+        policy = committed[name].dynamic_batching.default_queue_policy
+        assert policy.timeout_action == ModelQueuePolicy.REJECT
+        assert 0 < policy.max_queue_size <= 512
+
+
+def test_one_request_may_carry_the_same_batch_through_every_stage(committed: dict[str, ModelConfig]) -> None:
+    sizes = {committed[name].max_batch_size for name in (*STAGES, "embed_image", "embed_text")}
+    assert sizes == {64}
+    assert committed["compare"].max_batch_size == committed["similarity"].max_batch_size == 0
+
+
+def test_encoders_are_warmed_at_every_class_of_batch_size(committed: dict[str, ModelConfig]) -> None:
+    for name in ("image_encoder", "text_encoder"):
+        warmups = committed[name].model_warmup
+        assert [warmup.batch_size for warmup in warmups] == [1, 2, 4, 8, 16, 32, 64]
+        assert all(warmup.count >= 3 for warmup in warmups)
+        for warmup in warmups:
+            assert {k: list(v.dims) for k, v in warmup.inputs.items()} == {
+                tensor.name: list(tensor.dims) for tensor in committed[name].input
+            }
+
+
+def test_ensembles_carry_nothing_that_triton_forbids(committed: dict[str, ModelConfig]) -> None:
+    for name in ENSEMBLES:
+        config = committed[name]
+        assert not config.model_warmup
+        assert not config.instance_group
+        assert not config.HasField("optimization")
+        assert all(step.model_version == -1 for step in config.ensemble_scheduling.step)
+    assert committed["embed_text"].response_cache.enable
+    assert not committed["embed_image"].response_cache.enable
+
+
+def test_every_model_has_its_version_folder(committed: dict[str, ModelConfig]) -> None:
+    for name in committed:
+        assert (SOURCE / name / "1").is_dir()
+
+
+def test_the_default_variant_on_a_gpu_host_is_the_committed_repository_byte_for_byte(tmp_path: Path) -> None:
+    repository = published(DEFAULT, tmp_path)
+    for path in SOURCE.rglob("config.pbtxt"):
+        assert (repository / path.relative_to(SOURCE)).read_bytes() == path.read_bytes()
+    assert not (repository / "text_gate").exists()
+
+
+def test_a_320_pixel_variant_changes_the_pixels_and_nothing_else(tmp_path: Path) -> None:
+    larger = replace(DEFAULT, preprocessing=replace(DEFAULT.preprocessing, image_size=(320, 320)))
+    sizes = ["320", "320"]
+    warmups = {f"modelWarmup[{i}].inputs.pixels.dims[{axis}]": "320" for i in range(7) for axis in (1, 2)}
+    assert changes(larger, tmp_path) == {
+        "image_preprocess": dict(zip(("output[0].dims[1]", "output[0].dims[2]"), sizes, strict=True)),
+        "image_encoder": dict(zip(("input[0].dims[1]", "input[0].dims[2]"), sizes, strict=True)) | warmups,
+    }
+
+
+def test_a_vit_changes_sizes_and_width_and_nothing_else(tmp_path: Path) -> None:
+    settings = replace(DEFAULT.preprocessing, image_size=(224, 224))
+    changed = changes(replace(DEFAULT, preprocessing=settings, embedding_width=512), tmp_path)
+    assert set(changed) == {
+        "embed_image", "embed_text", "image_preprocess", "image_encoder", "text_encoder", "similarity",
+    }  # fmt: skip
+    assert changed["embed_image"] == changed["embed_text"] == changed["text_encoder"] == {"output[0].dims[0]": "512"}
+    assert changed["similarity"] == {"input[0].dims[1]": "512", "input[1].dims[1]": "512"}
+    assert {path.split(".")[-1]: value for path, value in changed["image_encoder"].items()} == {
+        "dims[0]": "512", "dims[1]": "224", "dims[2]": "224",
+    }  # fmt: skip
+
+
+def test_another_context_length_cleaning_and_resize_mode(tmp_path: Path) -> None:
+    settings = replace(DEFAULT.preprocessing, resize_mode="squash", interpolation="bilinear", fill_color=255)
+    changed = changes(replace(DEFAULT, preprocessing=settings, context_length=32, clean="canonicalize"), tmp_path)
+    assert changed["image_preprocess"] == {
+        "parameters.resize_mode.stringValue": "squash",
+        "parameters.interpolation.stringValue": "bilinear",
+        "parameters.fill_color.stringValue": "255",
+    }
+    assert changed["text_tokenize"] == {"output[0].dims[0]": "32", "parameters.clean.stringValue": "canonicalize"}
+    assert changed["text_encoder"]["input[0].dims[0]"] == "32"
+
+
+def test_a_cpu_host_changes_instances_queues_warmup_and_the_shape_of_compare(tmp_path: Path) -> None:
+    changed = changes(replace(DEFAULT, host="cpu"), tmp_path)
+    queue = "dynamicBatching.defaultQueuePolicy.maxQueueSize"
+    one_warmup = {"image_encoder", "text_encoder"}
+    for name in one_warmup:
+        (warmup,) = changed[name].pop("modelWarmup")
+        assert (warmup["batchSize"], warmup["count"]) == (1, 1)
+    gate = changed["compare"].pop("ensembleScheduling.step")
+    assert changed == {
+        "image_preprocess": {"instanceGroup[0].count": 2, queue: 64},
+        "text_tokenize": {"instanceGroup[0].count": 1, queue: 64},
+        "image_encoder": {"instanceGroup[0].kind": None, "instanceGroup[0].count": 1, queue: 64},
+        "text_encoder": {"instanceGroup[0].kind": None, queue: 64},
+        "similarity": {"instanceGroup[0].kind": None},
+        "compare": {},
+        "text_gate": {"": json_format.MessageToDict(read_config(OVERLAY / "text_gate" / "config.pbtxt"))},
+    }
+    assert ModelInstanceGroup().kind == ModelInstanceGroup.KIND_AUTO  # what an absent kind means
+    assert [step["modelName"] for step in gate][-1] == "text_gate"
+
+
+def test_compare_on_a_cpu_host_never_has_two_steps_to_run_at_once(tmp_path: Path) -> None:
+    """Walk the published ensemble as its scheduler does: one ready step at a time from the inputs to the scores."""
+    config = configs_of(published(replace(DEFAULT, host="cpu"), tmp_path))["compare"]
+    known = {tensor.name for tensor in config.input}
+    waiting = list(config.ensemble_scheduling.step)
+    while waiting:
+        ready = [step for step in waiting if set(step.input_map.values()) <= known]
+        assert len(ready) == 1
+        waiting.remove(ready[0])
+        known |= set(ready[0].output_map.values())
+    assert {tensor.name for tensor in config.output} <= known
+
+
+def test_exporting_into_the_source_itself_leaves_git_clean(tmp_path: Path) -> None:
+    """Publish over a copy of model_repository/ and compare what git tracks."""
+    copy = tmp_path / "served"
+    shutil.copytree(
+        SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__", "manifest.json", "model.pt", "tokenizer.json")
+    )
+    before = {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    published(DEFAULT, tmp_path)
+    assert {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before

@@ -1,0 +1,40 @@
+"""Served repositories and real Triton servers for tests; everything listens on free loopback ports."""
+
+from pathlib import Path
+
+import open_clip
+import pytest
+
+from export.pipeline import Request, export
+from export.variants import Variant
+from serve.server import Ports, Server
+
+ARCHITECTURES = Path(__file__).with_name("architectures")
+FREE_PORTS = Ports(0, 0, 0)
+
+
+def publish(architecture: str, into: Path, *, host: str = "cpu", precision: str = "fp32", tag: str = "none") -> Path:
+    """Export an architecture with random weights; the repository is the folder `into`."""
+    open_clip.add_model_config(ARCHITECTURES)
+    export(
+        Request(Variant(architecture, tag), host=host, precision=precision, random=True), into, report=lambda step: None
+    )
+    return into
+
+
+def start(repository: Path, log: Path, **options: str) -> Server:
+    """A running server on free ports; the caller stops it."""
+    server = Server(repository, FREE_PORTS, log=log, **options)  # type: ignore[arg-type]
+    try:
+        server.start()
+    except BaseException:
+        if log.exists():
+            print(log.read_text()[-4000:])
+        raise
+    return server
+
+
+@pytest.fixture(scope="session")
+def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small ConvNeXt with random weights in fp32, published for a CPU host."""
+    return publish("tiny-convnext", tmp_path_factory.mktemp("served") / "tiny-convnext")
