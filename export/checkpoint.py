@@ -15,7 +15,7 @@ import open_clip
 import torch
 from torch import nn
 
-from export.errors import ExportError, UnsupportedModel, WeightsUnavailable
+from export.errors import UnsupportedModel, WeightsUnavailable
 from export.random_weights import draw_weights
 from export.variants import Variant
 
@@ -25,9 +25,9 @@ CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".bin")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """open_clip's evaluation transform as data. `image_size` is (height, width) in pixels; mean and std are of 0..1."""
+    """open_clip's evaluation transform as data. `image_size` is pixels a side; mean and std are of 0..1."""
 
-    image_size: tuple[int, int]
+    image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str
@@ -40,21 +40,33 @@ class Checkpoint:
     """An eager open_clip model in fp32 and eval mode, with its tokenizer and preprocessing."""
 
     variant: Variant
-    model: nn.Module
+    model: Any  # open_clip's CLIP or CustomTextCLIP
     tokenizer: Any
     preprocessing: Preprocessing
     random_weights: bool
 
     @property
+    def image_tower(self) -> nn.Module:
+        """The part of the model that encodes images."""
+        tower: nn.Module = self.model.visual
+        return tower
+
+    @property
+    def embedding_width(self) -> int:
+        """D, the length of a feature."""
+        config = open_clip.get_model_config(self.variant.architecture)
+        return int(config["embed_dim"])
+
+    @property
     def logit_scale(self) -> float:
         """The factor from cosine to logit: exp of the trained parameter."""
-        return float(self.model.logit_scale.exp())  # type: ignore[operator]
+        return float(self.model.logit_scale.exp())
 
     @property
     def logit_bias(self) -> float | None:
         """What is added to the logits, or None for a model trained without a bias."""
         bias = self.model.logit_bias
-        return None if bias is None else float(bias)  # type: ignore[arg-type]
+        return None if bias is None else float(bias)
 
     def weights_digest(self) -> str:
         """SHA-256 over names, shapes and values: the same for the same weights in whatever file format."""
@@ -162,11 +174,13 @@ def _tokenizer(variant: Variant) -> Any:
 def _preprocessing(model: nn.Module) -> Preprocessing:
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"]
-    height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width:
+        raise UnsupportedModel(f"its images are {height}x{width}; only square ones are served")
     if config.get("mode", "RGB") != "RGB":
-        raise ExportError(f"open_clip preprocesses this model's images as {config['mode']}, not RGB")
+        raise UnsupportedModel(f"open_clip preprocesses this model's images as {config['mode']}, not RGB")
     return Preprocessing(
-        image_size=(height, width),
+        image_size=int(height),
         mean=_triple(config["mean"]),
         std=_triple(config["std"]),
         interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",  # as image_transform does

@@ -33,7 +33,7 @@ class Deployment:
     def dims(self, tensor: str) -> list[int] | None:
         """The dimensions that end this tensor's shape, or None where the variant does not change it."""
         return {
-            "pixels": [3, *self.preprocessing.image_size],
+            "pixels": [3, self.preprocessing.image_size, self.preprocessing.image_size],
             "tokens": [self.context_length],
             "image_features": [self.embedding_width],
             "text_features": [self.embedding_width],

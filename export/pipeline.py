@@ -68,16 +68,9 @@ def export(request: Request, destination: Path, report: Report) -> dict[str, Any
     )
     precision = resolve_precision(request.precision, request.host)
     device = resolve_device(request.device)
-    settings = tokenizer_settings(checkpoint.tokenizer)
+    deployment = deployment_of(checkpoint, request.host)
     report("reference: eager open_clip in fp32 on the sample photographs and sentences")
     reference = compute_reference(checkpoint, device)
-    deployment = Deployment(
-        host=request.host,
-        preprocessing=checkpoint.preprocessing,
-        embedding_width=reference.image_features.shape[1],
-        context_length=settings.context_length,
-        clean=settings.clean,
-    )
     with staged(destination, request.host) as repository:
         configure(repository, deployment)
         # The manifest first: it digests the weights, which the encoders then take over, fold and cast in place.
@@ -98,6 +91,18 @@ def export(request: Request, destination: Path, report: Report) -> dict[str, Any
     return manifest
 
 
+def deployment_of(checkpoint: Checkpoint, host: str) -> Deployment:
+    """What the configs must know of a checkpoint and its host; UnsupportedModel for a tokenizer that is not served."""
+    settings = tokenizer_settings(checkpoint.tokenizer)
+    return Deployment(
+        host=host,
+        preprocessing=checkpoint.preprocessing,
+        embedding_width=checkpoint.embedding_width,
+        context_length=settings.context_length,
+        clean=settings.clean,
+    )
+
+
 def _trace_all(
     checkpoint: Checkpoint,
     repository: Path,
@@ -110,10 +115,10 @@ def _trace_all(
     dtype = DTYPES[precision]
     settings = checkpoint.preprocessing
     report(f"trace: image_encoder in {precision}")
-    image_encoder = ImageEncoder(checkpoint.model.visual, settings.mean, settings.std, dtype)
+    image_encoder = ImageEncoder(checkpoint.image_tower, settings.mean, settings.std, dtype)
     trace(image_encoder.to(device), (pixels[:2].to(device),), _artifact(repository, "image_encoder"))
     report(f"trace: text_encoder in {precision}")
-    text_encoder = TextEncoder(checkpoint.model, dtype)  # type: ignore[arg-type]
+    text_encoder = TextEncoder(checkpoint.model, dtype)
     trace(text_encoder.to(device), (tokens[:2].to(device),), _artifact(repository, "text_encoder"))
     similarity = Similarity(checkpoint.logit_scale, checkpoint.logit_bias)
     features = torch.eye(2, device=device)

@@ -1,6 +1,6 @@
 """open_clip's tokenizer as a tokenizer.json for Rust `tokenizers`, which production has instead of open_clip.
 
-    SimpleTokenizer ─ vocabulary, merges, pattern, special tokens ─> tokenizer.json (+ the settings Triton's config takes)
+    SimpleTokenizer ─ vocabulary, merges, pattern, special tokens ─> tokenizer.json (and the settings for the config)
 
 The file holds everything after the cleaning of the text. Three things in it are deliberate:
 
@@ -15,6 +15,7 @@ The file holds everything after the cleaning of the text. Three things in it are
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def _check_supported(tokenizer: Any) -> None:
     special_tokens = _special_tokens(tokenizer)
     for token in special_tokens:
         # open_clip does not escape them in its pattern, and looks them up after mapping bytes to letters.
-        if not (token.isascii() and token.isprintable()) or regex.escape(token, special_only=True) != token:
+        if not regex.fullmatch("[!-~]+", token) or regex.escape(token, special_only=True) != token:
             raise UnsupportedModel(f"special token {token!r} is not plain ASCII without regular expression characters")
     if tokenizer.pat.pattern != "|".join(special_tokens) + "|" + _PATTERN_END:
         raise UnsupportedModel("this open_clip splits text by another pattern than text_tokenize was written for")
@@ -143,9 +144,10 @@ def _pattern(special_tokens: list[str]) -> str:
     return "|".join(literals + [_code_points(member) + repeat for member, repeat in _CLASSES])
 
 
+@cache
 def _code_points(one_character: str) -> str:
     """Write as a class of code points what this pattern of one character matches, case ignored as open_clip does."""
-    found = regex.findall(one_character, _ALL_CHARACTERS, regex.IGNORECASE)
+    found = regex.findall(one_character, _all_characters(), regex.IGNORECASE)
     ranges: list[list[int]] = []
     for code in map(ord, found):
         if ranges and ranges[-1][1] == code - 1:
@@ -159,5 +161,7 @@ def _span(first: int, last: int) -> str:
     return f"\\x{{{first:x}}}" if first == last else f"\\x{{{first:x}}}-\\x{{{last:x}}}"
 
 
-# Every code point that UTF-8 can carry.
-_ALL_CHARACTERS = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
+@cache
+def _all_characters() -> str:
+    """Every code point that UTF-8 can carry."""
+    return "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))

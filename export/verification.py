@@ -41,8 +41,8 @@ def compute_reference(checkpoint: Checkpoint, device: torch.device) -> Reference
     model = checkpoint.model.to(device)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (settings.mean, settings.std))
     normalised = ((pixels.float() / 255 - mean) / std).to(device)
-    image_features = model.encode_image(normalised, normalize=True)  # type: ignore[operator]
-    text_features = model.encode_text(tokens.to(device), normalize=True)  # type: ignore[operator]
+    image_features = model.encode_image(normalised, normalize=True)
+    text_features = model.encode_text(tokens.to(device), normalize=True)
     logits = checkpoint.logit_scale * image_features @ text_features.T + (checkpoint.logit_bias or 0.0)
     return Reference(pixels, tokens.int(), image_features.cpu(), text_features.cpu(), logits.cpu())
 

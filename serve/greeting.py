@@ -2,16 +2,20 @@
 
 from pathlib import Path
 
-from tritonclip import Client
+from serve.errors import ServeError
+from tritonclip import Client, TritonClipError
 
 PHOTO = Path(__file__).resolve().parents[1] / "samples" / "photos" / "cat.jpg"
 SENTENCES = ("a photo of a cat", "a cup of coffee on a table", "a rocket on its launch pad")
 
 
 def greet(url: str) -> None:
-    """Print the scores of the sample photograph, and what to try next."""
-    with Client(url) as client:
-        scores = client.compare(PHOTO, SENTENCES)
+    """Print the scores of the sample photograph, and what to try next; ServeError where the server fails at it."""
+    try:
+        with Client(url) as client:
+            scores = client.compare(PHOTO, SENTENCES)
+    except TritonClipError as error:
+        raise ServeError(f"the sample request failed: {error}") from error
     print(f"\n{PHOTO.name} against three sentences:\n\n  cosine   logit  probability")
     for index, sentence in enumerate(SENTENCES):
         cosine, logit, probability = (

@@ -5,23 +5,35 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 from google.protobuf import json_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
-from export.checkpoint import Preprocessing
+from export.checkpoint import Preprocessing, load_checkpoint
 from export.configs import OVERLAY, Deployment, configure, read_config
+from export.pipeline import deployment_of
 from export.publishing import SOURCE, staged
+from export.variants import Variant, default_variant, resolve
 
 STAGES = ("image_preprocess", "image_encoder", "text_tokenize", "text_encoder")
 ENSEMBLES = ("embed_image", "embed_text", "compare")
-DEFAULT = Deployment(
+DEFAULT = Deployment(  # of the default variant on a GPU host, as test_the_default_variant… finds it
     host="gpu",
-    preprocessing=Preprocessing((256, 256), (0.5,) * 3, (0.5,) * 3, "bicubic", "shortest", 0),
+    preprocessing=Preprocessing(
+        256, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, "bicubic", "shortest", 0
+    ),
     embedding_width=640,
     context_length=77,
     clean="lower",
 )
+LARGER = resolve("convnext_base_w_320-laion_aesthetic_s13b_b82k_augreg")
+VIT = resolve("ViT-B-32/openai")
+
+
+def deployment(variant: Variant, host: str = "gpu") -> Deployment:
+    """What the exporter finds out about a variant."""
+    return deployment_of(load_checkpoint(variant, random=True), host)
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +45,9 @@ def configs_of(repository: Path) -> dict[str, ModelConfig]:
     return {path.parent.name: read_config(path) for path in repository.glob("*/config.pbtxt")}
 
 
-def published(deployment: Deployment, folder: Path) -> Path:
-    with staged(folder / "served", deployment.host) as repository:
-        configure(repository, deployment)
+def published(target: Deployment, folder: Path) -> Path:
+    with staged(folder / "served", target.host) as repository:
+        configure(repository, target)
     return folder / "served"
 
 
@@ -51,12 +63,10 @@ def differences(before: Any, after: Any, path: str = "") -> dict[str, Any]:
     return {key: value for part in parts for key, value in part.items()}
 
 
-def changes(deployment: Deployment, folder: Path) -> dict[str, dict[str, Any]]:
+def changes(target: Deployment, folder: Path) -> dict[str, dict[str, Any]]:
     """What publishing this deployment changes, by model."""
     before = {name: json_format.MessageToDict(config) for name, config in configs_of(SOURCE).items()}
-    after = {
-        name: json_format.MessageToDict(config) for name, config in configs_of(published(deployment, folder)).items()
-    }
+    after = {name: json_format.MessageToDict(config) for name, config in configs_of(published(target, folder)).items()}
     found = {name: differences(before.get(name), after[name]) for name in after}
     return {name: difference for name, difference in found.items() if difference}
 
@@ -122,6 +132,7 @@ def test_every_model_has_its_version_folder(committed: dict[str, ModelConfig]) -
 
 
 def test_the_default_variant_on_a_gpu_host_is_the_committed_repository_byte_for_byte(tmp_path: Path) -> None:
+    assert deployment(default_variant()) == DEFAULT
     repository = published(DEFAULT, tmp_path)
     for path in SOURCE.rglob("config.pbtxt"):
         assert (repository / path.relative_to(SOURCE)).read_bytes() == path.read_bytes()
@@ -129,18 +140,16 @@ def test_the_default_variant_on_a_gpu_host_is_the_committed_repository_byte_for_
 
 
 def test_a_320_pixel_variant_changes_the_pixels_and_nothing_else(tmp_path: Path) -> None:
-    larger = replace(DEFAULT, preprocessing=replace(DEFAULT.preprocessing, image_size=(320, 320)))
     sizes = ["320", "320"]
     warmups = {f"modelWarmup[{i}].inputs.pixels.dims[{axis}]": "320" for i in range(7) for axis in (1, 2)}
-    assert changes(larger, tmp_path) == {
+    assert changes(deployment(LARGER), tmp_path) == {
         "image_preprocess": dict(zip(("output[0].dims[1]", "output[0].dims[2]"), sizes, strict=True)),
         "image_encoder": dict(zip(("input[0].dims[1]", "input[0].dims[2]"), sizes, strict=True)) | warmups,
     }
 
 
 def test_a_vit_changes_sizes_and_width_and_nothing_else(tmp_path: Path) -> None:
-    settings = replace(DEFAULT.preprocessing, image_size=(224, 224))
-    changed = changes(replace(DEFAULT, preprocessing=settings, embedding_width=512), tmp_path)
+    changed = changes(deployment(VIT), tmp_path)
     assert set(changed) == {
         "embed_image", "embed_text", "image_preprocess", "image_encoder", "text_encoder", "similarity",
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """Real servers on loopback around a FakeServer: gRPC and HTTP as Triton speaks them.
 
-The wire is written here a second time, with struct and NumPy and none of the package's codecs, so that a mistake in those
-shows.
+The wire is written here a second time, with struct and NumPy and none of the package's codecs, so that a mistake in
+those shows.
 """
 
 import json

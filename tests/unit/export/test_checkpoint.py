@@ -43,7 +43,7 @@ def test_preprocessing_follows_the_tag_even_with_a_checkpoint_file(tmp_path: Pat
     model = open_clip.create_model("ViT-S-32-alt")
     torch.save(model.state_dict(), tmp_path / "vit.pt")
     loaded = load_checkpoint(variant, checkpoint=tmp_path / "vit.pt")
-    assert loaded.preprocessing.image_size == (224, 224)
+    assert loaded.preprocessing.image_size == 224
     assert loaded.preprocessing.mean == open_clip.OPENAI_DATASET_MEAN
 
 

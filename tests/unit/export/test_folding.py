@@ -7,6 +7,7 @@ import open_clip
 import pytest
 import torch
 from open_clip.transformer import ResidualAttentionBlock
+from timm.layers.norm import LayerNorm, LayerNorm2d
 from timm.models.convnext import ConvNeXtBlock, ConvNeXtStage
 from torch import Tensor, nn
 
@@ -50,7 +51,6 @@ def test_convnext_block_of_convolutions() -> None:
 
 @torch.inference_mode()
 def test_downsampling_keeps_its_function_at_odd_sizes_too() -> None:
-    from timm.layers import LayerNorm, LayerNorm2d
 
     stage = drawn(ConvNeXtStage(16, 32, stride=2, depth=1, norm_layer=LayerNorm2d, norm_layer_cl=LayerNorm))
     inputs = torch.randn(2, 16, 11, 8)
@@ -112,8 +112,7 @@ def test_whole_image_tower(checkpoint: Checkpoint) -> None:
 def test_whole_text_tower(checkpoint: Checkpoint) -> None:
     tokens = checkpoint.tokenizer(["a photo of a cat", "", "one two three " * 60]).int()
     unfolded, folded = (
-        TextEncoder(copy.deepcopy(checkpoint.model), torch.float32, fold).eval()(tokens)  # type: ignore[arg-type]
-        for fold in (False, True)
+        TextEncoder(copy.deepcopy(checkpoint.model), torch.float32, fold).eval()(tokens) for fold in (False, True)
     )
     assert largest_difference(unfolded, folded) <= TOLERANCE
 
@@ -123,14 +122,14 @@ def test_random_weights_exercise_every_block(architectures: None) -> None:
     """Silencing any one block of the image tower must show in the features; at timm's initial values it would not."""
     images = torch.rand(4, 3, 64, 64)
     model = load_checkpoint(Variant("tiny-convnext", "none"), random=True).model
-    before = model.encode_image(images, normalize=True)  # type: ignore[operator]
-    blocks = [module for module in model.visual.modules() if isinstance(module, ConvNeXtBlock)]  # type: ignore[union-attr]
+    before = model.encode_image(images, normalize=True)
+    blocks = [module for module in model.visual.modules() if isinstance(module, ConvNeXtBlock)]
     assert len(blocks) == 12
     for block in blocks:
         assert block.gamma is not None
         kept = block.gamma.clone()
         block.gamma.zero_()
-        silenced = model.encode_image(images, normalize=True)  # type: ignore[operator]
+        silenced = model.encode_image(images, normalize=True)
         block.gamma.copy_(kept)
         assert float((before * silenced).sum(dim=-1).max()) < 0.9999
 

@@ -1,0 +1,1 @@
+"""How much a deployment carries, always measured beside the bare model in the same run."""

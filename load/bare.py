@@ -1,0 +1,55 @@
+"""The bare encoder: the served artifact in a plain loop, pixels already in memory. What serving is measured against.
+
+It runs in a process of its own, which sleeps while the server is measured.
+"""
+
+import multiprocessing
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+PROBE_SECONDS = 4.0
+
+
+class BareEncoder:
+    """A process that runs an image encoder's artifact at the batch size that suits it best."""
+
+    def __init__(self, artifact: Path, image_size: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, str(artifact), image_size), daemon=True)
+        self._process.start()
+
+    def find_best_batch(self) -> dict[int, float]:
+        """Images/s by batch size; the best one is used from here on."""
+        rates = {size: self.images_per_s(PROBE_SECONDS, size) for size in BATCH_SIZES}
+        self.batch_size = max(rates, key=lambda size: rates[size])
+        return rates
+
+    def images_per_s(self, seconds: float, batch_size: int | None = None) -> float:
+        """The loop's throughput over at least so many seconds of whole batches."""
+        self._pipe.send((batch_size or self.batch_size, seconds))
+        return float(self._pipe.recv())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(pipe: Connection, artifact: str, image_size: int) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = torch.jit.load(artifact, map_location=device).eval()  # type: ignore[no-untyped-call]
+    with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]  # as it is served
+        while True:
+            batch_size, seconds = pipe.recv()
+            pixels = torch.randint(0, 256, (batch_size, 3, image_size, image_size), dtype=torch.uint8)
+            model(pixels.to(device)).cpu()  # once outside the clock
+            started, batches = time.perf_counter(), 0
+            while time.perf_counter() - started < seconds:
+                model(pixels.to(device)).cpu()
+                batches += 1
+            pipe.send(batches * batch_size / (time.perf_counter() - started))

@@ -1,0 +1,168 @@
+"""`make bench`: what serving costs. Served images/s beside the bare encoder's, interleaved in one run.
+
+Real architecture, random weights (they do not change the speed), 640x480 JPEGs, one image a request, 16 requests in
+flight, over gRPC from the client library on the same machine. Prints a table and writes build/bench.json.
+"""
+
+import argparse
+import io
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from export.pipeline import MODELS_FOLDER, Request, export, is_current
+from export.variants import default_variant
+from load.bare import BareEncoder
+from load.machine import describe_machine
+from load.measure import latencies, throughput
+from serve.server import Ports, Server
+from tritonclip import Client
+
+PHOTOS = Path(__file__).resolve().parents[1] / "samples" / "photos"
+JPEG_SIZE = (640, 480)
+CLIENTS = 16
+ROUNDS = 3
+RESULTS = Path("build/bench.json")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The parts of one run."""
+
+    server: Server
+    client: Client
+    images: list[bytes]
+    seconds: float
+
+    def embed_image(self, number: int) -> None:
+        """One request with one image."""
+        self.client.embed_images([self.images[number % len(self.images)]])
+
+    def embed_new_text(self, number: int) -> None:
+        """One request with a sentence that was never sent before."""
+        self.client.embed_texts([f"a photo of object number {number} of series {id(self)}"])
+
+    def embed_known_text(self, number: int) -> None:
+        """One request with one of eight sentences, so that all but the first answers come from the response cache."""
+        self.client.embed_texts([f"a photo of object number {number % 8}"])
+
+    def mean_batch(self, measured: Callable[[], float]) -> tuple[float, float]:
+        """What `measured` returns, and the encoder's mean batch while it ran."""
+        before = self._encoder_counts()
+        result = measured()
+        after = self._encoder_counts()
+        return result, (after[0] - before[0]) / max(1, after[1] - before[1])
+
+    def _encoder_counts(self) -> tuple[int, int]:
+        models = self.client.status().statistics or ()
+        encoder = next(model for model in models if model.name == "image_encoder")
+        return encoder.inference_count, encoder.execution_count
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit code."""
+    command = argparse.ArgumentParser(prog="python -m load.bench", description=__doc__)
+    command.add_argument(
+        "--seconds", type=float, default=30.0, help="length of each measurement (default: %(default)s)"
+    )
+    options = command.parse_args(arguments)
+    repository = _published()
+    manifest = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))
+    bare = BareEncoder(repository / "image_encoder" / "1" / "model.pt", manifest["image_size"])
+    try:
+        with (
+            Server(repository, Ports(0, 0, 0), log=Path("build/bench-triton.log")) as server,
+            Client(server.grpc_url) as client,
+        ):
+            results = measure(Bench(server, client, jpegs(), options.seconds), bare)
+    finally:
+        bare.close()
+    results |= {"variant": manifest["variant"], "precision": manifest["precision"], "machine": describe_machine()}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print_table(results)
+    return 0
+
+
+def measure(bench: Bench, bare: BareEncoder) -> dict[str, Any]:
+    """Everything the benchmark reports, but the machine."""
+    _say("bare encoder at each batch size")
+    by_batch = bare.find_best_batch()
+    _say("latency of single requests")
+    latency = latencies(bench.embed_image, calls=60)
+    bare_rates, served_rates, batches = [], [], []
+    for number in range(ROUNDS):
+        _say(f"round {number + 1} of {ROUNDS}: bare, then served")
+        bare_rates.append(bare.images_per_s(bench.seconds))
+        served, batch = bench.mean_batch(lambda: throughput(bench.embed_image, CLIENTS, bench.seconds))
+        served_rates.append(served)
+        batches.append(batch)
+    _say("texts, new and repeated")
+    texts = {
+        "texts_per_s": throughput(bench.embed_new_text, CLIENTS, bench.seconds / 3),
+        "cached_texts_per_s": throughput(bench.embed_known_text, CLIENTS, bench.seconds / 3),
+    }
+    bare_rate, served_rate = statistics.median(bare_rates), statistics.median(served_rates)
+    return {
+        "bare_images_per_s": round(bare_rate, 2),
+        "served_images_per_s": round(served_rate, 2),
+        "efficiency": round(served_rate / bare_rate, 4),
+        "efficiency_by_round": [round(s / b, 4) for s, b in zip(served_rates, bare_rates, strict=True)],
+        "bare_best_batch": bare.batch_size,
+        "bare_images_per_s_by_batch": {size: round(rate, 2) for size, rate in by_batch.items()},
+        "clients": CLIENTS,
+        "mean_batch": round(statistics.mean(batches), 2),
+        "latency_at_concurrency_1": latency,
+        **{key: round(rate, 1) for key, rate in texts.items()},
+    }
+
+
+def jpegs() -> list[bytes]:
+    """The sample photographs as 640x480 JPEGs."""
+    encoded = []
+    for path in sorted(PHOTOS.glob("*.jpg")):
+        buffer = io.BytesIO()
+        Image.open(path).convert("RGB").resize(JPEG_SIZE).save(buffer, "JPEG", quality=90)
+        encoded.append(buffer.getvalue())
+    return encoded
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """The figures for people."""
+    latency, machine = results["latency_at_concurrency_1"], results["machine"]
+    rows = [
+        ("bare encoder", f"{results['bare_images_per_s']:.2f} images/s at batch {results['bare_best_batch']}"),
+        ("served, embed_image", f"{results['served_images_per_s']:.2f} images/s at {results['clients']} clients"),
+        ("efficiency", f"{results['efficiency']:.3f} served / bare (rounds: {results['efficiency_by_round']})"),
+        ("mean batch", f"{results['mean_batch']:.1f}"),
+        ("latency, 1 client", f"p50 {latency['p50_ms']} ms, p95 {latency['p95_ms']} ms, p99 {latency['p99_ms']} ms"),
+        ("texts, new", f"{results['texts_per_s']:.1f} /s"),
+        ("texts, cached", f"{results['cached_texts_per_s']:.1f} /s"),
+        ("model", f"{results['variant']}, {results['precision']}, random weights"),
+        ("machine", f"{machine['cpu']}, {machine['cores']} cores, GPU: {machine['gpu']}"),
+    ]
+    for name, value in rows:
+        print(f"{name:20}  {value}")
+    print(f"written to {RESULTS}")
+
+
+def _published() -> Path:
+    request = Request(default_variant(), host="cpu", random=True)
+    repository = MODELS_FOLDER / request.folder_name
+    if not is_current(request, repository):
+        export(request, repository, _say)
+    return repository
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

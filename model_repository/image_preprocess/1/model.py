@@ -1,0 +1,44 @@
+"""Triton adapter: images in, one pixel array a batch out. The work is in preprocess.py."""
+
+import json
+import traceback
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from preprocess import InvalidImage, Preprocessor, Row
+
+
+class TritonPythonModel:
+    """`image` BYTES [B,1] to `pixels` UINT8 [B,3,H,W], RGB."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the size and the parameters; an unknown value stops the model from loading."""
+        self._preprocessor = Preprocessor.from_config(json.loads(args["model_config"]))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Fill one array for all requests and answer each with its slice, or with its own error."""
+        batches = [pb_utils.get_input_tensor_by_name(request, "image").as_numpy().reshape(-1) for request in requests]
+        pixels = np.empty((sum(map(len, batches)), 3, *self._preprocessor.size), np.uint8)
+        responses, start = [], 0
+        for images in batches:
+            responses.append(self._respond(images, pixels[start : start + len(images)]))
+            start += len(images)
+        return responses
+
+    def _respond(self, images: Any, rows: Row) -> Any:
+        index = 0
+        try:
+            for index, image in enumerate(images):
+                self._preprocessor.fill(rows[index], image)
+        except InvalidImage as error:
+            return _failure(f"image {index}: {error}", pb_utils.TritonError.INVALID_ARG)
+        except Exception as error:
+            # A fault of ours, not of the image: one request fails, and the log says where.
+            pb_utils.Logger.log_error(f"image_preprocess: image {index}\n{traceback.format_exc()}")
+            return _failure(f"image {index}: {type(error).__name__} while preprocessing", pb_utils.TritonError.INTERNAL)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", rows)])
+
+
+def _failure(message: str, code: Any) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))

@@ -1,0 +1,90 @@
+"""What the package shows, and what it does not pull in."""
+
+import json
+import pickle
+import subprocess
+import sys
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+import tritonclip
+from tritonclip import ConfigError, ConnectError, InputError, ProtocolError, StatusError, TritonClipError, _errors
+
+CLIENT = Path(__file__).parents[3] / "client"
+
+
+def in_a_new_process(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60).stdout
+
+
+def test_all_is_what_the_package_shows() -> None:
+    shown = json.loads(in_a_new_process("import json, tritonclip; print(json.dumps(dir(tritonclip)))"))
+    public = {name for name in shown if not name.startswith("_")} | {"__version__"}
+    assert public == set(tritonclip.__all__)
+    assert tritonclip.__all__ == sorted(tritonclip.__all__)
+
+
+def test_every_public_error_is_in_the_tree_of_the_docstring() -> None:
+    assert _errors.__doc__ is not None
+    errors = [value for value in vars(tritonclip).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert len(errors) == 15
+    for error in errors:
+        assert issubclass(error, TritonClipError)
+        assert f" {error.__name__}" in _errors.__doc__
+    assert set(_errors.ERROR_BY_CODE.values()) == {error for error in errors if issubclass(error, StatusError)} - {
+        StatusError
+    }
+    assert not issubclass(ConnectError, StatusError)
+    assert issubclass(ConfigError, ValueError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("reason", noun="image", index=3),
+        ConnectError("grpc://x:1", "refused"),
+        ProtocolError("odd"),
+        _errors.status_error("UNAVAILABLE", "full", "compare"),
+    ],
+)
+def test_errors_survive_pickling(error: TritonClipError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+
+
+@pytest.mark.parametrize("reason", ["truncated", "image 0: truncated", "in ensemble 'embed_image', image 7: truncated"])
+def test_a_refused_item_has_one_position_in_its_message(reason: str) -> None:
+    error = _errors.refused_item(_errors.status_error("INVALID_ARGUMENT", reason), noun="image", index=12)
+    assert str(error) == "image 12: truncated"
+
+
+@pytest.mark.parametrize("module", ["tritonclip", "tritonclip.testing", "tritonclip.cli"])
+def test_importing_it_pulls_in_nothing_heavy(module: str) -> None:
+    heavy = ["torch", "open_clip", "gevent", "geventhttpclient", "tritonclient.http", "aiohttp", "scipy", "pandas"]
+    code = f"import {module}, json, sys; print(json.dumps([name for name in {heavy} if name in sys.modules]))"
+    assert json.loads(in_a_new_process(code)) == []
+
+
+@pytest.mark.parametrize(("url", "absent"), [("grpc://localhost:1", "httpx"), ("http://localhost:1", "grpc")])
+def test_a_transport_is_imported_only_where_it_is_chosen(url: str, absent: str) -> None:
+    code = f"import tritonclip, sys; tritonclip.Client({url!r}); print({absent!r} in sys.modules)"
+    assert in_a_new_process(code).strip() == "False"
+
+
+def test_it_is_typed_and_installs_all_its_packages() -> None:
+    assert resources.files("tritonclip").joinpath("py.typed").is_file()
+    project = tomllib.loads((CLIENT / "pyproject.toml").read_text())
+    folders = {".".join(path.parent.relative_to(CLIENT).parts) for path in (CLIENT / "tritonclip").rglob("__init__.py")}
+    assert set(project["tool"]["setuptools"]["packages"]) == folders
+    assert project["project"]["scripts"] == {"tritonclip": "tritonclip.cli:main"}
+
+
+def test_dependencies_stay_small() -> None:
+    project = tomllib.loads((CLIENT / "pyproject.toml").read_text())["project"]
+    names = {requirement.split(">")[0].split("[")[0] for requirement in project["dependencies"]}
+    assert names == {"grpcio", "httpx", "numpy", "packaging", "pillow", "protobuf", "tqdm", "tritonclient"}

@@ -1,0 +1,172 @@
+"""text_tokenize: limits, errors, configuration, the adapter with a stand-in for Triton. Parity is tested elsewhere."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer
+from tokenizers import Tokenizer
+
+from export.errors import UnsupportedModel
+from export.tokenizer import TokenizerSettings, tokenizer_settings, write_tokenizer
+from tests.modules import MODELS, json_text, load_model, load_module, request
+
+FOLDER = MODELS / "text_tokenize" / "1"
+REFERENCE = SimpleTokenizer()
+CAT = [49406, 320, 1125, 539, 320, 2368, 49407]
+tokenize_text = load_module(FOLDER / "tokenize_text.py")
+
+
+def config(width: int = 77, **parameters: str) -> dict[str, Any]:
+    return {"output": [{"name": "tokens", "dims": [width]}], "parameters": parameters}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The version folder as it is after an export."""
+    folder = tmp_path_factory.mktemp("text_tokenize") / "1"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("tokenizer.json", "__pycache__"))
+    write_tokenizer(REFERENCE, folder / "tokenizer.json")
+    return folder
+
+
+def encode(folder: Path, *texts: bytes, **options: Any) -> Any:
+    tokenizer = tokenize_text.TextTokenizer(folder / "tokenizer.json", **options)
+    rows = np.full((len(texts), tokenizer.context_length), -1, np.int32)
+    tokenizer.fill(rows, texts)
+    return rows
+
+
+def test_a_row_is_framed_and_padded(folder: Path) -> None:
+    rows = encode(folder, b"A photo  of a cat")
+    assert rows.tolist() == [CAT + [0] * 70]
+
+
+def test_long_texts_are_cut_and_still_end(folder: Path) -> None:
+    rows = encode(folder, b"cat " * 100, context_length=10)
+    assert rows.tolist() == [[49406] + [2368] * 8 + [49407]]
+
+
+def test_no_texts(folder: Path) -> None:
+    assert encode(folder).shape == (0, 77)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"caf\xe9", "text 1: not UTF-8 at byte 3 (unexpected end of data)"),
+        (b"\xff\xfea\0", "text 1: not UTF-8 at byte 0 (invalid start byte)"),
+        (b"a\xed\xa0\x80", "text 1: not UTF-8 at byte 1 (invalid continuation byte)"),
+        (b"a" * 101, "text 1: 101 bytes, more than the limit of 100"),
+    ],
+)
+def test_bad_texts_are_named(folder: Path, data: bytes, reason: str) -> None:
+    with pytest.raises(tokenize_text.InvalidText) as caught:
+        encode(folder, b"fine", data, b"fine", max_text_bytes=100)
+    assert str(caught.value) == reason
+
+
+def test_the_limit_itself_is_allowed(folder: Path) -> None:
+    assert encode(folder, b"a" * 100, max_text_bytes=100)[0, 0] == 49406
+
+
+def test_a_missing_file_says_what_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="python -m export VARIANT"):
+        tokenize_text.TextTokenizer(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (config(clean="tidy"), "parameter clean: 'tidy' is not one of lower, whitespace, canonicalize"),
+        (config(max_text_bytes="0"), "parameter max_text_bytes: '0'"),
+        (config(max_text_bytes="many"), "parameter max_text_bytes: 'many'"),
+        (config(width=2), "output tokens"),
+    ],
+)
+def test_unknown_values_are_refused(folder: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tokenize_text.TextTokenizer.from_config(json.loads(json_text(given)), folder)
+
+
+def test_the_adapter_answers_each_request(folder: Path) -> None:
+    model = load_model(folder / "model.py", config())
+    responses = model.execute(
+        [
+            request("text", [b"a photo of a cat", b""]),
+            request("text", [b"fine", b"\xff"]),
+            request("text", [b"a photo of a cat"]),
+        ]
+    )
+    first, second, third = responses
+    assert first.error is None
+    assert first.output_tensors[0].name == "tokens"
+    assert first.output_tensors[0].values.dtype == np.int32
+    assert first.output_tensors[0].values.tolist() == [CAT + [0] * 70, [49406, 49407] + [0] * 75]
+    assert (second.error.code, second.output_tensors) == ("INVALID_ARG", [])
+    assert second.error.message == "text 1: not UTF-8 at byte 0 (invalid start byte)"
+    assert third.output_tensors[0].values.tolist() == [CAT + [0] * 70]
+
+
+def test_the_adapter_survives_its_own_faults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(folder / "model.py", config())
+    fill = model._tokenizer.fill
+
+    def broken(rows: Any, texts: Any) -> None:
+        if b"bug" in texts:
+            raise RuntimeError("a fault")
+        fill(rows, texts)
+
+    monkeypatch.setattr(model._tokenizer, "fill", broken)
+    failed, fine = model.execute([request("text", [b"bug"]), request("text", [b"a photo of a cat"])])
+    assert (failed.error.code, failed.error.message) == ("INTERNAL", "RuntimeError while tokenizing")
+    assert fine.output_tensors[0].values.tolist() == [CAT + [0] * 70]
+    logger = type(model).execute.__globals__["pb_utils"].Logger
+    assert "a fault" in logger.errors[0]
+
+
+def test_the_adapter_refuses_to_load_without_the_file(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "1", ignore=shutil.ignore_patterns("tokenizer.json", "__pycache__"))
+    with pytest.raises(FileNotFoundError, match="python -m export VARIANT"):
+        load_model(tmp_path / "1" / "model.py", config())
+
+
+def test_the_file_is_the_same_each_time(tmp_path: Path) -> None:
+    digests = {write_tokenizer(SimpleTokenizer(), tmp_path / name) for name in ("one.json", "two.json")}
+    assert len(digests) == 1
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def test_the_file_leans_on_no_unicode_table(folder: Path) -> None:
+    document = json.loads((folder / "tokenizer.json").read_text())
+    pattern = document["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
+    assert pattern.isascii()
+    assert "\\p" not in pattern
+    assert "\\s" not in pattern
+    assert Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size() == REFERENCE.vocab_size
+
+
+def test_settings() -> None:
+    assert tokenizer_settings(REFERENCE) == TokenizerSettings(clean="lower", context_length=77)
+    other = SimpleTokenizer(clean="canonicalize", context_length=64)
+    assert tokenizer_settings(other) == TokenizerSettings(clean="canonicalize", context_length=64)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        (HFTokenizer.__new__(HFTokenizer), "HFTokenizer"),
+        (SigLipTokenizer.__new__(SigLipTokenizer), "SigLipTokenizer"),
+        (SimpleTokenizer(reduction_mask="simple"), "reduction mask"),
+        (SimpleTokenizer(context_length=None), "context length"),
+        (SimpleTokenizer(additional_special_tokens=["<a.b>"]), "<a.b>"),
+        (SimpleTokenizer(additional_special_tokens=["<ä>"]), "<ä>"),
+    ],
+)
+def test_other_tokenizers_are_refused(tmp_path: Path, tokenizer: Any, message: str) -> None:
+    with pytest.raises(UnsupportedModel, match=message):
+        write_tokenizer(tokenizer, tmp_path / "tokenizer.json")
+    assert not (tmp_path / "tokenizer.json").exists()
