@@ -42,7 +42,7 @@ class ImageEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels: uint8 [B, 3, S, S], RGB. Returns fp32 [B, D] of length 1."""
         scaled = pixels.float() * self.gain + self.shift if self.scales_pixels else pixels
-        features = self.tower(scaled.to(self.dtype).contiguous(memory_format=torch.channels_last))
+        features: Tensor = self.tower(scaled.to(self.dtype).contiguous(memory_format=torch.channels_last))
         return functional.normalize(features.float(), dim=-1)
 
 

@@ -3,6 +3,7 @@
 The format is one function wide on purpose: TorchScript is deprecated upstream, and torch.export is to replace it here.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,18 @@ def resolve_device(device: str) -> torch.device:
 
 @torch.inference_mode()
 def trace(module: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
-    """Trace an eval-mode module on its example inputs and save it; UnsupportedModel where the graph is device-bound."""
-    # The trace is compared with the eager model afterwards, at other batch sizes and on real inputs: a stronger check.
-    traced = torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+    """Trace a module in eval mode on its example inputs and save it.
+
+    Raises UnsupportedModel where that fails, or where the graph would be bound to one device.
+    """
+    # The tracer's own check and warnings are left out: the file is compared with eager open_clip afterwards, at other
+    # batch sizes and on real inputs.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+            traced = torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise UnsupportedModel(f"its {type(module).__name__} cannot be traced: {error}") from error
     bound = device_constants(traced)
     if bound:
         raise UnsupportedModel(f"its graph creates tensors on a fixed device ({', '.join(sorted(bound))})")
