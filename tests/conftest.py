@@ -12,3 +12,6 @@ ARCHITECTURES = Path(__file__).with_name("architectures")
 def architectures() -> None:
     """Make open_clip know the small architectures that tests export."""
     open_clip.add_model_config(ARCHITECTURES)
+
+
+pytest_plugins = ["tests.serving"]

@@ -15,49 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.unit.client.conftest import Command
 from tests.unit.client.wire_servers import serve_grpc
-from tritonclip import Client, _defaults
+from tritonclip import _defaults
 from tritonclip.cli import main
 from tritonclip.testing import FakeServer, features_of
-
-
-class Command:
-    """Runs the command on a fake server and keeps what it printed."""
-
-    def __init__(self, fake: FakeServer, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-        self.fake = fake
-        self.capture = capsysbinary
-        self.asked: list[tuple[str | None, float]] = []
-        self.out = b""
-        self.err = ""
-
-    def __call__(self, *arguments: str) -> int:
-        def client(url: str | None, *, timeout: float) -> Client:
-            self.asked.append((url, timeout))
-            return Client(url, timeout=timeout, transport=self.fake.transport())
-
-        code = main(arguments, client=client)
-        captured = self.capture.readouterr()
-        self.out, self.err = captured.out, captured.err.decode()
-        return code
-
-    @property
-    def text(self) -> str:
-        return self.out.decode()
-
-
-@pytest.fixture
-def command(fake: FakeServer, capsysbinary: pytest.CaptureFixture[bytes]) -> Command:
-    return Command(fake, capsysbinary)
-
-
-@pytest.fixture
-def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("cat", "dog"):
-        (tmp_path / f"{name}.jpg").write_bytes(f"a photo of a {name}".encode())
-    (tmp_path / "broken.jpg").write_bytes(b"bad")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,11 @@ def test_files_are_read_once_though_the_request_is_refused(fake: FakeServer) -> 
     assert result.cosine[0, 0] == pytest.approx(1)
 
 
+def test_an_image_that_cannot_be_read_is_named(fake: FakeServer) -> None:
+    with Client(transport=fake.transport()) as client, pytest.raises(InputError, match="image 1: No such file"):
+        client.compare([b"good", "/no/such/file.jpg"], ["a"])
+
+
 def test_all_images_bad(fake: FakeServer) -> None:
     with Client(transport=fake.transport()) as client:
         result = client.compare([b"bad", b"bad"], ["a", "b", "c"], on_error="return")

@@ -57,7 +57,15 @@ def test_errors_survive_pickling(error: TritonClipError) -> None:
     assert vars(copy) == vars(error)
 
 
-@pytest.mark.parametrize("reason", ["truncated", "image 0: truncated", "in ensemble 'embed_image', image 7: truncated"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "truncated",
+        "image 0: truncated",
+        "in ensemble 'embed_image', image 7: truncated",
+        "in ensemble 'embed_image', [request id: <id_unknown>] image 7: truncated",
+    ],
+)
 def test_a_refused_item_has_one_position_in_its_message(reason: str) -> None:
     error = _errors.refused_item(_errors.status_error("INVALID_ARGUMENT", reason), noun="image", index=12)
     assert str(error) == "image 12: truncated"

@@ -188,6 +188,16 @@ def test_a_server_that_says_nothing_runs_into_the_deadline(wire: Wire) -> None:
         release.set()
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_new_client_does_not_inherit_anothers_failures(is_async: bool, free_port: int, fake: FakeServer) -> None:
+    wire = Wire(f"grpc://127.0.0.1:{free_port}", fake, None, is_async=is_async)
+    with Client(wire.url) as failing:  # still open, and still pausing between its attempts to connect
+        with pytest.raises(ConnectError):
+            failing.embed_texts("a")
+        with serve_grpc(fake, free_port):
+            assert len(wire.run(lambda client: client.embed_texts("a"))) == 1
+
+
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_restart_is_waited_for(scheme: str, is_async: bool, free_port: int, fake: FakeServer) -> None:

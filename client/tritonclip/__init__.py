@@ -1,0 +1,63 @@
+"""Client for CLIP models on Triton: embeddings, similarity, and zero-shot classification, over gRPC or HTTP.
+
+>>> import tritonclip
+>>> with tritonclip.Client("grpc://localhost:8001") as client:
+...     client.compare("cat.jpg", ["a cat", "a dog"]).probabilities
+
+How a call flows through the package: a client's method makes an operation (``_embed``, ``_compare``, ``_status``: pure
+generators), a driver performs its effects (``_drivers``), a transport sends its calls (``_transports``), and a codec
+writes them as gRPC or HTTP (``_codec_grpc``, ``_codec_http``). ``tritonclip.testing`` has a server without a network.
+"""
+
+from tritonclip._async_client import AsyncClient
+from tritonclip._client import Client
+from tritonclip._encoding import ImageInput
+from tritonclip._errors import (
+    ConfigError,
+    ConnectError,
+    DeadlineExceededError,
+    InputError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RequestCancelledError,
+    ResourceExhaustedError,
+    ServerError,
+    StatusError,
+    TritonClipError,
+    UnavailableError,
+    UnsupportedError,
+)
+from tritonclip._messages import ModelStatistics
+from tritonclip._results import Classifications, Comparison, Embeddings, Manifest, Prediction, Status
+from tritonclip._version import __version__
+
+__all__ = [
+    "AsyncClient",
+    "Classifications",
+    "Client",
+    "Comparison",
+    "ConfigError",
+    "ConnectError",
+    "DeadlineExceededError",
+    "Embeddings",
+    "ImageInput",
+    "InputError",
+    "InvalidArgumentError",
+    "Manifest",
+    "ModelStatistics",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "Prediction",
+    "ProtocolError",
+    "RequestCancelledError",
+    "ResourceExhaustedError",
+    "ServerError",
+    "Status",
+    "StatusError",
+    "TritonClipError",
+    "UnavailableError",
+    "UnsupportedError",
+    "__version__",
+]

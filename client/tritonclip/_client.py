@@ -1,0 +1,142 @@
+"""The blocking client."""
+
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Literal, Self
+
+from tritonclip import _compare, _defaults, _embed, _status
+from tritonclip._drivers import SyncDriver
+from tritonclip._encoding import IMAGE, TEXT, ImageInput
+from tritonclip._results import Classifications, Comparison, Embeddings, Manifest, Status
+from tritonclip._session import Session
+from tritonclip._settings import resolve_admin_key, resolve_url
+from tritonclip._transports import Transport, open_transport
+
+OnError = Literal["raise", "return"]
+
+
+class Client:
+    """Embeds images and texts, and compares them, on a Triton server.
+
+    ``url`` is ``grpc://HOST:PORT``, ``grpcs://…``, ``http://…`` or ``https://…``; without it TRITONCLIP_URL counts,
+    else grpc://localhost:8001. ``timeout`` is in seconds, for one request and its retries. Each call of a method
+    keeps up to ``concurrency`` requests of up to ``batch_size`` items in flight (never more than the server takes in
+    one). ``admin_key`` (else TRITONCLIP_ADMIN_KEY) opens statistics where the server restricts them. ``transport``
+    replaces the network, for tests (``tritonclip.testing``).
+
+    One client may be shared by any number of threads. Use it in a ``with`` block, or call ``close``.
+
+    An image is a path, encoded bytes, a binary file, a PIL image, or a uint8 array [H,W], [H,W,3] or [H,W,4] in RGB
+    order. Where several are expected any iterable will do, and is read only as fast as requests start; one image
+    alone, or one string where texts are expected, is a list of one.
+
+    Methods raise ConnectError where no server answers, a StatusError where it refuses or fails, InputError where an
+    item cannot be used, and ConfigError for arguments that make no sense; all are TritonClipErrors.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        timeout: float = _defaults.TIMEOUT,
+        concurrency: int = _defaults.CONCURRENCY,
+        batch_size: int = _defaults.BATCH_SIZE,
+        admin_key: str | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self._url = resolve_url(url)
+        self._session = Session(timeout, concurrency, batch_size)
+        self._transport = transport or open_transport(self._url, resolve_admin_key(admin_key))
+        self._driver = SyncDriver(self._transport)
+        self._manifest_lock = threading.Lock()
+
+    def embed_images(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        *,
+        on_error: OnError = "raise",
+        progress: bool = False,
+    ) -> Embeddings:
+        """Embed images: features [N, D] float32, each row of length 1, in the order given.
+
+        With ``on_error="raise"`` the first image that cannot be used raises InputError with its ``index``, and what is
+        still running is given up. With ``"return"`` every other image gets its row, failed rows are NaN, and
+        ``Embeddings.errors`` has the reasons; so have the images of a request that the server failed to answer. Only
+        what concerns all images (no server, no such model, no permission) still ends the run. No images give features
+        [0, D]. ``progress`` shows a bar.
+        """
+        self.manifest()
+        return self._driver.run(_embed.embed(self._session, IMAGE, IMAGE.source(images), on_error, progress))
+
+    def embed_texts(
+        self, texts: str | Iterable[str], *, on_error: OnError = "raise", progress: bool = False
+    ) -> Embeddings:
+        """Embed texts: features [N, D] float32, like ``embed_images``."""
+        self.manifest()
+        return self._driver.run(_embed.embed(self._session, TEXT, TEXT.source(texts), on_error, progress))
+
+    def compare(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        texts: str | Iterable[str],
+        *,
+        on_error: OnError = "raise",
+        progress: bool = False,
+    ) -> Comparison:
+        """Compare each image with each text: cosine, logits, probabilities, each [B, N] float32.
+
+        Any numbers of both will do. ``on_error`` is about images, as in ``embed_images``; a text that cannot be used
+        always raises, for it would change the meaning of every probability.
+        """
+        self.manifest()
+        return self._driver.run(_compare.compare(self._session, images, texts, on_error, progress))
+
+    def classify(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        labels: str | Iterable[str],
+        *,
+        template: str = _defaults.TEMPLATE,
+        top_k: int | None = None,
+        on_error: OnError = "raise",
+        progress: bool = False,
+    ) -> Classifications:
+        """Find the labels that fit each image, best first, at most ``top_k`` of them.
+
+        Each label is put where the ``template`` has ``{}``; the image is compared with the sentences that this makes.
+        """
+        self.manifest()
+        steps = _compare.classify(
+            self._session,
+            images,
+            labels,
+            template=template,
+            top_k=top_k,
+            on_error=on_error,
+            progress=progress,
+        )
+        return self._driver.run(steps)
+
+    def manifest(self) -> Manifest:
+        """What the server says about its model; asked once, then remembered until ``status`` asks again."""
+        with self._manifest_lock:
+            if self._session.manifest is None:
+                return self._driver.run(_status.fetch_manifest(self._session))
+            return self._session.manifest
+
+    def status(self) -> Status:
+        """Ask the server for its version, its models, its manifest, and its statistics."""
+        return self._driver.run(_status.status(self._session, str(self._url)))
+
+    def close(self) -> None:
+        """Close all connections. The client cannot be used afterwards."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,23 @@
+"""Every default of the client, in one place. Times are seconds, sizes are bytes."""
+
+from typing import Final
+
+URL: Final = "grpc://localhost:8001"
+TIMEOUT: Final = 60.0  # for one request, its retries included
+CONCURRENCY: Final = 8  # requests in flight for one call of the library
+BATCH_SIZE: Final = 16  # items in one request
+MAX_BATCH_SIZE: Final = 64  # what the server takes, where its manifest does not say
+TEMPLATE: Final = "a photo of a {}"
+
+# Triton's HTTP front end refuses bodies over 64 MiB as it comes; a request stays well under that.
+MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
+
+CONNECT_TIMEOUT: Final = 10.0
+BACKOFF_FIRST: Final = 0.1  # the longest pause before the first retry; doubles with each one
+BACKOFF_LONGEST: Final = 5.0
+
+# What the command fetches when an image is given as a URL.
+FETCH_TIMEOUT: Final = 30.0
+FETCH_MAX_BYTES: Final = 32 * 1024 * 1024
+
+PORTS: Final = {"grpc": 8001, "grpcs": 443, "http": 80, "https": 443}

@@ -1,0 +1,143 @@
+"""Items as callers have them, to the bytes that the server takes.
+
+Paths, bytes and binary files are sent as they are: whether they hold an image is the server's to say. Pixels (PIL
+images, NumPy arrays) are written as PNG, which loses nothing.
+"""
+
+import io
+import os
+from collections.abc import AsyncIterable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tritonclip._errors import InputError
+from tritonclip._stream import Encoded, Source
+
+ImageInput = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[np.uint8]
+"""One image: a path, encoded bytes, a binary file, a PIL image, or a uint8 array [H,W], [H,W,3], [H,W,4] (RGB)."""
+
+_ORIENTATION = 0x0112
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+_RGB_MODES = frozenset({"CMYK", "YCbCr", "HSV", "LAB", "RGBX", "PA", "La", "RGBa"})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What differs between images and texts: words, tensor names, and how an item becomes bytes."""
+
+    noun: str
+    model: str
+    features: str
+    to_bytes: Callable[[Any], bytes]
+    single: Callable[[Any], bool]
+
+    def source(self, items: Any) -> Source:
+        """A source of the items; one item alone is a list of one."""
+        if self.single(items):
+            return Source([items])
+        if not isinstance(items, Iterable | AsyncIterable):
+            raise InputError(f"expected {self.noun}s, got {type(items).__name__}")
+        return Source(items)
+
+    def encode(self, item: Any, index: int) -> Encoded:
+        """An item's bytes, or the error that names it and says why there are none."""
+        if isinstance(item, Encoded):
+            return item
+        try:
+            return Encoded(self.to_bytes(item))
+        except _Unusable as exc:
+            error = InputError(str(exc), noun=self.noun, index=index)
+            error.__cause__ = exc.__cause__
+            return Encoded(error=error)
+
+
+class _Unusable(Exception):
+    """Why an item has no bytes."""
+
+
+def image_bytes(image: Any) -> bytes:
+    """One image's encoded bytes."""
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, bytearray | memoryview):
+        return bytes(image)
+    try:
+        if isinstance(image, str | os.PathLike):
+            return Path(image).read_bytes()
+        if hasattr(image, "read"):
+            return _file_bytes(image)
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in a path, a closed file
+        raise _Unusable(_why(exc)) from exc
+    if isinstance(image, np.ndarray):
+        return _array_bytes(image)
+    if isinstance(image, Image.Image):
+        return _pil_bytes(image)
+    raise _Unusable(f"expected a path, bytes, a binary file, a PIL image or a uint8 array, got {type(image).__name__}")
+
+
+def text_bytes(text: Any) -> bytes:
+    """One text's UTF-8."""
+    if not isinstance(text, str):
+        raise _Unusable(f"expected str, got {type(text).__name__}")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as exc:
+        raise _Unusable(f"not valid Unicode: {exc.reason}") from exc
+
+
+def _why(exc: Exception) -> str:
+    if isinstance(exc, OSError) and exc.strerror:
+        return f"{exc.strerror}: {exc.filename}" if exc.filename else exc.strerror
+    return str(exc) or type(exc).__name__
+
+
+def _file_bytes(file: Any) -> bytes:
+    data = file.read()
+    if not isinstance(data, bytes):
+        raise _Unusable("the file is open as text; open it in binary mode")
+    return data
+
+
+def _array_bytes(array: npt.NDArray[Any]) -> bytes:
+    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not is_image or array.size == 0:
+        shape = "x".join(str(length) for length in array.shape)
+        raise _Unusable(
+            f"expected a uint8 array of H x W, H x W x 3 or H x W x 4, got {array.dtype} of {shape or 'no axis'}"
+        )
+    return _png(Image.fromarray(array))
+
+
+def _pil_bytes(image: Image.Image) -> bytes:
+    if image.mode not in _PNG_MODES | _RGB_MODES:
+        raise _Unusable(f"PIL images of mode {image.mode} are not supported; convert it to RGB")
+    exif = Image.Exif()
+    try:
+        # A path and the image opened from it must give the same vector, so the orientation goes along.
+        if orientation := image.getexif().get(_ORIENTATION):
+            exif[_ORIENTATION] = orientation
+        return _png(image.convert("RGB") if image.mode in _RGB_MODES else image, exif)
+    except (OSError, ValueError, SyntaxError) as exc:  # images are read from their file only now
+        raise _Unusable(f"PIL cannot read it: {exc}") from exc
+
+
+def _png(image: Image.Image, exif: Image.Exif | None = None) -> bytes:
+    buffer = io.BytesIO()
+    # Fast rather than small: the bytes live as long as one request.
+    image.save(buffer, "PNG", compress_level=1, **({"exif": exif} if exif else {}))
+    return buffer.getvalue()
+
+
+def _single_image(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim < 4
+    return isinstance(value, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) or hasattr(value, "read")
+
+
+IMAGE = Kind("image", "embed_image", "image_features", image_bytes, _single_image)
+TEXT = Kind("text", "embed_text", "text_features", text_bytes, lambda value: isinstance(value, str | bytes))

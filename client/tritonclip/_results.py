@@ -1,0 +1,138 @@
+"""What the client's methods return: small frozen dataclasses around NumPy arrays."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from tritonclip import _defaults
+from tritonclip._errors import ProtocolError, TritonClipError
+from tritonclip._messages import FloatArray, ModelStatistics
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Vectors, one for each item, in the caller's order.
+
+    ``features`` is [N, D] float32, each row of length 1; the rows of failed items are NaN. ``errors`` has the error of
+    each of those, by position; it is empty unless ``on_error="return"`` was given.
+    """
+
+    features: FloatArray
+    errors: dict[int, TritonClipError] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Every image against every text: three arrays [B, N] float32.
+
+    ``cosine`` is in -1..1, ``logits`` are the cosines at the model's own scale (and bias), and ``probabilities`` are
+    over the texts. The rows of failed images are NaN, and ``errors`` says why, by position.
+    """
+
+    cosine: FloatArray
+    logits: FloatArray
+    probabilities: FloatArray
+    errors: dict[int, TritonClipError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A label and how well it fits an image."""
+
+    label: str
+    probability: float
+    cosine: float
+    logit: float
+
+
+@dataclass(frozen=True)
+class Classifications:
+    """For each image its predictions, best first; those of a failed image are empty, and ``errors`` says why."""
+
+    predictions: tuple[tuple[Prediction, ...], ...]
+    errors: dict[int, TritonClipError] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    def __getitem__(self, index: int) -> tuple[Prediction, ...]:
+        return self.predictions[index]
+
+    def __iter__(self) -> Iterator[tuple[Prediction, ...]]:
+        return iter(self.predictions)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the server says about the model it serves; ``raw`` has everything, None stands for what it does not say.
+
+    Vectors of servers with the same ``fingerprint`` may be mixed; with different ones they may not.
+    """
+
+    variant: str | None
+    architecture: str | None
+    pretrained: str | None
+    random_weights: bool
+    precision: str | None
+    image_size: int | None
+    embedding_width: int | None
+    logit_scale: float | None
+    logit_bias: float | None
+    fingerprint: str | None
+    max_batch_size: int
+    raw: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def from_document(cls, document: object) -> "Manifest":
+        """Read the manifest's JSON document; raises ProtocolError where it is not one."""
+        if not isinstance(document, dict):
+            raise ProtocolError(f"manifest: expected a JSON object, got {type(document).__name__}")
+        get = document.get
+        try:
+            return cls(
+                variant=_optional(str, get("variant")),
+                architecture=_optional(str, get("architecture")),
+                pretrained=_optional(str, get("pretrained")),
+                random_weights=bool(get("random_weights", False)),
+                precision=_optional(str, get("precision")),
+                image_size=_optional(int, get("image_size")),
+                embedding_width=_optional(int, get("embedding_width")),
+                logit_scale=_optional(float, get("logit_scale")),
+                logit_bias=_optional(float, get("logit_bias")),
+                fingerprint=_optional(str, get("fingerprint")),
+                max_batch_size=max(1, int(get("max_batch_size") or _defaults.MAX_BATCH_SIZE)),
+                raw=document,
+            )
+        except (TypeError, ValueError) as exc:
+            raise ProtocolError(f"manifest: {exc}") from exc
+
+
+@dataclass(frozen=True)
+class Status:
+    """A server at one moment.
+
+    ``models`` says of each model that the client knows whether it is ready. ``statistics`` is None where they could not
+    be had; ``statistics_note`` then says why. ``manifest`` is None where the server has none.
+    """
+
+    url: str
+    server_name: str
+    server_version: str
+    models: dict[str, bool]
+    manifest: Manifest | None
+    statistics: tuple[ModelStatistics, ...] | None
+    statistics_note: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model that the client knows is ready."""
+        return all(self.models.values())
+
+
+def _optional(kind: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else kind(value)

@@ -1,0 +1,98 @@
+"""What the operations of one client share: its limits, what it knows of the server, and how a call is retried.
+
+A call that meets UNAVAILABLE is repeated with jittered, growing pauses until its timeout is used up. A server that
+cannot be reached is an error at once while this client has never reached it (the URL is wrong, or nothing runs
+there); later it is a server that restarts, and is waited for in the same way.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tritonclip import _defaults
+from tritonclip._effects import Send, Sleep, Steps
+from tritonclip._errors import (
+    ConfigError,
+    ConnectError,
+    DeadlineExceededError,
+    ProtocolError,
+    RequestCancelledError,
+    StatusError,
+    TritonClipError,
+    UnavailableError,
+)
+from tritonclip._messages import Call, InferRequest, InferResponse, Reply
+from tritonclip._results import Manifest
+
+
+@dataclass
+class Session:
+    """State of one client. Threads can share it: what it knows of the server is only ever replaced as a whole."""
+
+    timeout: float = _defaults.TIMEOUT
+    concurrency: int = _defaults.CONCURRENCY
+    batch_size: int = _defaults.BATCH_SIZE
+    clock: Callable[[], float] = time.monotonic
+    random: Callable[[], float] = random.random
+    reached: bool = field(default=False, init=False)
+    manifest: Manifest | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:
+            raise ConfigError(f"timeout must be more than 0 seconds, not {self.timeout!r}")
+        if self.concurrency < 1 or self.batch_size < 1:
+            raise ConfigError(f"concurrency and batch_size must be at least 1: {self.concurrency}, {self.batch_size}")
+
+    @property
+    def max_batch_size(self) -> int:
+        """The most items that the server takes in one request."""
+        return self.manifest.max_batch_size if self.manifest else _defaults.MAX_BATCH_SIZE
+
+    @property
+    def embedding_width(self) -> int:
+        """D, as far as the server says it."""
+        return (self.manifest.embedding_width if self.manifest else None) or 0
+
+    def call(self, call: Call) -> Steps[Reply]:
+        """Send a call, with retries inside the timeout."""
+        deadline = self.clock() + self.timeout
+        ceiling = _defaults.BACKOFF_FIRST
+        while True:
+            try:
+                return (yield from self.call_once(call, deadline - self.clock()))
+            except (UnavailableError, ConnectError) as exc:
+                if isinstance(exc, ConnectError) and not self.reached:
+                    raise
+                pause = self.random() * ceiling
+                if self.clock() + pause >= deadline:
+                    raise
+            ceiling = min(2 * ceiling, _defaults.BACKOFF_LONGEST)
+            yield Sleep(pause)
+
+    def call_once(self, call: Call, timeout: float | None = None) -> Steps[Reply]:
+        """Send a call without retries."""
+        timeout = self.timeout if timeout is None else timeout
+        if timeout <= 0:
+            raise DeadlineExceededError(
+                f"no answer within {self.timeout:g} s", status_code="DEADLINE_EXCEEDED", model=call.model
+            )
+        try:
+            reply: Reply = yield Send(call, timeout)
+        except TritonClipError as exc:
+            self.reached = self.reached or _came_from_server(exc)
+            raise
+        self.reached = True
+        return reply
+
+    def infer(self, request: InferRequest) -> Steps[InferResponse]:
+        """Send an inference, with retries."""
+        reply = yield from self.call(request)
+        if not isinstance(reply, InferResponse):
+            raise ProtocolError(f"{request.model}: not an inference response: {type(reply).__name__}")
+        return reply
+
+
+def _came_from_server(error: TritonClipError) -> bool:
+    # Deadlines and cancellations are also declared on this side, with no server in sight.
+    return isinstance(error, StatusError) and not isinstance(error, DeadlineExceededError | RequestCancelledError)

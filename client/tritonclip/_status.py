@@ -1,0 +1,76 @@
+"""What a server says about itself: its manifest, and the status of its models."""
+
+import json
+
+from tritonclip._effects import Steps
+from tritonclip._errors import PermissionDeniedError, ProtocolError, StatusError, UnavailableError
+from tritonclip._messages import (
+    InferRequest,
+    ModelReadyRequest,
+    ModelStatistics,
+    ServerInfo,
+    ServerInfoRequest,
+    StatisticsRequest,
+)
+from tritonclip._results import Manifest, Status
+from tritonclip._session import Session
+
+MODELS = (
+    "embed_image",
+    "embed_text",
+    "compare",
+    "similarity",
+    "manifest",
+    "image_preprocess",
+    "image_encoder",
+    "text_tokenize",
+    "text_encoder",
+)
+"""The models of a served repository; listing what the server has is a restricted call, asking for these is not."""
+
+
+def fetch_manifest(session: Session) -> Steps[Manifest]:
+    """Read the server's manifest, and remember it."""
+    response = yield from session.infer(InferRequest("manifest", (), ("manifest",)))
+    items = response["manifest"].items()
+    try:
+        (text,) = items
+        manifest = Manifest.from_document(json.loads(text))
+    except ValueError as exc:
+        raise ProtocolError(f"manifest: not one JSON document ({exc})") from exc
+    session.manifest = manifest
+    return manifest
+
+
+def status(session: Session, url: str) -> Steps[Status]:
+    """Ask for everything that a server tells."""
+    server = yield from session.call(ServerInfoRequest())
+    if not isinstance(server, ServerInfo):
+        raise ProtocolError(f"server: not its name and version: {type(server).__name__}")
+    models: dict[str, bool] = {}
+    for model in MODELS:
+        try:
+            models[model] = bool((yield from session.call(ModelReadyRequest(model))))
+        except StatusError:
+            models[model] = False
+    manifest = None
+    if models["manifest"]:
+        manifest = yield from fetch_manifest(session)
+    statistics, note = yield from _statistics(session)
+    return Status(url, server.name, server.version, models, manifest, statistics, note)
+
+
+def _statistics(session: Session) -> Steps[tuple[tuple[ModelStatistics, ...] | None, str | None]]:
+    # Never retried: over gRPC, Triton refuses a restricted call with UNAVAILABLE.
+    try:
+        reply = yield from session.call_once(StatisticsRequest())
+    except (PermissionDeniedError, UnavailableError) as exc:
+        return (
+            None,
+            f"statistics unavailable: give the admin key, or the right one, in TRITONCLIP_ADMIN_KEY ({exc.reason})",
+        )
+    except StatusError as exc:
+        return None, f"statistics unavailable: {exc}"
+    if not isinstance(reply, tuple):
+        raise ProtocolError(f"server: not statistics: {type(reply).__name__}")
+    return reply, None

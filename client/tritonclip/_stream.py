@@ -1,0 +1,133 @@
+"""Items in, rows out: the pure half of streaming a long iterable through bounded concurrency.
+
+    caller's iterable ──Source──> Chunk ──(work)──> Outcome ──Collector──> one array, in the caller's order
+
+A Source is read only as far as there is work to start. Outcomes arrive in any order and are put in place by position.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tritonclip._errors import InputError, ProtocolError, TritonClipError
+from tritonclip._messages import FloatArray
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An item as it will be sent, or the reason why it cannot be."""
+
+    payload: bytes = b""
+    error: InputError | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Neighbouring items; the first has position ``start`` in what the caller gave."""
+
+    start: int
+    items: list[Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a chunk: blocks of rows with the position of each row, and errors by position."""
+
+    chunk: Chunk
+    blocks: list[tuple[list[int], FloatArray]] = field(default_factory=list)
+    errors: dict[int, TritonClipError] = field(default_factory=dict)
+
+
+class Source:
+    """A caller's iterable, plain or asynchronous, with room to put items back."""
+
+    def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
+        self.length = len(items) if isinstance(items, Sized) else None
+        self._iterator: Iterator[Any] | AsyncIterator[Any]
+        self._iterator = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
+        self._returned: deque[Any] = deque()
+        self._position = 0
+
+    def put_back(self, items: Iterable[Any]) -> None:
+        """Return items to the front, in their order."""
+        items = list(items)
+        self._returned.extendleft(reversed(items))
+        self._position -= len(items)
+
+    def take(self, count: int | None) -> list[Any]:
+        """Up to ``count`` items (all where it is None); fewer only at the end. For plain iterables."""
+        if isinstance(self._iterator, AsyncIterator):
+            raise InputError("an asynchronous iterable needs AsyncClient")
+        items = self._take_returned(count)
+        items += islice(self._iterator, None if count is None else count - len(items))
+        self._position += len(items)
+        return items
+
+    async def take_async(self, count: int | None) -> list[Any]:
+        """The same, for asynchronous iterables too."""
+        if not isinstance(self._iterator, AsyncIterator):
+            return self.take(count)
+        items = self._take_returned(count)
+        while count is None or len(items) < count:
+            try:
+                items.append(await anext(self._iterator))
+            except StopAsyncIteration:
+                break
+        self._position += len(items)
+        return items
+
+    def chunk(self, items: list[Any]) -> Chunk:
+        """Items just taken, as a chunk that knows its place."""
+        return Chunk(self._position - len(items), items)
+
+    def _take_returned(self, count: int | None) -> list[Any]:
+        wanted = len(self._returned) if count is None else min(count, len(self._returned))
+        return [self._returned.popleft() for _ in range(wanted)]
+
+
+class Collector:
+    """Gathers outcomes, in whatever order they come, and puts them in place."""
+
+    def __init__(self, *, stop_at_error: bool, on_items: Callable[[int], object] | None = None) -> None:
+        self._stop_at_error = stop_at_error
+        self._on_items = on_items
+        self._blocks: list[tuple[list[int], FloatArray]] = []
+        self._count = 0
+        self.errors: dict[int, TritonClipError] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        """Take in what became of a chunk."""
+        self._blocks += outcome.blocks
+        self.errors.update(outcome.errors)
+        self._count += len(outcome.chunk.items)
+        if self._on_items is not None:
+            self._on_items(len(outcome.chunk.items))
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no further chunk should start."""
+        return self._stop_at_error and bool(self.errors)
+
+    def matters(self, chunk: Chunk) -> bool:
+        """Whether a running chunk can still change the result: after an error, only what lies before it can."""
+        return not self.stopping or chunk.start < min(self.errors)
+
+    def features(self, width: int) -> FloatArray:
+        """All rows [N, D], NaN where an item failed; raises the first error where errors stop the run.
+
+        ``width`` is D for the case that no row came back.
+        """
+        if self.stopping:
+            raise self.errors[min(self.errors)]
+        if self._blocks:
+            width = self._blocks[0][1].shape[1]
+        features = np.full((self._count, width), np.nan, dtype=np.float32)
+        for positions, rows in self._blocks:
+            if rows.shape[1] != width:
+                raise ProtocolError(f"rows of {rows.shape[1]} and of {width} values: did the server's model change?")
+            features[positions] = rows
+        return features

@@ -1,0 +1,55 @@
+"""What the two gRPC transports share: the channel's options, the admin key's header, and the mapping of errors."""
+
+import json
+from typing import Any
+
+import grpc
+
+from tritonclip._errors import ConnectError, TritonClipError, status_error
+from tritonclip._messages import Call, StatisticsRequest
+from tritonclip._settings import ServerUrl
+
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # Spread over all addresses of a name (a headless Kubernetes service, say), not only the first.
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    # Clients do not share connections: else a new client would inherit an older one's wait before reconnecting.
+    ("grpc.use_local_subchannel_pool", 1),
+    # gRPC's own waits grow to two minutes, longer than our requests may take; a server that restarts is back sooner.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+]
+
+# Codes that gRPC also makes up on this side when there is no server behind the channel.
+_AMBIGUOUS = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def target(url: ServerUrl) -> str:
+    """gRPC's name for a server: resolved by DNS, all addresses of it."""
+    return f"dns:///{url.authority}"
+
+
+def metadata(call: Call, admin_key: str | None) -> tuple[tuple[str, str], ...]:
+    """Headers of a call: the admin key goes to calls that may be restricted, and nowhere else."""
+    if admin_key is None or not isinstance(call, StatisticsRequest):
+        return ()
+    return (("triton-grpc-protocol-admin-key", admin_key),)
+
+
+def is_ambiguous(error: grpc.RpcError) -> bool:
+    """Whether the channel's state must tell if a server sent this error."""
+    return error.code() in _AMBIGUOUS
+
+
+def translate(error: grpc.RpcError, call: Call, url: ServerUrl, *, connected: bool) -> TritonClipError:
+    """The package's error for one of gRPC's.
+
+    ``connected`` says whether the channel had a live connection right after the failure. gRPC reports a queue that is
+    full and a port where nobody listens with the same code, but the channel is READY in the first case only.
+    """
+    reason = error.details() or "no reason given"
+    if not connected and is_ambiguous(error):
+        return ConnectError(str(url), reason)
+    return status_error(error.code().name, reason, call.model)

@@ -1,0 +1,95 @@
+"""Results as table, JSON, CSV or NPY, on standard output or in a file."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tritonclip._errors import TritonClipError
+from tritonclip.cli._usage import UsageError
+
+Row = Sequence[object]
+
+
+def refuse_npy(format_: str) -> None:
+    """For commands whose results are no array."""
+    if format_ == "npy":
+        raise UsageError("npy is for vectors, so for `tritonclip embed` alone; choose table, json or csv")
+
+
+def refuse_terminal(output: str | None) -> None:
+    """For binary results: a terminal is no place for them."""
+    if output is None and sys.stdout.isatty():
+        raise UsageError("npy is binary: give --output FILE, or redirect standard output")
+
+
+def write_text(text: str, output: str | None) -> None:
+    """Write text to a file, or to standard output."""
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        Path(output).write_text(text, encoding="utf-8")
+
+
+def write_array(array: npt.NDArray[Any], output: str | None) -> None:
+    """Write an array in NumPy's NPY format to a file, or to standard output."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    if output is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(buffer.getvalue())
+    else:
+        Path(output).write_bytes(buffer.getvalue())
+
+
+def to_json(document: object) -> str:
+    """JSON, with a line for each level that people read."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_csv(header: Sequence[str], rows: Sequence[Row]) -> str:
+    """CSV with a header line, numbers in full."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def to_table(header: Sequence[str], rows: Sequence[Row]) -> str:
+    """Aligned columns: numbers to the right with four decimals, words to the left."""
+    if not rows:
+        return ""
+    numeric = [all(isinstance(row[column], int | float) for row in rows) for column in range(len(header))]
+    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def report_failures(errors: Mapping[int, TritonClipError], names: Sequence[str]) -> int:
+    """Write a line to standard error for each item that failed; returns how many."""
+    for index, error in sorted(errors.items()):
+        print(f"tritonclip: {names[index]}: {getattr(error, 'reason', error)}", file=sys.stderr)
+    return len(errors)
+
+
+def show_progress(count: int) -> bool:
+    """Whether a bar is worth showing: to people, and for more than a moment's work."""
+    return sys.stderr.isatty() and count > 64
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

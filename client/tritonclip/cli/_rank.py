@@ -1,0 +1,54 @@
+"""``tritonclip rank``: images against sentences, the most probable sentence first."""
+
+import argparse
+
+import numpy as np
+
+from tritonclip._client import Client
+from tritonclip.cli import _output, _sources
+from tritonclip.cli._usage import UsageError
+
+_HEADER = ["image", "text", "cosine", "logit", "probability"]
+
+
+def run(arguments: argparse.Namespace, client: Client) -> int:
+    """Compare what the arguments name; returns how many images failed."""
+    _output.refuse_npy(arguments.format)
+    names, texts = _read(arguments)
+    images = _sources.find_images(names)
+    progress = _output.show_progress(len(images))
+    result = client.compare([image.item for image in images], texts, on_error="return", progress=progress)
+    rows = [
+        [
+            image.name,
+            texts[column],
+            float(result.cosine[row, column]),
+            float(result.logits[row, column]),
+            float(result.probabilities[row, column]),
+        ]
+        for row, image in enumerate(images)
+        if row not in result.errors
+        # By logit: the order of the probabilities, also among those that round to 0.
+        for column in np.argsort(-result.logits[row], kind="stable")
+    ]
+    if arguments.format == "json":
+        text = _output.to_json([dict(zip(_HEADER, row, strict=True)) for row in rows])
+    elif arguments.format == "csv":
+        text = _output.to_csv(_HEADER, rows)
+    else:
+        text = _output.to_table(_HEADER, rows)
+    _output.write_text(text, arguments.output)
+    return _output.report_failures(result.errors, [image.name for image in images])
+
+
+def _read(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
+    inputs: list[str] = arguments.inputs
+    if arguments.image:
+        names, texts = arguments.image, list(inputs)
+    else:
+        names, texts = inputs[:1], inputs[1:]
+    if arguments.texts_from:
+        texts += _sources.read_lines(arguments.texts_from)
+    if not names or not texts:
+        raise UsageError('give an image and sentences: tritonclip rank IMAGE "a cat" "a dog"')
+    return names, texts

@@ -1,0 +1,202 @@
+"""A server without a network, for tests of whatever uses this package.
+
+    FakeServer ──.transport()──> Client(transport=…)
+               ──.async_transport()──> AsyncClient(transport=…)
+
+It keeps the real server's contract: the models, their tensors and limits, and how they refuse. Its vectors mean
+nothing, save that equal bytes have equal vectors: the image ``b"a cat"`` and the text ``"a cat"`` have cosine 1.
+"""
+
+import asyncio
+import hashlib
+import json
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tritonclip._errors import TritonClipError, status_error
+from tritonclip._messages import (
+    Call,
+    FloatArray,
+    InferRequest,
+    InferResponse,
+    ModelReadyRequest,
+    ModelStatistics,
+    Reply,
+    ServerInfo,
+    ServerInfoRequest,
+    StatisticsRequest,
+    Tensor,
+)
+from tritonclip._status import MODELS
+
+__all__ = ["FakeAsyncTransport", "FakeServer", "FakeTransport", "refuse_bad"]
+
+
+def refuse_bad(noun: str, item: bytes) -> str | None:
+    """The rule for what is refused: images that are empty or start with ``bad``. Returns the reason, or None."""
+    if noun == "image" and (not item or item.startswith(b"bad")):
+        return "cannot identify the image format"
+    return None
+
+
+class FakeServer:
+    """Answers calls in memory; ``calls`` has those received, ``failures`` the errors to raise for the next ones.
+
+    ``width`` is D. ``manifest`` overrides entries of the manifest. With an ``admin_key``, statistics are for those
+    who give it. ``refuse`` decides which items are refused. ``before`` is called with each call before it is
+    answered, in the caller's thread or task; it may block, count or raise.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 16,
+        max_batch_size: int = 64,
+        admin_key: str | None = None,
+        manifest: dict[str, Any] | None = None,
+        refuse: Callable[[str, bytes], str | None] = refuse_bad,
+        before: Callable[[Call], object] | None = None,
+    ) -> None:
+        self.manifest: dict[str, Any] = {
+            "variant": "fake",
+            "architecture": "fake",
+            "pretrained": "none",
+            "random_weights": False,
+            "precision": "fp32",
+            "image_size": 32,
+            "embedding_width": width,
+            "logit_scale": 100.0,
+            "logit_bias": None,
+            "fingerprint": "fa4e0000",
+            "max_batch_size": max_batch_size,
+        } | (manifest or {})
+        self.calls: list[Call] = []
+        self.failures: deque[TritonClipError] = deque()
+        self.not_ready: set[str] = set()
+        self._width = width
+        self._max_batch_size = max_batch_size
+        self._admin_key = admin_key
+        self._refuse = refuse
+        self._before = before
+        self._lock = threading.Lock()
+
+    def transport(self, admin_key: str | None = None) -> "FakeTransport":
+        """A transport for ``Client``."""
+        return FakeTransport(self, admin_key)
+
+    def async_transport(self, admin_key: str | None = None) -> "FakeAsyncTransport":
+        """A transport for ``AsyncClient``."""
+        return FakeAsyncTransport(self, admin_key)
+
+    def requests(self, model: str) -> list[InferRequest]:
+        """The inferences received for one model."""
+        return [call for call in self.calls if isinstance(call, InferRequest) and call.model == model]
+
+    def answer(self, call: Call, admin_key: str | None = None) -> Reply:
+        """The reply to a call; raises the error that a client would get."""
+        with self._lock:
+            self.calls.append(call)
+            failure = self.failures.popleft() if self.failures else None
+        if self._before is not None:
+            self._before(call)
+        if failure is not None:
+            raise failure
+        if isinstance(call, ServerInfoRequest):
+            return ServerInfo("triton", "0.0.0-fake")
+        if isinstance(call, ModelReadyRequest):
+            return call.model in MODELS and call.model not in self.not_ready
+        if isinstance(call, StatisticsRequest):
+            return self._statistics(admin_key)
+        return self._infer(call)
+
+    def _statistics(self, admin_key: str | None) -> Reply:
+        if admin_key != self._admin_key:
+            raise status_error("UNAVAILABLE", "This protocol is restricted, expecting header 'admin-key'")
+        counts = {model: [call.inputs for call in self.requests(model) if call.inputs] for model in MODELS}
+        return tuple(
+            ModelStatistics(model, "1", sum(inputs[0].shape[0] for inputs in calls), len(calls), 0.5, 2.0)
+            for model, calls in counts.items()
+        )
+
+    def _infer(self, request: InferRequest) -> InferResponse:
+        given = {tensor.name: tensor for tensor in request.inputs}
+        if request.model == "manifest":
+            return InferResponse((Tensor("manifest", "BYTES", (1,), _with_length(json.dumps(self.manifest).encode())),))
+        if request.model == "embed_image":
+            return InferResponse((Tensor.from_array("image_features", self._embed(given["image"], request.model)),))
+        if request.model == "embed_text":
+            return InferResponse((Tensor.from_array("text_features", self._embed(given["text"], request.model)),))
+        if request.model == "compare":
+            images = self._embed(given["image"], request.model)
+            return self._score(images, self._embed(given["text"], request.model))
+        if request.model == "similarity":
+            return self._score(given["image_features"].array(), given["text_features"].array())
+        raise status_error("NOT_FOUND", f"unknown model: '{request.model}' is not found", request.model)
+
+    def _embed(self, tensor: Tensor, model: str) -> FloatArray:
+        items = tensor.items()
+        if len(items) > self._max_batch_size:
+            reason = f"inference request batch-size must be <= {self._max_batch_size} for '{model}'"
+            raise status_error("INVALID_ARGUMENT", reason, model)
+        for index, item in enumerate(items):
+            if refusal := self._refuse(tensor.name, item):
+                words = f"in ensemble '{model}', {tensor.name} {index}: {refusal}"
+                raise status_error("INVALID_ARGUMENT", words, model)
+        return np.stack([features_of(item, self._width) for item in items])
+
+    def _score(self, images: FloatArray, texts: FloatArray) -> InferResponse:
+        cosine = images @ texts.T
+        logits = cosine * np.float32(self.manifest["logit_scale"])
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        scores = {"cosine": cosine, "logits": logits, "probabilities": weights / weights.sum(axis=1, keepdims=True)}
+        return InferResponse(tuple(Tensor.from_array(name, values) for name, values in scores.items()))
+
+
+def features_of(item: bytes, width: int) -> FloatArray:
+    """The vector that a fake server gives to an item: of length 1, decided by its bytes alone."""
+    seed = int.from_bytes(hashlib.sha256(item).digest()[:8])
+    vector = np.random.default_rng(seed).standard_normal(width)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+class FakeTransport:
+    """Sends calls to a fake server."""
+
+    def __init__(self, server: FakeServer, admin_key: str | None = None) -> None:
+        self.server = server
+        self.closed = False
+        self._admin_key = admin_key
+
+    def send(self, call: Call, timeout: float) -> Reply:  # noqa: ARG002 - the signature of all transports
+        """Answer at once."""
+        return self.server.answer(call, self._admin_key)
+
+    def close(self) -> None:
+        """Remember that it was closed."""
+        self.closed = True
+
+
+class FakeAsyncTransport:
+    """Sends calls to a fake server, letting other tasks run before each answer."""
+
+    def __init__(self, server: FakeServer, admin_key: str | None = None) -> None:
+        self.server = server
+        self.closed = False
+        self._admin_key = admin_key
+
+    async def send(self, call: Call, timeout: float) -> Reply:  # noqa: ARG002, ASYNC109 - the others' signature
+        """Answer after giving way once."""
+        await asyncio.sleep(0)
+        return self.server.answer(call, self._admin_key)
+
+    async def aclose(self) -> None:
+        """Remember that it was closed."""
+        self.closed = True
+
+
+def _with_length(item: bytes) -> bytes:
+    return len(item).to_bytes(4, "little") + item
