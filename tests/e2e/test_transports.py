@@ -7,7 +7,7 @@ import pytest
 
 from export.checkpoint import Checkpoint
 from serve.server import Server
-from tests.e2e.conftest import TRANSPORTS, connect
+from tests.clients import TRANSPORTS, connect
 from tests.reference import PHOTOS, cosines, image_features, photographs, text_features
 from tritonclip import ConnectError, DeadlineExceededError, InputError, TritonClipError
 
@@ -58,13 +58,17 @@ def test_every_form_of_an_image_is_the_same_image(client: Any) -> None:
     assert cosines(features, np.repeat(features[:1], len(forms), axis=0)).min() >= 0.99999
 
 
-def test_classify_sorts_the_labels(client: Any, reference: Checkpoint) -> None:
-    labels = ["cat", "rocket", "coffee"]
+def test_classify_makes_the_prompts_and_sorts_by_score(client: Any, reference: Checkpoint) -> None:
+    labels = ["cat", "rocket on its launch pad", "cup of coffee", "1"]
     predictions = client.classify(PHOTOS[:1], labels, template="a photo of a {}")[0]
     texts = text_features(reference, [f"a photo of a {label}" for label in labels])
-    order = np.argsort(-(image_features(reference, photographs()[:1]) @ texts.T)[0])
-    assert [prediction.label for prediction in predictions] == [labels[index] for index in order]
-    assert [p.probability for p in predictions] == sorted((p.probability for p in predictions), reverse=True)
+    expected = dict(zip(labels, (image_features(reference, photographs()[:1]) @ texts.T)[0], strict=True))
+    assert {prediction.label for prediction in predictions} == set(labels)
+    for prediction in predictions:
+        assert prediction.cosine == pytest.approx(expected[prediction.label], abs=2e-3)
+    scores = [prediction.probability for prediction in predictions]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1, abs=1e-5)
 
 
 def test_bad_items_cost_themselves_alone(client: Any) -> None:

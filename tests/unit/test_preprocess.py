@@ -213,7 +213,10 @@ def test_twelve_bit_grey() -> None:
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_values_without_a_range_are_refused(mode: str) -> None:
-    with pytest.raises(preprocess.InvalidImage, match="TIFF with 32-bit values, whose range is not known"):
+    with pytest.raises(
+        preprocess.InvalidImage,
+        match="cannot be converted to RGB: the range of 32-bit values is not known",
+    ):
         pixels(encode(Image.new(mode, (48, 48)), "TIFF"))
 
 
