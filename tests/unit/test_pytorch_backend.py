@@ -1,0 +1,148 @@
+"""The LibTorch stand-in, on a fake of Triton's Python backend."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests import modules
+
+STAND_IN = Path(__file__).resolve().parents[2] / "serve" / "backend" / "pytorch" / "model.py"
+
+
+class Counted(nn.Module):
+    """Doubles its input; refuses negative numbers, as an embedding refuses unknown tokens."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        if bool((tokens < 0).any()):
+            raise RuntimeError("index out of range")
+        return tokens.float() * 2
+
+
+class Scores(nn.Module):
+    """Two inputs whose order in the config is not that of forward(), and two outputs."""
+
+    def forward(self, image_features: torch.Tensor, text_features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        cosine = image_features @ text_features.T
+        return cosine, cosine * 100
+
+
+class CpuTensor(modules.Tensor):
+    def is_cpu(self) -> bool:
+        return True
+
+
+def backend(
+    module: nn.Module, folder: Path, inputs: list[str], outputs: list[str], batches: int, **parameters: str
+) -> Any:
+    """The stand-in, initialised on a scripted module as Triton would do it for a CPU instance."""
+    (folder / "1").mkdir()
+    torch.jit.script(module).save(str(folder / "1" / "model.pt"))  # type: ignore[no-untyped-call]
+    fake: Any = ModuleType("triton_python_backend_utils")
+    fake.Tensor, fake.TritonError, fake.InferenceResponse = CpuTensor, modules.TritonError, modules.Response
+    fake.Logger = type("Logger", (modules.Logger,), {"errors": []})
+    fake.get_input_tensor_by_name = lambda request, name: request[name]
+    with mock.patch.dict(sys.modules, {"triton_python_backend_utils": fake}):
+        model = modules.load_module(STAND_IN).TritonPythonModel()
+    config = {
+        "input": [{"name": name} for name in inputs],
+        "output": [{"name": name} for name in outputs],
+        "max_batch_size": batches,
+        "parameters": parameters,
+    }
+    model.initialize(
+        {
+            "model_config": modules.json_text(config),
+            "model_repository": str(folder),
+            "model_version": "1",
+            "model_instance_kind": "CPU",
+            "model_instance_device_id": "0",
+        }
+    )
+    return model
+
+
+def request(**arrays: Any) -> dict[str, CpuTensor]:
+    return {name: CpuTensor(name, np.asarray(array)) for name, array in arrays.items()}
+
+
+def test_requests_become_one_forward_pass_and_each_gets_its_own_rows(tmp_path: Path) -> None:
+    model = backend(Counted(), tmp_path, ["tokens"], ["features"], 64)
+    calls: list[int] = []
+    forward = model.model
+
+    def counting(tokens: torch.Tensor) -> Any:
+        calls.append(len(tokens))
+        return forward(tokens)
+
+    model.model = counting
+    arrays = [np.full((size, 3), size, dtype=np.int32) for size in (1, 4, 2)]
+    responses = model.execute([request(tokens=array) for array in arrays])
+    assert calls == [7]
+    for array, response in zip(arrays, responses, strict=True):
+        (output,) = response.output_tensors
+        assert output.name == "features"
+        np.testing.assert_array_equal(output.as_numpy(), array * 2.0)
+
+
+def test_a_failing_pass_fails_its_batch_and_not_the_next(tmp_path: Path) -> None:
+    model = backend(Counted(), tmp_path, ["tokens"], ["features"], 64)
+    good, bad = (np.full((1, 3), value, dtype=np.int32) for value in (1, -1))
+    for response in model.execute([request(tokens=good), request(tokens=bad)]):
+        assert response.error.code == modules.TritonError.INTERNAL
+        assert "index out of range" in response.error.message
+    assert model.execute([request(tokens=good)])[0].error is None
+
+
+def test_inputs_go_by_argument_name_and_outputs_by_the_configs_order(tmp_path: Path) -> None:
+    model = backend(Scores(), tmp_path, ["text_features", "image_features"], ["cosine", "logits"], 0)
+    images, texts = np.eye(2, 4, dtype=np.float32), np.eye(3, 4, dtype=np.float32)
+    answers = model.execute(
+        [request(text_features=texts, image_features=images), request(text_features=texts[:1], image_features=images)]
+    )
+    cosine, logits = answers[0].output_tensors
+    assert (cosine.name, logits.name) == ("cosine", "logits")
+    np.testing.assert_array_equal(cosine.as_numpy(), images @ texts.T)
+    np.testing.assert_array_equal(logits.as_numpy(), images @ texts.T * 100)
+    assert answers[1].output_tensors[0].as_numpy().shape == (2, 1)  # no batch dimension: each request by itself
+
+
+def test_a_config_that_does_not_fit_the_module_does_not_load(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"pixels, tokens"):
+        backend(Counted(), tmp_path, ["pixels"], ["features"], 64)
+
+
+def test_libtorch_parameters_are_honoured(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        model = backend(
+            Counted(),
+            tmp_path,
+            ["tokens"],
+            ["features"],
+            64,
+            INTRA_OP_THREAD_COUNT="1",
+            DISABLE_OPTIMIZED_EXECUTION="true",
+            INFERENCE_MODE="true",
+        )
+        assert torch.get_num_threads() == 1
+        seen: list[bool] = []
+
+        def spy(tokens: torch.Tensor) -> torch.Tensor:
+            seen.extend((torch.is_inference_mode_enabled(), torch._C._get_graph_executor_optimize()))
+            return tokens
+
+        model.model = spy
+        model.execute([request(tokens=np.zeros((1, 3), dtype=np.int32))])
+        assert seen == [True, False]
+        model.parameters |= {"DISABLE_OPTIMIZED_EXECUTION": "false", "INFERENCE_MODE": "false"}
+        model.execute([request(tokens=np.zeros((1, 3), dtype=np.int32))])
+        assert seen[2:] == [False, True]
+    finally:
+        torch.set_num_threads(threads)
