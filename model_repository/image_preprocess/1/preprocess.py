@@ -1,6 +1,6 @@
 """Bytes of an image file in, the model's pixels out: open_clip's evaluation transform without torch.
 
-    bytes ─check─> header ─check─> decode ─> orient ─> flatten ─> one resize with a box ─> uint8 [3,H,W] row
+    bytes ─check─> header ─check─> decode ─> orient ─> flatten ─> resize with a box ─> uint8 [3,H,W] row
 
 Nothing here knows Triton. Every image that cannot be used raises `InvalidImage` with a reason for its sender; the
 caller owns the batch array and gets one row of it filled per call.
@@ -14,6 +14,7 @@ ignored, as open_clip ignores them.
 
 import importlib
 import io
+import struct
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,26 +24,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-# pillow_heif adds HEIC where it is installed; nothing else changes with it.
-with suppress(ImportError):
+with suppress(ImportError):  # HEIC, where the plugin is installed
     importlib.import_module("pillow_heif").register_heif_opener()
 Image.init()
 
 # Formats with a signature, decoded inside this process. Left out on purpose: EPS (runs Ghostscript), WMF (needs a
-# renderer), TGA and others without a signature, and stubs or rarities that no photograph arrives in.
-_ALLOWED = ["JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "HEIF", "ICO", "QOI"]
+# renderer), TGA and others without a signature, and rarities that no photograph arrives in. MPO opens as JPEG.
+_ALLOWED = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "HEIF", "ICO", "QOI")
 FORMATS = tuple(name for name in _ALLOWED if name in Image.OPEN)
 
-# Pillow's own check raises above twice its limit (`_limit_pillow` sets that to ours) and warns above once.
+# Pillow itself raises above twice its limit (`_open` makes that ours) and warns above once.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-_RESIZE_MODES = ("shortest", "squash", "longest")
 
-# EXIF tag 0x0112: what must be done to the stored image so that it stands upright.
-_ORIENTATION_TAG = 0x0112
+# What must be done to the stored image so that it stands upright, by EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -106,11 +104,11 @@ class Preprocessor:
         given = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
         return cls(
             size=(int(dims[1]), int(dims[2])),
-            resize_mode=_choice(given, "resize_mode", _RESIZE_MODES),
+            resize_mode=_choice(given, "resize_mode", ("shortest", "squash", "longest")),
             interpolation=_choice(given, "interpolation", tuple(_RESAMPLING)),
             fill_color=_integer(given, "fill_color", 0, 0, 255),
-            max_image_bytes=_integer(given, "max_image_bytes", cls.max_image_bytes, 1),
-            max_image_pixels=_integer(given, "max_image_pixels", cls.max_image_pixels, 1),
+            max_image_bytes=_integer(given, "max_image_bytes", cls.max_image_bytes, 1, 2**31 - 1),
+            max_image_pixels=_integer(given, "max_image_pixels", cls.max_image_pixels, 1, 2**31 - 1),
             reduced_decoding=_choice(given, "reduced_decoding", ("true", "false")) == "true",
         )
 
@@ -136,11 +134,8 @@ class Preprocessor:
         if len(data) > self.max_image_bytes:
             raise InvalidImage(f"{len(data)} bytes, more than the limit of {self.max_image_bytes}")
         stored = self._open(data)
-        pixels = stored.width * stored.height
-        if pixels > self.max_image_pixels:
-            raise InvalidImage(
-                f"{stored.width}x{stored.height} is {pixels} pixels, more than the limit of {self.max_image_pixels}"
-            )
+        if stored.width * stored.height > self.max_image_pixels:
+            raise self._too_many_pixels(f"{stored.width}x{stored.height} is ")
         reduced_fit = self._reduce(stored)
         try:
             stored.load()
@@ -150,8 +145,6 @@ class Preprocessor:
             raise _undecodable(stored.format, error) from error
         try:
             image = _flatten(stored, _upright(stored))
-        except InvalidImage:
-            raise
         except Exception as error:
             raise InvalidImage(f"{stored.format} of mode {stored.mode} cannot be converted to RGB: {error}") from error
         return image, reduced_fit or self._fit(*image.size)
@@ -170,22 +163,24 @@ class Preprocessor:
         except Exception as error:
             raise _undecodable(_signature(data), error) from error
 
-    def _too_many_pixels(self) -> InvalidImage:
-        return InvalidImage(f"more pixels than the limit of {self.max_image_pixels}")
+    def _too_many_pixels(self, size: str = "") -> InvalidImage:
+        return InvalidImage(f"{size}more pixels than the limit of {self.max_image_pixels}")
 
     def _reduce(self, stored: Image.Image) -> Fit | None:
         """Let a very large JPEG be decoded at 1/2, 1/4 or 1/8; give the fit of what will be decoded then."""
         if not self.reduced_decoding or stored.format not in ("JPEG", "MPO"):
             return None
-        width, height = stored.size
-        fit = self._fit(height, width) if _orientation(stored) in (5, 6, 7, 8) else self._fit(width, height)
+        (width, height), orientation = stored.size, _orientation(stored)
+        fit = self._fit(height, width) if orientation >= 5 else self._fit(width, height)
         left, top, right, bottom = fit.box
         shrink = min((right - left) / fit.size[0], (bottom - top) / fit.size[1])
-        factor = next((n for n in (8, 4, 2) if shrink / n >= _SHRINK_AFTER_REDUCTION), 1)
+        factors = [n for n in (8, 4, 2) if shrink / n >= _SHRINK_AFTER_REDUCTION]
+        # The decoder rounds the size up. Turned to the left or the top, that part of a pixel would shift the image.
+        factor = next((n for n in factors if orientation == 1 or width % n == height % n == 0), 1)
         if factor == 1 or stored.draft("", (width // factor, height // factor)) is None:
             return None
-        # Divided, not fitted to the reduced size: that is rounded up, which would shift the box by a part of a pixel.
-        return fit._replace(box=(left / factor, top / factor, right / factor, bottom / factor))
+        # Divided, not fitted to the rounded size; and in one pass, whatever the order of the axes.
+        return fit._replace(box=(left / factor, top / factor, right / factor, bottom / factor), full=fit.size)
 
     def _fit(self, width: int, height: int) -> Fit:
         """Place an upright source of this size as open_clip would, resize and crop (or pad) in one step."""
@@ -206,7 +201,8 @@ class Preprocessor:
             full = int(rows * width / height), rows
         left, top = round((full[0] - columns) / 2), round((full[1] - rows) / 2)
         x, y = width / full[0], height / full[1]
-        box = _within((width, height), left * x, top * y, (left + columns) * x, (top + rows) * y)
+        # Rounding must not push the box over the edge: Pillow refuses that.
+        box = (left * x, top * y, min((left + columns) * x, width), min((top + rows) * y, height))
         return Fit(full, (-left, -top), box, (columns, rows))
 
 
@@ -218,25 +214,20 @@ def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> st
     return value
 
 
-def _integer(given: Mapping[str, str], name: str, default: int, least: int, most: int | None = None) -> int:
+def _integer(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     value = given.get(name, str(default))
-    if not value.isdecimal() or int(value) < least or (most is not None and int(value) > most):
-        bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
-        raise ValueError(f"parameter {name}: {value!r} is not a whole number {bounds}")
+    if not value.isdecimal() or not least <= int(value) <= most:
+        raise ValueError(f"parameter {name}: {value!r} is not a whole number from {least} to {most}")
     return int(value)
-
-
-def _within(size: tuple[int, int], left: float, top: float, right: float, bottom: float) -> Box:
-    """Clip rounding errors of a box at the edges of a source of this (width, height): Pillow refuses them."""
-    return max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1])
 
 
 def _signature(data: bytes) -> str | None:
     """Name the format whose signature the data starts with."""
     for name in FORMATS:
         accept = Image.OPEN[name][1]
-        if accept is None or accept(data[:16]) is True:
-            return name
+        with suppress(IndexError, struct.error):  # fewer bytes than the signature has
+            if accept and accept(data[:16]) is True:
+                return name
     return None
 
 
@@ -251,14 +242,14 @@ def _unidentified(data: bytes) -> str:
 
 def _undecodable(name: str | None, error: Exception) -> InvalidImage:
     text = str(error) or type(error).__name__
-    truncated = isinstance(error, EOFError) or any(word in text.lower() for word in ("truncat", "end of", "premature"))
-    return InvalidImage(f"{'truncated' if truncated else 'damaged'} {name or 'image'}: {text}")
+    truncated = any(word in text.lower() for word in ("truncat", "not enough", "premature"))
+    return InvalidImage(f"{'truncated' if truncated else 'damaged or truncated'} {name or 'image'}: {text}")
 
 
 def _orientation(image: Image.Image) -> int:
     """Read the EXIF orientation, 1 to 8. Damaged metadata does not spoil a good image: it counts as upright."""
     try:
-        value = image.getexif().get(_ORIENTATION_TAG)
+        value = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:
         return 1
     return value if isinstance(value, int) and value in _UPRIGHT else 1
@@ -278,7 +269,7 @@ def _flatten(stored: Image.Image, image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and stored.format in ("PPM", "PNG")):
         return _from_16_bits(stored, image)
     if image.mode in ("I", "F"):
-        raise InvalidImage(f"{stored.format} with 32-bit values, whose range is not known: store it with 8 or 16 bits")
+        raise ValueError("the range of 32-bit values is not known; store it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGB", image.size, (255, 255, 255))
@@ -313,7 +304,7 @@ def _resample(image: Image.Image, fit: Fit, resampling: Image.Resampling) -> Ima
     width, height = fit.size
     if (right - left, bottom - top) == fit.size and left == int(left) and top == int(top):
         # Whole pixels at scale 1: what the resize would copy, without its arithmetic.
-        return image.crop((int(left), int(top), int(right), int(bottom)))
+        return _crop(image, left, top, right, bottom)
     vertical_first = _vertical_first(image.size, fit.full)
     same_order = vertical_first == _vertical_first(image.size, fit.size)
     precise = bottom - top >= 1.6 * height or fit.full == fit.size or max(fit.full) > _LONGEST_EXACT
@@ -321,14 +312,20 @@ def _resample(image: Image.Image, fit: Fit, resampling: Image.Resampling) -> Ima
         return image.resize(fit.size, resampling, box=fit.box)
     x, y = max(0, -fit.offset[0]), max(0, -fit.offset[1])
     if vertical_first:
-        image = image.resize((image.width, fit.full[1]), resampling).crop((0, y, image.width, y + height))
+        image = _crop(image.resize((image.width, fit.full[1]), resampling), 0, y, image.width, y + height)
         return image.resize(fit.size, resampling, box=(left, 0, right, height))
     # Bicubic reaches 2 target pixels, or 2 source pixels where it enlarges: the rows that count.
     reach = int(2 * max(1, (bottom - top) / height)) + 2
     first, last = max(0, int(top) - reach), min(image.height, int(bottom) + reach)
-    image = image.crop((0, first, image.width, last))
-    image = image.resize((fit.full[0], image.height), resampling).crop((x, 0, x + width, image.height))
+    image = _crop(image, 0, first, image.width, last)
+    image = _crop(image.resize((fit.full[0], image.height), resampling), x, 0, x + width, image.height)
     return image.resize(fit.size, resampling, box=(0, top - first, width, bottom - first))
+
+
+def _crop(image: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:
+    """Crop to whole pixels. Not by `Image.crop`, which refuses what is larger than the limit on what is decoded."""
+    size = (int(right - left), int(bottom - top))
+    return image.resize(size, Image.Resampling.NEAREST, box=(left, top, right, bottom))
 
 
 def _vertical_first(source: tuple[int, int], target: tuple[int, int]) -> bool:
