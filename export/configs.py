@@ -17,7 +17,9 @@ OVERLAY = Path(__file__).with_name("overlay")  # models that only the embedded s
 
 # A CPU encodes tens of images a second, not thousands: queues hold seconds of work at that rate, not more.
 CPU_MAX_QUEUE = 64
-CPU_PYTHON_INSTANCES = {"image_preprocess": 2, "text_tokenize": 1}
+# Two image encoders, each on all cores: while one waits for a thread that decoding has pushed aside, the other one
+# works. Measured on 2 cores, interleaved: 1.02 to 1.15 of the bare encoder's throughput, with one 0.91 to 0.95.
+CPU_INSTANCES = {"image_preprocess": 2, "image_encoder": 2}
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,7 @@ def _set_cpu_host(config: ModelConfig) -> None:
     for group in config.instance_group:
         if group.kind == ModelInstanceGroup.KIND_GPU:
             group.kind = ModelInstanceGroup.KIND_AUTO  # a GPU, where the machine has one after all
-            group.count = 1
-        else:
-            group.count = CPU_PYTHON_INSTANCES.get(config.name, group.count)
+        group.count = CPU_INSTANCES.get(config.name, 1)
     if config.HasField("dynamic_batching"):
         config.dynamic_batching.default_queue_policy.max_queue_size = CPU_MAX_QUEUE
     if config.model_warmup:

@@ -32,6 +32,8 @@ class Installation:
         return os.environ | {
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
             "LD_LIBRARY_PATH": os.pathsep.join((str(self.libpython.parent), str(self.libraries))),
+            # Encoders share the cores with decoding: a thread that waits for one pushed aside must not spin meanwhile.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
             "TOKENIZERS_PARALLELISM": "false",  # one stub is one worker; batching across stubs is Triton's
         }
 
