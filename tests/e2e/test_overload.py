@@ -56,6 +56,7 @@ def test_a_flood_of_compare_is_answered_whole(server: Server) -> None:
     assert outcomes.total() == FLOOD
     assert outcomes["OK"] > 0
     assert outcomes["UNAVAILABLE"] > 0, "the queues never filled, so nothing was refused and this test showed nothing"
+    assert flood(server.grpc_url, requests[:1]) == {"OK": 1}  # and not because the server is no more
 
 
 def test_a_flood_with_bad_images_in_it_is_answered_whole(server: Server) -> None:
@@ -66,6 +67,7 @@ def test_a_flood_with_bad_images_in_it_is_answered_whole(server: Server) -> None
     assert set(outcomes) <= {"OK", "UNAVAILABLE", "INVALID_ARGUMENT"}
     assert outcomes["OK"] > 0
     assert outcomes["INVALID_ARGUMENT"] > 0
+    assert flood(server.grpc_url, requests[1:2]) == {"OK": 1}
 
 
 def test_the_client_gets_everything_through_an_overload(server: Server) -> None:

@@ -1,0 +1,64 @@
+"""What the commands promise: options by name, and the README's export commands as they stand there."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export.cli import parser as export_parser
+from export.variants import resolve
+from serve.cli import parser as serve_parser
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+OPTIONS = {
+    "export": {
+        "--list", "--into", "--host", "--checkpoint", "--random", "--image-size", "--precision", "--device",
+        "--if-changed",
+    },
+    "serve": {"--http-port", "--grpc-port", "--metrics-port", "--address", "--admin-key", "--log", "--greet"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", OPTIONS)
+def test_help_names_every_option_and_says_what_it_does(module: str) -> None:
+    command = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = {option for line in done.stdout.splitlines() for option in re.findall(r"^\s+(--[\w-]+)", line)}
+    assert listed == OPTIONS[module]
+    parser = export_parser() if module == "export" else serve_parser()
+    assert all(action.help for action in parser._actions)
+
+
+def readme_commands(module: str) -> list[list[str]]:
+    found = re.findall(rf"python -m {module}( [^#`\n]*)?", README)
+    return [shlex.split(arguments) for arguments in found if "…" not in arguments and "VARIANT" not in arguments]
+
+
+def test_the_readmes_export_commands_are_real_ones() -> None:
+    commands = readme_commands("export")
+    assert len(commands) >= 4
+    for arguments in commands:
+        resolve(export_parser().parse_args(arguments).variant)
+
+
+def test_the_readmes_serve_commands_are_real_ones() -> None:
+    commands = readme_commands("serve")
+    assert commands
+    for arguments in commands:
+        serve_parser().parse_args(arguments)
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    for target in set(re.findall(r"`?make (\w+)", README)):
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=False)
+        assert done.returncode == 0, target
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert "make test" in README

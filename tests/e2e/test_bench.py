@@ -1,0 +1,53 @@
+"""The benchmark reports what it says it does. How large the figures are is for its readers, not for tests."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import load.bare
+from load.bare import BareEncoder
+from load.bench import Bench, jpegs, measure, print_table
+from load.machine import describe_machine
+from load.measure import latencies, throughput
+from serve.server import Server
+from tritonclip import Client
+
+
+def test_it_measures_served_and_bare_in_one_run(
+    server: Server, tiny_repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(load.bare, "PROBE_SECONDS", 0.1)
+    bare = BareEncoder(tiny_repository / "image_encoder" / "1" / "model.pt", image_size=64)
+    try:
+        with Client(server.grpc_url) as client:
+            results = measure(Bench(server, client, jpegs(), seconds=1.0), bare)
+    finally:
+        bare.close()
+    assert results["efficiency"] == pytest.approx(
+        results["served_images_per_s"] / results["bare_images_per_s"], rel=0.01
+    )
+    assert len(results["efficiency_by_round"]) == 3
+    assert results["mean_batch"] >= 1
+    assert set(results["latency_at_concurrency_1"]) == {"p50_ms", "p95_ms", "p99_ms"}
+    assert results["texts_per_s"] > 0
+    assert results["cached_texts_per_s"] > 0
+    results |= {"variant": "tiny", "precision": "fp32", "machine": describe_machine()}
+    assert json.loads(json.dumps(results))["machine"]["cores"] >= 1
+    print_table(results)
+    assert f"{results['efficiency']:.3f} served / bare" in capsys.readouterr().out
+
+
+def test_a_failing_call_fails_the_measurement() -> None:
+    def call(number: int) -> None:
+        raise ValueError(f"call {number}")
+
+    with pytest.raises(ValueError, match="call 0"):
+        throughput(call, clients=1, seconds=0.1, warm_up=0)
+
+
+def test_percentiles_are_of_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(np.cumsum([0] + [value for ms in range(1, 101) for value in (ms / 1000, 0)]))
+    monkeypatch.setattr("load.measure.time.perf_counter", lambda: float(next(ticks)))
+    assert latencies(lambda number: None, 100) == {"p50_ms": 50.5, "p95_ms": 95.05, "p99_ms": 99.01}

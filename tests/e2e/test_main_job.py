@@ -1,0 +1,176 @@
+"""`make up` as a newcomer types it, the real architecture behind it, and every command of the README against it."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from export.checkpoint import Checkpoint, load_checkpoint
+from export.variants import default_variant
+from tests.reference import PHOTOS, cosines, image_features, photographs, text_features
+from tritonclip import Client
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ANY_PORTS = "--http-port 0 --grpc-port 0 --metrics-port 0"
+
+
+@dataclass
+class Running:
+    """`make up` with what it printed until it was serving."""
+
+    process: subprocess.Popen[str]
+    output: str
+
+    @property
+    def urls(self) -> tuple[str, str]:
+        found = re.search(r"(grpc://\S+)\s+(http://\S+)", self.output)
+        assert found is not None
+        return found[1], found[2]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    process = subprocess.Popen(
+        ["make", "up", f"SERVE_FLAGS={ANY_PORTS}"],
+        cwd=ROOT,
+        env={key: value for key, value in os.environ.items() if not key.startswith("TRITONCLIP")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "Ctrl-C stops" in line:
+            break
+    started = Running(process, "".join(lines))
+    yield started
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    process.communicate()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Checkpoint:
+    return load_checkpoint(default_variant(), random=True)
+
+
+def test_it_ends_its_start_with_scores_that_are_open_clips(running: Running, reference: Checkpoint) -> None:
+    assert "RANDOM WEIGHTS" in running.output
+    sentences = ["a photo of a cat", "a cup of coffee on a table", "a rocket on its launch pad"]
+    cat = next(photo for path, photo in zip(PHOTOS, photographs(), strict=True) if path.name == "cat.jpg")
+    expected = (image_features(reference, [cat]) @ text_features(reference, sentences).T)[0]
+    for sentence, cosine in zip(sentences, expected, strict=True):
+        found = re.search(rf"^ *(-?[\d.]+) +(-?[\d.]+) +([\d.]+)  {sentence}$", running.output, re.MULTILINE)
+        assert found is not None, running.output
+        assert float(found[1]) == pytest.approx(cosine, abs=0.01)
+        assert float(found[2]) == pytest.approx(100 * float(found[1]), abs=0.06)
+
+
+def test_the_real_architecture_is_open_clips_over_grpc_and_http(running: Running, reference: Checkpoint) -> None:
+    images = image_features(reference, photographs())
+    texts = ["a photo of a cat", "", "ein Foto einer Katze 🐈"]
+    for url in running.urls:
+        with Client(url) as client:
+            assert cosines(client.embed_images(PHOTOS).features, images).min() >= 0.999
+            assert cosines(client.embed_texts(texts).features, text_features(reference, texts)).min() >= 0.999
+            scores = client.compare(PHOTOS, texts)
+        np.testing.assert_allclose(scores.cosine, images @ text_features(reference, texts).T, atol=0.01)
+
+
+def blocks(language: str) -> list[str]:
+    """The README's fenced blocks of a language ("" for plain ones)."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [block for name, block in fenced if name == language]
+
+
+def commands(text: str, *starts: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip().startswith(starts)]
+
+
+def run(command: str, running: Running) -> subprocess.CompletedProcess[bytes]:
+    """A documented command as a shell runs it, with this server in place of the default ports."""
+    grpc_url, http_url = running.urls
+    command = command.replace("localhost:8000", http_url.removeprefix("http://"))
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=os.environ | {"TRITONCLIP_URL": grpc_url},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+
+
+README_COMMANDS = commands("\n".join(blocks("")), ".venv/bin/", "curl")
+
+
+@pytest.mark.parametrize("command", README_COMMANDS)
+def test_every_command_of_the_readme_runs(command: str, running: Running) -> None:
+    done = run(command, running)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"error" not in done.stdout.lower()
+
+
+def test_the_readme_has_the_commands_this_file_believes() -> None:
+    assert {shlex.split(command)[0] for command in README_COMMANDS} == {
+        ".venv/bin/tritonclip", ".venv/bin/python", "curl",
+    }  # fmt: skip
+    assert len(README_COMMANDS) >= 7
+    for target in commands("\n".join(blocks("")), "make "):
+        name = target.split()[1]
+        assert subprocess.run(["make", "-n", name], cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+def test_curl_gets_the_clients_vector(running: Running) -> None:
+    (command,) = [command for command in README_COMMANDS if "embed_image" in command]
+    assert run(command, running).returncode == 0
+    vector = np.fromfile(ROOT / "build" / "cat.f32", dtype="<f4")
+    with Client(running.urls[0]) as client:
+        expected = client.embed_images(["samples/photos/cat.jpg"]).features
+    assert cosines(vector[None], expected)[0] >= 0.9999
+
+
+def test_the_readmes_python_runs(running: Running) -> None:
+    (block,) = blocks("python")
+    code = block.replace("grpc://localhost:8001", running.urls[0])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("[[") == 2
+
+
+def test_what_it_says_to_try_next_works(running: Running) -> None:
+    hints = commands(running.output, ".venv/bin/tritonclip")
+    assert len(hints) == 3
+    for hint in hints:
+        assert run(hint, running).returncode == 0
+
+
+def test_status_says_what_is_deployed(running: Running) -> None:
+    done = run(".venv/bin/tritonclip status --format json", running)
+    status = json.loads(done.stdout)
+    assert status["manifest"]["variant"] == default_variant().name
+    assert status["manifest"]["random_weights"] is True
+    assert "RANDOM WEIGHTS" in run(".venv/bin/tritonclip status", running).stdout.decode()
+
+
+def test_ctrl_c_ends_it_and_leaves_nothing(running: Running) -> None:
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    assert any(process.name() == "tritonserver" for process in family)
+    os.killpg(running.process.pid, signal.SIGINT)  # what a terminal does: the whole foreground group gets it
+    running.process.communicate(timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
