@@ -43,7 +43,10 @@ class Ports:
 
 
 class Server:
-    """A running embedded Triton. Use it as a context manager, or call `start` and `stop`."""
+    """A running embedded Triton. Use it as a context manager, or call `start` and `stop`.
+
+    Start it from a thread that outlives it: the kernel ends Triton with the thread that started it.
+    """
 
     def __init__(
         self,

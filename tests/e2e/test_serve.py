@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,9 +242,7 @@ def test_clients_of_a_dying_server_get_an_error_not_silence(tiny_repository: Pat
         with Client(running.grpc_url, timeout=3) as client:
             client.embed_images(PHOTOS[:1])
             os.kill(running.pid, signal.SIGKILL)
-            started = time.monotonic()
-            with pytest.raises(TritonClipError):
+            with pytest.raises(TritonClipError):  # at the client's own timeout; a hang would end at the test's
                 client.embed_images(PHOTOS[:1])
-            assert time.monotonic() - started < 30  # the client's own timeout, not the test's
     finally:
         running.stop()

@@ -106,8 +106,12 @@ def test_status_tells_what_is_deployed(client: Any, server: Server) -> None:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_deadline_is_an_error_of_its_own(transport: str, server: Server) -> None:
+    client = connect(server, transport)
+    client.embed_texts(["connected, so that what is late is the answer"])
+    getattr(client, "_client", client)._session.timeout = 0.001  # no image is encoded in a millisecond
     with pytest.raises(DeadlineExceededError):
-        connect(server, transport, timeout=0.001).embed_images(PHOTOS)
+        client.embed_images(PHOTOS)
+    client.close()
 
 
 @pytest.mark.parametrize("url", ["grpc://127.0.0.1:1", "http://127.0.0.1:1"])
