@@ -122,6 +122,8 @@ def _random_model(variant: Variant, options: dict[str, Any]) -> nn.Module:
     torch.manual_seed(RANDOM_SEED)
     try:
         model = _create(variant, None, options)
+    except Exception as error:  # a text tower from a package that is not installed, an image size that does not fit
+        raise UnsupportedModel(f"{variant.architecture} cannot be built: {_first_lines(error)}") from error
     finally:
         torch.random.set_rng_state(state)
     draw_weights(model, RANDOM_SEED)

@@ -49,7 +49,9 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint", type=Path, metavar="FILE", help="weights from a .safetensors, .pt or .bin file"
     )
     weights.add_argument("--random", action="store_true", help="seeded RANDOM WEIGHTS, to try the server without any")
-    command.add_argument("--image-size", type=int, metavar="N", help="pixels a side, where it is not the variant's own")
+    command.add_argument(
+        "--image-size", type=_pixels, metavar="N", help="pixels a side, where it is not the variant's own"
+    )
     command.add_argument(
         "--precision",
         choices=("auto", *DTYPES),
@@ -63,17 +65,27 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
+def _pixels(text: str) -> int:
+    size = int(text)
+    if size < 1:
+        raise argparse.ArgumentTypeError("a side has at least 1 pixel")
+    return size
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0, or 1 with one line on stderr."""
+    """Run the command; returns its exit code: 0, 1 with one line on stderr, or 130 when interrupted."""
     options = parser().parse_args(arguments)
     if options.list:
         print(format_table())
         return 0
     try:
         return _export(options)
-    except ExportError as error:
+    except (ExportError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was published", file=sys.stderr)
+        return 130
 
 
 def _export(options: argparse.Namespace) -> int:

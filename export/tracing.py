@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from export.errors import UnsupportedModel
+from export.errors import ExportError, UnsupportedModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -32,7 +32,10 @@ def resolve_precision(precision: str, host: str) -> str:
 
 def resolve_device(device: str) -> torch.device:
     """The device that traces and verifies: `auto` is CUDA where it answers."""
-    return torch.device(device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu"))
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise ExportError("--device cuda: no CUDA device answers on this machine; leave the option out, or give cpu")
+    return torch.device(device if device != "auto" else ("cuda" if available else "cpu"))
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from export.checkpoint import Checkpoint, Preprocessing
-from export.errors import ArtifactDrift
+from export.errors import ArtifactDrift, UnsupportedModel
 
 BATCH_SIZES = (1, 2, 7, 16)
 MIN_COSINE = {"fp32": 0.99999, "bf16": 0.999, "fp16": 0.999}
@@ -33,7 +33,7 @@ class Reference:
 
 @torch.inference_mode()
 def compute_reference(checkpoint: Checkpoint, device: torch.device) -> Reference:
-    """Run the eager fp32 model on the sample photographs and sentences."""
+    """Run the eager fp32 model on the sample photographs and sentences; UnsupportedModel where it cannot."""
     count = max(BATCH_SIZES)
     settings = checkpoint.preprocessing
     pixels = torch.stack([_pixels(image, settings) for image in sample_images(count)])
@@ -41,8 +41,11 @@ def compute_reference(checkpoint: Checkpoint, device: torch.device) -> Reference
     model = checkpoint.model.to(device)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (settings.mean, settings.std))
     normalised = ((pixels.float() / 255 - mean) / std).to(device)
-    image_features = model.encode_image(normalised, normalize=True)
-    text_features = model.encode_text(tokens.to(device), normalize=True)
+    try:
+        image_features = model.encode_image(normalised, normalize=True)
+        text_features = model.encode_text(tokens.to(device), normalize=True)
+    except RuntimeError as error:  # an image size that the tower cannot take, too little memory
+        raise UnsupportedModel(f"eager open_clip fails on the sample inputs: {error}") from error
     logits = checkpoint.logit_scale * image_features @ text_features.T + (checkpoint.logit_bias or 0.0)
     return Reference(pixels, tokens.int(), image_features.cpu(), text_features.cpu(), logits.cpu())
 

@@ -31,6 +31,7 @@ WATCH_SECONDS = 0.5
 # Said by every Triton on a machine with no GPU, and by none for another reason.
 HARMLESS = ("CudaDriverHelper has not been initialized",)
 PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec there must be no import and no lock
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ def _find_port(probe: socket.socket, address: str, port: int) -> int:
 
 def _die_with_parent() -> None:
     """Have the kernel end Triton when the launcher is killed without a chance to do it itself (Linux)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _instance(stub: psutil.Process) -> str:

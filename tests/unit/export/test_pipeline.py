@@ -12,10 +12,10 @@ from export import pipeline
 from export.checkpoint import load_checkpoint
 from export.cli import main
 from export.encoders import ImageEncoder, TextEncoder
-from export.errors import ArtifactDrift, UnsupportedModel
+from export.errors import ArtifactDrift, ExportError, UnsupportedModel
 from export.manifest import read_manifest
 from export.pipeline import Request
-from export.tracing import device_constants, resolve_precision, trace
+from export.tracing import device_constants, resolve_device, resolve_precision, trace
 from export.variants import Variant, resolve
 from tests.serving import publish
 
@@ -166,6 +166,33 @@ def test_if_changed_exports_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([*command, *into, "--image-size", "96"]) == 0
     assert "published" in capsys.readouterr().out
     assert json.loads((tmp_path / "served" / "manifest.json").read_text())["image_size"] == 96
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["roberta-ViT-B-32/laion2b_s12b_b32k"], "roberta-ViT-B-32 cannot be built"),
+        (["tiny-siglip/none"], "tokenizer of tiny-siglip"),
+        (["tiny-vit-bias/none", "--image-size", "7"], "eager open_clip fails on the sample inputs"),
+        (["tiny-convnext/none", "--into", "/proc/nowhere/served"], "/proc/nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], architectures: None
+) -> None:
+    assert main(["--random", "--host", "cpu", "--into", str(tmp_path / "served"), *arguments]) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    assert words in errors[0]
+    assert not (tmp_path / "served").exists()
+
+
+def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto").type == "cpu"
+    with pytest.raises(ExportError, match="no CUDA device"):
+        resolve_device("cuda")
 
 
 def test_models_that_cannot_be_served_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
