@@ -28,6 +28,7 @@ OPERATOR_APIS = "shared-memory,model-repository,model-config,trace,logging"
 CACHE_BYTES = 64 * 2**20  # response cache of embed_text: about 20,000 texts
 STOP_SECONDS = 15
 WATCH_SECONDS = 0.5
+ERROR_CHARACTERS = 500  # of each of Triton's errors in ours; the log has them whole
 # Said by every Triton on a machine with no GPU, and by none for another reason.
 HARMLESS = ("CudaDriverHelper has not been initialized",)
 PR_SET_PDEATHSIG = 1
@@ -200,7 +201,7 @@ class Server:
                 log.write(line)
                 log.flush()
             if line.startswith("E") and not any(phrase in line for phrase in HARMLESS):
-                self._errors.append(line.strip())
+                self._errors.append(line.strip()[:ERROR_CHARACTERS])
                 del self._errors[:-10]
         if log is not None:
             log.close()

@@ -60,6 +60,12 @@ class SyncDriver:
 
     def _spread(self, spread: Spread) -> None:
         stop = threading.Event()
+        source = spread.source
+        if source.length is not None and source.length <= spread.chunk_size:
+            # One chunk at most, as in a service that embeds what comes in one by one: no thread is needed for it.
+            if items := source.take(spread.chunk_size):
+                spread.collector.add(self.run(spread.work(source.chunk(items)), stop))
+            return
         pool = ThreadPoolExecutor(spread.concurrency, thread_name_prefix="tritonclip")
         running: dict[Future[Outcome], Chunk] = {}
         more = True

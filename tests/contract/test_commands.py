@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from export.cli import parser as export_parser
-from export.variants import resolve
+from export.variants import default_variant, resolve
 from serve.cli import parser as serve_parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +57,13 @@ def test_every_make_target_of_the_readme_exists() -> None:
     for target in set(re.findall(r"`?make (\w+)", README)):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=False)
         assert done.returncode == 0, target
+
+
+def test_the_default_variant_is_the_same_everywhere() -> None:
+    name = default_variant().name
+    assert f"DEFAULT_VARIANT := {name}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert serve_parser().parse_args([]).repository.name == name
+    assert name in README
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

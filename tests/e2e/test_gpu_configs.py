@@ -2,17 +2,20 @@
 
 from pathlib import Path
 
+import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
 from export.configs import read_config
+from serve.errors import ServerDied
 from tests.reference import PHOTOS
 from tests.serving import publish, start
 from tritonclip import Client
 
 
-def test_they_load_and_warm_up_and_answer_with_the_kind_of_instance_changed_alone(tmp_path: Path) -> None:
-    repository = publish("tiny-convnext", tmp_path / "served", host="gpu")
+def publish_for_this_machine(folder: Path) -> tuple[Path, list[str]]:
+    """A repository of a GPU host with KIND_GPU replaced, and nothing else; the models that this changed."""
+    repository = publish("tiny-convnext", folder, host="gpu")
     moved = []
     for path in repository.glob("*/config.pbtxt"):
         config = read_config(path)
@@ -21,7 +24,12 @@ def test_they_load_and_warm_up_and_answer_with_the_kind_of_instance_changed_alon
                 group.kind = ModelInstanceGroup.KIND_CPU
                 moved.append(config.name)
         path.write_text(text_format.MessageToString(config))
-    assert sorted(moved) == ["image_encoder", "similarity", "text_encoder"]
+    return repository, sorted(moved)
+
+
+def test_they_load_and_warm_up_and_answer(tmp_path: Path) -> None:
+    repository, moved = publish_for_this_machine(tmp_path / "served")
+    assert moved == ["image_encoder", "similarity", "text_encoder"]
     running = start(repository, tmp_path / "log")
     try:
         with Client(running.grpc_url) as client:
@@ -30,6 +38,15 @@ def test_they_load_and_warm_up_and_answer_with_the_kind_of_instance_changed_alon
             assert scores.cosine.shape == (len(PHOTOS), 2)
     finally:
         running.stop()
-    log = (tmp_path / "log").read_text()
-    for model in ("image_encoder", "text_encoder"):
-        assert f"'{model}'" in log
+
+
+def test_warm_up_really_runs_before_a_model_is_ready(tmp_path: Path) -> None:
+    """With random token ids, which lie outside the vocabulary, its last sample fails, and so must the start."""
+    repository, _ = publish_for_this_machine(tmp_path / "served")
+    path = repository / "text_encoder" / "config.pbtxt"
+    config = read_config(path)
+    assert config.model_warmup[-1].batch_size == 64
+    config.model_warmup[-1].inputs["tokens"].random_data = True
+    path.write_text(text_format.MessageToString(config))
+    with pytest.raises(ServerDied, match="index out of range"):
+        start(repository, tmp_path / "log").stop()

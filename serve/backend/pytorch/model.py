@@ -61,8 +61,10 @@ class TritonPythonModel:
             results = (results,) if isinstance(results, torch.Tensor) else results
             arrays = [result.cpu().numpy() for result in results]
         except Exception as error:
-            pb_utils.Logger.log_error(f"forward pass failed: {error}")
-            failure = pb_utils.TritonError(str(error), pb_utils.TritonError.INTERNAL)
+            # TorchScript puts the reason last, after a trace that is for the log alone.
+            reason = f"forward pass failed: {(str(error).strip() or type(error).__name__).splitlines()[-1]}"
+            pb_utils.Logger.log_error(f"{reason}\n{error}")
+            failure = pb_utils.TritonError(reason, pb_utils.TritonError.INTERNAL)
             return [pb_utils.InferenceResponse(error=failure) for _ in requests]
         return self._split(arrays, sizes)
 

@@ -35,6 +35,22 @@ def test_order_is_the_callers(embed: Embed, fake: FakeServer) -> None:
     assert len(result) == 101
 
 
+def test_a_single_chunk_is_sent_from_the_callers_thread_and_several_are_not() -> None:
+    """A service embeds what comes in one by one: a thread for each would cost more than the call."""
+    senders: set[int] = set()
+
+    def before(call: Call) -> None:
+        if isinstance(call, InferRequest) and call.model == "embed_image":
+            senders.add(threading.get_ident())
+
+    with Client(transport=FakeServer(before=before).transport(), batch_size=2) as client:
+        client.embed_images([b"0", b"1"])
+        assert senders == {threading.get_ident()}
+        senders.clear()
+        client.embed_images([b"0", b"1", b"2"])
+        assert threading.get_ident() not in senders
+
+
 def test_order_survives_answers_out_of_order() -> None:
     first_may_answer = threading.Event()
     answered: list[bytes] = []
