@@ -1,0 +1,57 @@
+"""One request and its answer, as far as more than one part of the gateway cares about it."""
+
+import asyncio
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.errors import ApiError
+from gateway.keys import Key
+
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+@dataclass
+class Exchange:
+    """What is known of a request from its headers, and what its answer's headers will say besides."""
+
+    request_id: str
+    deadline: float  # on the event loop's clock
+    key: Key | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int | None = None  # of the answer, once it has begun
+
+    @property
+    def seconds_left(self) -> float:
+        """What the engine may still take."""
+        return max(0.0, self.deadline - asyncio.get_running_loop().time())
+
+
+def open_exchange(scope: Any, headers: dict[str, str], seconds: float) -> Exchange:
+    """Put an exchange into an ASGI scope. A request id that the caller sends is kept, so that logs can be joined."""
+    given = headers.get("x-request-id", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
+    exchange = Exchange(request_id, asyncio.get_running_loop().time() + seconds)
+    scope.setdefault("state", {})["exchange"] = exchange
+    return exchange
+
+
+def exchange_of(scope: Any) -> Exchange:
+    """The exchange of an ASGI scope."""
+    exchange: Exchange = scope["state"]["exchange"]
+    return exchange
+
+
+def shorten_deadline(exchange: Exchange, headers: dict[str, str]) -> None:
+    """Heed `x-request-timeout`, the seconds after which the caller will not wait any longer."""
+    given = headers.get("x-request-timeout")
+    if given is None:
+        return
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise ApiError("invalid_header", "x-request-timeout must be a number of seconds", param="x-request-timeout")
+    exchange.deadline = min(exchange.deadline, asyncio.get_running_loop().time() + seconds)

@@ -1,0 +1,157 @@
+"""What answers hold: documentation for OpenAPI, in the shapes that other APIs' clients expect.
+
+Routes build their answers as plain dictionaries, which orjson writes fast; the tests hold them against these models.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class ErrorBody(BaseModel):
+    """One error."""
+
+    message: str
+    type: str
+    param: str | None = Field(description="the field or the item at fault, such as input[3]")
+    code: str
+
+
+class ErrorReply(BaseModel):
+    """OpenAI's envelope."""
+
+    error: ErrorBody
+
+
+class ItemError(ErrorBody):
+    """An item that failed, in the answer to a request with `"partial": true`."""
+
+    index: int
+
+
+class Usage(BaseModel):
+    """What was worked on."""
+
+    prompt_tokens: int = Field(description="of all texts, as the model counts them: with start and end")
+    total_tokens: int
+    num_images: int
+
+
+class Embedding(BaseModel):
+    """One vector."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str = Field(description="numbers, or base64 of little-endian float32")
+
+
+class EmbeddingsReply(BaseModel):
+    """OpenAI's list of embeddings."""
+
+    object: Literal["list"]
+    model: str
+    data: list[Embedding]
+    usage: Usage
+    errors: list[ItemError] | None = None
+
+
+class SimilarityReply(BaseModel):
+    """Three matrices: a row for each image, a column for each text; null in the rows of failed images."""
+
+    object: Literal["similarity"]
+    model: str
+    cosine: list[list[float | None]]
+    logits: list[list[float | None]]
+    probabilities: list[list[float | None]]
+    usage: Usage
+    errors: list[ItemError] | None = None
+
+
+class LabelReply(BaseModel):
+    """A label, and how well it fits."""
+
+    label: str
+    probability: float
+    cosine: float
+    logit: float
+
+
+class ImageLabels(BaseModel):
+    """The labels of one image, best first; none where nothing reached the threshold."""
+
+    index: int
+    labels: list[LabelReply]
+
+
+class ClassifyReply(BaseModel):
+    """Labels for each image."""
+
+    object: Literal["list"]
+    model: str
+    data: list[ImageLabels]
+    usage: Usage
+    errors: list[ItemError] | None = None
+
+
+class Ranked(BaseModel):
+    """A document's place."""
+
+    index: int
+    relevance_score: float = Field(description="the cosine with the query, -1 to 1")
+    document: dict[str, Any] | None = None
+
+
+class RerankReply(BaseModel):
+    """Documents, best first."""
+
+    id: str
+    object: Literal["list"]
+    model: str
+    results: list[Ranked]
+    meta: dict[str, Any]
+    usage: Usage
+    errors: list[ItemError] | None = None
+
+
+class ZeroShotLabel(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    score: float
+
+
+class LabelSetReply(BaseModel):
+    """A set of labels that is stored with the model."""
+
+    labels: int
+    templates: int | list[str] | None
+
+
+class ModelReply(BaseModel):
+    """A model, in OpenAI's shape and with what else there is to know."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    variant: str | None
+    dimensions: int | None
+    resolution: int | None
+    precision: str | None
+    fingerprint: str | None
+    random_weights: bool
+    label_sets: dict[str, Any]
+
+
+class ModelsReply(BaseModel):
+    """The models: one."""
+
+    object: Literal["list"]
+    data: list[ModelReply]
+
+
+class HealthReply(BaseModel):
+    """A health check's answer."""
+
+    status: str
+    detail: str | None = None

@@ -1,0 +1,40 @@
+"""What can be set, with its default: the command's options fill these in, nothing else reads them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for, and how much all of them together."""
+
+    items: int = 64  # images and texts in a request
+    body_bytes: int = 20 * MIB
+    image_bytes: int = 10 * MIB  # encoded, after base64
+    image_pixels: int = 100_000_000
+    text_characters: int = 10_000  # the model reads 77 tokens; longer texts are cut there
+    seconds: float = 30.0  # for a request, its body included
+    items_in_flight: int = 256  # of all requests; beyond it they are refused at once
+    cached_texts: int = 10_000
+
+
+@dataclass(frozen=True)
+class UrlImages:
+    """How images are fetched from URLs, where that is allowed at all."""
+
+    hosts: frozenset[str] | None = None  # None: any public host
+    seconds: float = 10.0
+    redirects: int = 3
+    at_once: int = 16  # fetches of all requests
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One gateway."""
+
+    limits: Limits = field(default_factory=Limits)
+    keys: Path | None = None
+    aliases: frozenset[str] = frozenset()
+    url_images: UrlImages | None = None
