@@ -4,9 +4,10 @@
 >>> with tritonclip.Client("grpc://localhost:8001") as client:
 ...     client.compare("cat.jpg", ["a cat", "a dog"]).probabilities
 
-How a call flows through the package: a client's method makes an operation (``_embed``, ``_compare``, ``_status``: pure
-generators), a driver performs its effects (``_drivers``), a transport sends its calls (``_transports``), and a codec
-writes them as gRPC or HTTP (``_codec_grpc``, ``_codec_http``). ``tritonclip.testing`` has a server without a network.
+How a call flows through the package: a client's method makes an operation (``_embed``, ``_compare``, ``_classify``,
+``_status``: pure generators), a driver performs its effects (``_drivers``), a transport sends its calls
+(``_transports``), and a codec writes them as gRPC or HTTP (``_codec_grpc``, ``_codec_http``). ``tritonclip.testing``
+has a server without a network.
 """
 
 from tritonclip._async_client import AsyncClient
@@ -30,7 +31,7 @@ from tritonclip._errors import (
     UnsupportedError,
 )
 from tritonclip._messages import ModelStatistics
-from tritonclip._results import Classifications, Comparison, Embeddings, Manifest, Prediction, Status
+from tritonclip._results import Classifications, Comparison, Embeddings, LabelSet, Manifest, Prediction, Status
 from tritonclip._version import __version__
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "ImageInput",
     "InputError",
     "InvalidArgumentError",
+    "LabelSet",
     "Manifest",
     "ModelStatistics",
     "NotFoundError",

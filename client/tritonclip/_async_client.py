@@ -5,7 +5,7 @@ from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
 from typing import Self
 
-from tritonclip import _compare, _defaults, _embed, _status
+from tritonclip import _classify, _compare, _defaults, _embed, _status
 from tritonclip._client import OnError
 from tritonclip._drivers import AsyncDriver
 from tritonclip._encoding import IMAGE, TEXT, ImageInput
@@ -83,24 +83,31 @@ class AsyncClient:
     async def classify(
         self,
         images: ImageInput | Iterable[ImageInput] | AsyncIterable[ImageInput],
-        labels: str | Iterable[str] | AsyncIterable[str],
+        labels: str | Iterable[str] | AsyncIterable[str] | None = None,
         *,
+        label_set: str | None = None,
         template: str = _defaults.TEMPLATE,
         top_k: int | None = None,
+        threshold: float | None = None,
         on_error: OnError = "raise",
         progress: bool = False,
     ) -> Classifications:
         """Find the labels that fit each image, best first, at most ``top_k`` of them.
 
-        Each label is put where the ``template`` has ``{}``; the image is compared with the sentences that this makes.
+        Either from ``labels``: each is put where the ``template`` has ``{}``, and the image is compared with the
+        sentences that this makes (their features are kept for the next call). Or from a ``label_set`` that is stored
+        on the server (``manifest().label_sets``), with the templates it was made with.
+
+        Labels of a probability below ``threshold`` are left out; an image may then have none.
         """
-        await self.manifest()
-        steps = _compare.classify(
+        steps = _classify.classify(
             self._session,
             images,
             labels,
+            label_set,
             template=template,
             top_k=top_k,
+            threshold=threshold,
             on_error=on_error,
             progress=progress,
         )

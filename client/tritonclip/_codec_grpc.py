@@ -50,7 +50,9 @@ def _encode_infer(request: InferRequest) -> Any:
         message.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         message.raw_input_contents.append(tensor.data)
     for name in request.outputs:
-        message.outputs.add(name=name)
+        output = message.outputs.add(name=name)
+        if name in request.classes:
+            output.parameters["classification"].int64_param = request.classes[name]
     return message
 
 

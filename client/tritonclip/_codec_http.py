@@ -81,7 +81,7 @@ def _encode_infer(request: InferRequest) -> HttpRequest:
                 }
                 for tensor in request.inputs
             ],
-            "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in request.outputs],
+            "outputs": [{"name": name, "parameters": _output_parameters(request, name)} for name in request.outputs],
         },
         separators=(",", ":"),
     ).encode()
@@ -91,6 +91,11 @@ def _encode_infer(request: InferRequest) -> HttpRequest:
         {"Content-Type": "application/octet-stream", JSON_LENGTH: str(len(head))},
         b"".join([head, *(tensor.data for tensor in request.inputs)]),
     )
+
+
+def _output_parameters(request: InferRequest, name: str) -> dict[str, Any]:
+    classes = {"classification": request.classes[name]} if name in request.classes else {}
+    return {"binary_data": True, **classes}
 
 
 def _decode_infer(headers: Mapping[str, str], body: bytes) -> InferResponse:

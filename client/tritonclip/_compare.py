@@ -1,4 +1,4 @@
-"""Images against texts, and labels for images.
+"""Images against texts.
 
     few of both   ── compare ──────────────────────────────────────────> scores [B, N]
     more          ── embed_image, embed_text, in chunks ── similarity ─> scores [B, N]
@@ -6,18 +6,18 @@
 The second way is also taken when ``compare`` refuses a request: embedding finds out which image is at fault.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tritonclip import _defaults
+from tritonclip._chunks import REFUSED, encode_items, stops_at_error
 from tritonclip._effects import Steps, Take
-from tritonclip._embed import REFUSED, embed, encode_items, stops_at_error
+from tritonclip._embed import embed
 from tritonclip._encoding import IMAGE, TEXT
-from tritonclip._errors import ConfigError, InputError, ProtocolError
+from tritonclip._errors import InputError, ProtocolError
 from tritonclip._messages import FloatArray, InferRequest, Tensor
-from tritonclip._results import Classifications, Comparison, Embeddings, Prediction
+from tritonclip._results import Comparison, Embeddings
 from tritonclip._session import Session
 from tritonclip._stream import Chunk, Encoded, Source
 
@@ -45,48 +45,6 @@ def compare(session: Session, images: Any, texts: Any, on_error: str, progress: 
     image_side = yield from embed(session, IMAGE, source, on_error, progress)
     text_side = yield from embed(session, TEXT, Source(sentences), "raise", False)
     return (yield from _score(session, image_side, text_side))
-
-
-def classify(
-    session: Session,
-    images: Any,
-    labels: Any,
-    *,
-    template: str,
-    top_k: int | None,
-    on_error: str,
-    progress: bool,
-) -> Steps[Classifications]:
-    """Compare each image with a sentence made from each label, and sort."""
-    if "{}" not in template:
-        raise ConfigError(f"template {template!r} has no {{}} where the label should go")
-    if top_k is not None and top_k < 1:
-        raise ConfigError(f"top_k must be at least 1, not {top_k}")
-    names: list[Any] = yield Take(TEXT.source(labels), None)
-    for index, name in enumerate(names):
-        if not isinstance(name, str):
-            raise InputError(f"expected str, got {type(name).__name__}", noun="label", index=index)
-    prompts = [template.replace("{}", name) for name in names]
-    comparison = yield from compare(session, images, prompts, on_error, progress)
-    predictions = tuple(
-        () if row in comparison.errors else _predictions(comparison, row, names, top_k)
-        for row in range(len(comparison.cosine))
-    )
-    return Classifications(predictions, comparison.errors)
-
-
-def _predictions(comparison: Comparison, row: int, labels: Sequence[str], top_k: int | None) -> tuple[Prediction, ...]:
-    # By logit: it has the order of the probabilities, and still tells labels apart where those round to 0.
-    order = np.argsort(-comparison.logits[row], kind="stable")[:top_k]
-    return tuple(
-        Prediction(
-            labels[column],
-            float(comparison.probabilities[row, column]),
-            float(comparison.cosine[row, column]),
-            float(comparison.logits[row, column]),
-        )
-        for column in order
-    )
 
 
 def _read_texts(texts: Any) -> Steps[list[Encoded]]:

@@ -8,6 +8,7 @@ CONCURRENCY: Final = 8  # requests in flight for one call of the library
 BATCH_SIZE: Final = 16  # items in one request
 MAX_BATCH_SIZE: Final = 64  # what the server takes, where its manifest does not say
 TEMPLATE: Final = "a photo of a {}"
+LABELS_KEPT: Final = 20_000  # label features in memory, of all lists of labels together; 51 MB at a width of 640
 
 # Triton's HTTP front end refuses bodies over 64 MiB as it comes; a request stays well under that.
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024

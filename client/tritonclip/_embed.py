@@ -1,122 +1,21 @@
-"""Embedding any number of items: chunks in flight, and failing items isolated.
+"""Embedding any number of items: embed_image or embed_text, in chunks."""
 
-    items ──encode──> payloads ──(groups under the size limit)──> embed_image / embed_text ──> rows in place
-
-A request that the server refuses is halved until the item at fault stands alone, so its neighbours get their rows.
-"""
-
-from contextlib import closing
 from functools import partial
 
-from tqdm import tqdm
-
-from tritonclip import _defaults
-from tritonclip._effects import Spread, Steps, Work
-from tritonclip._encoding import TEXT, Kind
-from tritonclip._errors import (
-    ConfigError,
-    DeadlineExceededError,
-    InvalidArgumentError,
-    ProtocolError,
-    ResourceExhaustedError,
-    ServerError,
-    UnavailableError,
-    refused_item,
-)
+from tritonclip._chunks import spread
+from tritonclip._effects import Steps
+from tritonclip._encoding import Kind
+from tritonclip._errors import ProtocolError
 from tritonclip._messages import FloatArray, InferRequest, Tensor
 from tritonclip._results import Embeddings
 from tritonclip._session import Session
-from tritonclip._stream import Chunk, Collector, Encoded, Outcome, Source
-
-Entry = tuple[int, bytes]
-"""A position in what the caller gave, and the payload to send for it."""
-
-REFUSED = (InvalidArgumentError, ResourceExhaustedError)
-"""The server did not like what was sent; less of it may be fine."""
-
-FAILED = (UnavailableError, DeadlineExceededError, ServerError)
-"""The server did not manage this request; the next may succeed."""
+from tritonclip._stream import Source
 
 
 def embed(session: Session, kind: Kind, source: Source, on_error: str, progress: bool) -> Steps[Embeddings]:
     """Embed all items of a source."""
-    stop_at_error = stops_at_error(on_error)
-    with closing(tqdm(total=source.length, unit=kind.noun, disable=not progress)) as bar:
-        collector = Collector(stop_at_error=stop_at_error, on_items=bar.update)
-        yield Spread(
-            source,
-            min(session.batch_size, session.max_batch_size),
-            session.concurrency,
-            partial(embed_chunk, session, kind, stop_at_error=stop_at_error),
-            collector,
-        )
-    return Embeddings(collector.features(session.embedding_width), dict(sorted(collector.errors.items())))
-
-
-def stops_at_error(on_error: str) -> bool:
-    """Read an ``on_error`` argument."""
-    if on_error not in ("raise", "return"):
-        raise ConfigError(f'on_error must be "raise" or "return", not {on_error!r}')
-    return on_error == "raise"
-
-
-def embed_chunk(session: Session, kind: Kind, chunk: Chunk, *, stop_at_error: bool) -> Steps[Outcome]:
-    """Embed one chunk. Where errors stop the run, the chunk's first one is enough."""
-    outcome = Outcome(chunk)
-    entries: list[Entry] = []
-    encoded = yield from encode_items(kind, chunk)
-    for position, item in enumerate(encoded, start=chunk.start):
-        if item.error is None:
-            entries.append((position, item.payload))
-        else:
-            outcome.errors[position] = item.error
-            if stop_at_error:
-                break
-    parts = group_by_size(entries)[::-1]  # a stack, the leftmost part on top
-    while parts:
-        part = parts.pop()
-        try:
-            rows = yield from _infer(session, kind, [payload for _, payload in part])
-            outcome.blocks.append(([position for position, _ in part], rows))
-        except REFUSED as exc:
-            if len(part) > 1:
-                middle = len(part) // 2
-                parts += [part[middle:], part[:middle]]
-                continue
-            position = part[0][0]
-            outcome.errors[position] = refused_item(exc, noun=kind.noun, index=position)
-            if stop_at_error:
-                break
-        except FAILED as exc:
-            if stop_at_error:
-                raise
-            outcome.errors.update(dict.fromkeys((position for position, _ in part), exc))
-    return outcome
-
-
-def encode_items(kind: Kind, chunk: Chunk) -> Steps[list[Encoded]]:
-    """The payloads of a chunk's items, made where blocking does no harm."""
-
-    def encode() -> list[Encoded]:
-        return [kind.encode(item, position) for position, item in enumerate(chunk.items, start=chunk.start)]
-
-    if kind is TEXT or all(isinstance(item, bytes | Encoded) for item in chunk.items):
-        return encode()  # nothing to read or to compress
-    encoded: list[Encoded] = yield Work(encode)
-    return encoded
-
-
-def group_by_size(entries: list[Entry], limit: int = _defaults.MAX_REQUEST_BYTES) -> list[list[Entry]]:
-    """Cut a list so that no part holds more than ``limit`` bytes, save a part of one item."""
-    groups: list[list[Entry]] = []
-    size = 0
-    for entry in entries:
-        size += len(entry[1])
-        if not groups or size > limit:
-            groups.append([])
-            size = len(entry[1])
-        groups[-1].append(entry)
-    return groups
+    collector = yield from spread(session, kind, source, partial(_infer, session, kind), on_error, progress)
+    return Embeddings(collector.features(session.embedding_width), collector.errors)
 
 
 def _infer(session: Session, kind: Kind, payloads: list[bytes]) -> Steps[FloatArray]:

@@ -7,8 +7,8 @@ StatisticsRequest → a tuple of ModelStatistics.
 
 import math
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -76,11 +76,16 @@ class Tensor:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """One inference: the tensors given and the names of those wanted."""
+    """One inference: the tensors given and the names of those wanted.
+
+    ``classes`` asks for some outputs in the form of Triton's classification extension: so many of the highest values of
+    each row, as texts ``VALUE:INDEX:LABEL``, instead of the tensor.
+    """
 
     model: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[str, ...]
+    classes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

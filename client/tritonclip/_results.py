@@ -52,7 +52,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classifications:
-    """For each image its predictions, best first; those of a failed image are empty, and ``errors`` says why."""
+    """For each image its predictions, best first.
+
+    Those of a failed image are empty, and ``errors`` says why. Those of any other image are empty where none reaches
+    the ``threshold`` that was given: none of these labels.
+    """
 
     predictions: tuple[tuple[Prediction, ...], ...]
     errors: dict[int, TritonClipError] = field(default_factory=dict)
@@ -65,6 +69,15 @@ class Classifications:
 
     def __iter__(self) -> Iterator[tuple[Prediction, ...]]:
         return iter(self.predictions)
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """A stored zero-shot classifier: how many labels it has, and the templates they were put into."""
+
+    name: str
+    labels: int
+    templates: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,7 @@ class Manifest:
     logit_bias: float | None
     fingerprint: str | None
     max_batch_size: int
+    label_sets: Mapping[str, LabelSet]
     raw: Mapping[str, Any] = field(repr=False)
 
     @classmethod
@@ -106,9 +120,13 @@ class Manifest:
                 logit_bias=_optional(float, get("logit_bias")),
                 fingerprint=_optional(str, get("fingerprint")),
                 max_batch_size=max(1, int(get("max_batch_size") or _defaults.MAX_BATCH_SIZE)),
+                label_sets={
+                    name: LabelSet(name, int(entry["labels"]), tuple(entry["templates"]))
+                    for name, entry in (get("label_sets") or {}).items()
+                },
                 raw=document,
             )
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, KeyError, AttributeError) as exc:
             raise ProtocolError(f"manifest: {exc}") from exc
 
 

@@ -22,7 +22,7 @@ from tritonclip._errors import (
     TritonClipError,
     UnavailableError,
 )
-from tritonclip._messages import Call, InferRequest, InferResponse, Reply
+from tritonclip._messages import Call, FloatArray, InferRequest, InferResponse, Reply
 from tritonclip._results import Manifest
 
 
@@ -37,6 +37,7 @@ class Session:
     random: Callable[[], float] = random.random
     reached: bool = field(default=False, init=False)
     manifest: Manifest | None = field(default=None, init=False)
+    label_features: dict[tuple[str | None, ...], FloatArray] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         if not self.timeout > 0:
@@ -53,6 +54,13 @@ class Session:
     def embedding_width(self) -> int:
         """D, as far as the server says it."""
         return (self.manifest.embedding_width if self.manifest else None) or 0
+
+    def remember_labels(self, key: tuple[str | None, ...], features: FloatArray) -> None:
+        """Keep the features of a list of prompts; the oldest lists go when there are too many."""
+        kept = self.label_features | {key: features}
+        while kept and sum(len(rows) for rows in kept.values()) > _defaults.LABELS_KEPT:
+            del kept[next(iter(kept))]
+        self.label_features = kept
 
     def call(self, call: Call) -> Steps[Reply]:
         """Send a call, with retries inside the timeout."""

@@ -1,6 +1,7 @@
 """What a server says about itself: its manifest, and the status of its models."""
 
 import json
+from collections.abc import Iterable
 
 from tritonclip._effects import Steps
 from tritonclip._errors import PermissionDeniedError, ProtocolError, StatusError, UnavailableError
@@ -47,17 +48,25 @@ def status(session: Session, url: str) -> Steps[Status]:
     server = yield from session.call(ServerInfoRequest())
     if not isinstance(server, ServerInfo):
         raise ProtocolError(f"server: not its name and version: {type(server).__name__}")
-    models: dict[str, bool] = {}
-    for model in MODELS:
-        try:
-            models[model] = bool((yield from session.call(ModelReadyRequest(model))))
-        except StatusError:
-            models[model] = False
+    models = yield from _ready(session, MODELS)
     manifest = None
     if models["manifest"]:
         manifest = yield from fetch_manifest(session)
+        models |= yield from _ready(
+            session, [model for name in manifest.label_sets for model in (f"head_{name}", f"classify_{name}")]
+        )
     statistics, note = yield from _statistics(session)
     return Status(url, server.name, server.version, models, manifest, statistics, note)
+
+
+def _ready(session: Session, names: Iterable[str]) -> Steps[dict[str, bool]]:
+    ready = {}
+    for name in names:
+        try:
+            ready[name] = bool((yield from session.call(ModelReadyRequest(name))))
+        except StatusError:
+            ready[name] = False
+    return ready
 
 
 def _statistics(session: Session) -> Steps[tuple[tuple[ModelStatistics, ...] | None, str | None]]:

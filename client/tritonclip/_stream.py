@@ -16,6 +16,9 @@ import numpy as np
 from tritonclip._errors import InputError, ProtocolError, TritonClipError
 from tritonclip._messages import FloatArray
 
+Rows = FloatArray | list[Any]
+Block = tuple[list[int], Rows]
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -35,10 +38,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a chunk: blocks of rows with the position of each row, and errors by position."""
+    """What became of a chunk: blocks of rows (an array, or a list of anything) with their positions, and errors."""
 
     chunk: Chunk
-    blocks: list[tuple[list[int], FloatArray]] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     errors: dict[int, TritonClipError] = field(default_factory=dict)
 
 
@@ -95,7 +98,7 @@ class Collector:
     def __init__(self, *, stop_at_error: bool, on_items: Callable[[int], object] | None = None) -> None:
         self._stop_at_error = stop_at_error
         self._on_items = on_items
-        self._blocks: list[tuple[list[int], FloatArray]] = []
+        self._blocks: list[Block] = []
         self._count = 0
         self.errors: dict[int, TritonClipError] = {}
 
@@ -121,13 +124,26 @@ class Collector:
 
         ``width`` is D for the case that no row came back.
         """
+        self._raise_first()
+        blocks = [(positions, np.asarray(rows, np.float32)) for positions, rows in self._blocks]
+        if blocks:
+            width = blocks[0][1].shape[1]
+        features = np.full((self._count, width), np.nan, dtype=np.float32)
+        for positions, array in blocks:
+            if array.shape[1] != width:
+                raise ProtocolError(f"rows of {array.shape[1]} and of {width} values: did the server's model change?")
+            features[positions] = array
+        return features
+
+    def rows(self) -> list[Any]:
+        """All rows, None where an item failed; raises the first error where errors stop the run."""
+        self._raise_first()
+        rows: list[Any] = [None] * self._count
+        for positions, block in self._blocks:
+            for position, row in zip(positions, block, strict=True):
+                rows[position] = row
+        return rows
+
+    def _raise_first(self) -> None:
         if self.stopping:
             raise self.errors[min(self.errors)]
-        if self._blocks:
-            width = self._blocks[0][1].shape[1]
-        features = np.full((self._count, width), np.nan, dtype=np.float32)
-        for positions, rows in self._blocks:
-            if rows.shape[1] != width:
-                raise ProtocolError(f"rows of {rows.shape[1]} and of {width} values: did the server's model change?")
-            features[positions] = rows
-        return features

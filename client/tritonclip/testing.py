@@ -12,7 +12,7 @@ import hashlib
 import json
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,8 @@ def refuse_bad(noun: str, item: bytes) -> str | None:
 class FakeServer:
     """Answers calls in memory; ``calls`` has those received, ``failures`` the errors to raise for the next ones.
 
-    ``width`` is D. ``manifest`` overrides entries of the manifest. With an ``admin_key``, statistics are for those
+    ``width`` is D. ``manifest`` overrides entries of the manifest. ``label_sets`` has labels by the set's name; their
+    template is the label itself. With an ``admin_key``, statistics are for those
     who give it. ``refuse`` decides which items are refused. ``before`` is called with each call before it is
     answered, in the caller's thread or task; it may block, count or raise.
     """
@@ -58,6 +59,7 @@ class FakeServer:
         max_batch_size: int = 64,
         admin_key: str | None = None,
         manifest: dict[str, Any] | None = None,
+        label_sets: Mapping[str, Sequence[str]] | None = None,
         refuse: Callable[[str, bytes], str | None] = refuse_bad,
         before: Callable[[Call], object] | None = None,
     ) -> None:
@@ -73,7 +75,11 @@ class FakeServer:
             "logit_bias": None,
             "fingerprint": "fa4e0000",
             "max_batch_size": max_batch_size,
+            "label_sets": {
+                name: {"labels": len(labels), "templates": ["{}"]} for name, labels in (label_sets or {}).items()
+            },
         } | (manifest or {})
+        self._label_sets = {f"classify_{name}": list(labels) for name, labels in (label_sets or {}).items()}
         self.calls: list[Call] = []
         self.failures: deque[TritonClipError] = deque()
         self.not_ready: set[str] = set()
@@ -108,7 +114,8 @@ class FakeServer:
         if isinstance(call, ServerInfoRequest):
             return ServerInfo("triton", "0.0.0-fake")
         if isinstance(call, ModelReadyRequest):
-            return call.model in MODELS and call.model not in self.not_ready
+            heads = {name.replace("classify_", "head_", 1) for name in self._label_sets}
+            return call.model in {*MODELS, *self._label_sets, *heads} - self.not_ready
         if isinstance(call, StatisticsRequest):
             return self._statistics(admin_key)
         return self._infer(call)
@@ -135,6 +142,10 @@ class FakeServer:
             return self._score(images, self._embed(given["text"], request.model))
         if request.model == "similarity":
             return self._score(given["image_features"].array(), given["text_features"].array())
+        if labels := self._label_sets.get(request.model):
+            texts = np.stack([features_of(label.encode(), self._width) for label in labels])
+            scores = self._score(self._embed(given["image"], request.model), texts)
+            return InferResponse(tuple(_in_classes(scores[name], request, labels) for name in request.outputs))
         raise status_error("NOT_FOUND", f"unknown model: '{request.model}' is not found", request.model)
 
     def _embed(self, tensor: Tensor, model: str) -> FloatArray:
@@ -151,8 +162,13 @@ class FakeServer:
     def _score(self, images: FloatArray, texts: FloatArray) -> InferResponse:
         cosine = images @ texts.T
         logits = cosine * np.float32(self.manifest["logit_scale"])
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        scores = {"cosine": cosine, "logits": logits, "probabilities": weights / weights.sum(axis=1, keepdims=True)}
+        if (bias := self.manifest["logit_bias"]) is None:
+            weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+            probabilities = weights / weights.sum(axis=1, keepdims=True)
+        else:
+            logits += np.float32(bias)
+            probabilities = 1 / (1 + np.exp(-logits))
+        scores = {"cosine": cosine, "logits": logits, "probabilities": probabilities}
         return InferResponse(tuple(Tensor.from_array(name, values) for name, values in scores.items()))
 
 
@@ -196,6 +212,16 @@ class FakeAsyncTransport:
     async def aclose(self) -> None:
         """Remember that it was closed."""
         self.closed = True
+
+
+def _in_classes(tensor: Tensor, request: InferRequest, labels: Sequence[str]) -> Tensor:
+    """The tensor or, where the request asks for classes, the best of each row as Triton writes them."""
+    if tensor.name not in request.classes:
+        return tensor
+    values = tensor.array()
+    order = np.argsort(-values, axis=1, kind="stable")[:, : request.classes[tensor.name]]
+    items = [f"{values[row, i]:.6f}:{i}:{labels[i]}".encode() for row, best in enumerate(order) for i in best]
+    return Tensor(tensor.name, "BYTES", order.shape, b"".join(map(_with_length, items)))
 
 
 def _with_length(item: bytes) -> bytes:

@@ -66,7 +66,9 @@ def to_table(header: Sequence[str], rows: Sequence[Row]) -> str:
     """Aligned columns: numbers to the right with four decimals, words to the left."""
     if not rows:
         return ""
-    numeric = [all(isinstance(row[column], int | float) for row in rows) for column in range(len(header))]
+    numeric = [
+        all(isinstance(row[column], int | float) or row[column] == "" for row in rows) for column in range(len(header))
+    ]
     cells = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
     lines = [

@@ -79,9 +79,13 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=_IMAGES)
     parser.add_argument("--labels", metavar="A,B,C", help="the labels, between commas")
     parser.add_argument("--labels-from", metavar="FILE", help="a file with a label on each line; - for standard input")
+    parser.add_argument("--label-set", metavar="NAME", help="a label set that is stored on the server, instead")
     parser.add_argument(
         "--template",
         default=_defaults.TEMPLATE,
         help="the sentence made from a label, put where the braces are (default: %(default)r)",
     )
     parser.add_argument("--top-k", type=int, metavar="N", help="show the best N labels alone")
+    parser.add_argument(
+        "--threshold", type=float, metavar="P", help="leave out labels of a probability below P, from 0 to 1"
+    )

@@ -53,6 +53,7 @@ def _render(status: Status) -> str:
         facts.append(("manifest", "none: the models' names and limits are taken for granted"))
     else:
         facts += [(name.replace("_", " "), getattr(manifest, name)) for name in _FACTS]
+        facts += [("label set", f"{entry.name}, {entry.labels} labels") for entry in manifest.label_sets.values()]
     lines = [f"{name:<16} {value}" for name, value in facts if value is not None]
     if manifest is not None and manifest.random_weights:
         lines.insert(0, "*** RANDOM WEIGHTS: this server's vectors and scores mean nothing ***")

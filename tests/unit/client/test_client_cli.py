@@ -28,7 +28,10 @@ from tritonclip.testing import FakeServer, features_of
         (["--help"], ["embed", "rank", "classify", "status", "--url", "TRITONCLIP_URL", "Exit codes"]),
         (["embed", "--help"], ["IMAGE", "--text", "--texts-from", "--format", "--output", "glob", "standard input"]),
         (["rank", "--help"], ["IMAGE SENTENCE", "--image", "--texts-from"]),
-        (["classify", "--help"], ["--labels", "--labels-from", "--template", "a photo of a {}", "--top-k"]),
+        (
+            ["classify", "--help"],
+            ["--labels", "--labels-from", "--template", "a photo of a {}", "--top-k", "--label-set", "--threshold"],
+        ),
         (["status", "--help"], ["--format", "--timeout"]),
         (["--version"], ["tritonclip 0."]),
     ],
@@ -54,6 +57,8 @@ def test_help(arguments: list[str], words: list[str], command: Command) -> None:
         (["classify", "cat.jpg"], "--labels"),
         (["classify", "cat.jpg", "--labels", "a", "--template", "none"], "template"),
         (["classify", "cat.jpg", "--labels", "a", "--top-k", "0"], "top_k"),
+        (["classify", "cat.jpg", "--labels", "a", "--threshold", "2"], "threshold"),
+        (["classify", "cat.jpg", "--labels", "a", "--label-set", "b"], "or else --label-set"),
         (["rank", "cat.jpg", "a", "--format", "npy"], "embed` alone"),
         (["classify", "cat.jpg", "--labels", "a", "--format", "npy"], "embed` alone"),
         (["status", "--format", "npy"], "embed` alone"),
@@ -165,10 +170,29 @@ def test_classify(command: Command, photos: Path) -> None:
     assert command("classify", *arguments) == 1
     assert [line.split()[:2] for line in command.text.splitlines()[1:]] == [["cat.jpg", "cat"], ["dog.jpg", "dog"]]
     assert command("classify", "cat.jpg", "--labels", "cat", "--template", "the {}", "--format", "csv") == 0
-    assert command.fake.requests("compare")[-1].inputs[1].items() == [b"the cat"]
+    assert command.fake.requests("embed_text")[-1].inputs[0].items() == [b"the cat"]
     (photos / "labels.txt").write_text("dog\ncat\n")
     assert command("classify", "cat.jpg", "--labels-from", "labels.txt", "--format", "csv") == 0
     assert command.text.splitlines()[1].startswith("cat.jpg,cat,")
+
+
+def test_classify_by_a_label_set(command: Command, photos: Path) -> None:
+    command.fake.__init__(label_sets={"animals": ["cow", "a photo of a dog"]})  # type: ignore[misc]
+    assert command("classify", "dog.jpg", "--label-set", "animals", "--top-k", "1", "--format", "csv") == 0
+    assert command.text.splitlines()[1].startswith("dog.jpg,a photo of a dog,1.0,")
+    assert command("classify", "dog.jpg", "--label-set", "plants") == 2
+    assert "it has animals" in command.err
+    assert command("status") == 0
+    assert "animals, 2 labels" in command.text
+
+
+def test_classify_with_a_threshold(command: Command, photos: Path) -> None:
+    command.fake.manifest["logit_scale"] = 1.0
+    arguments = ["classify", "cat.jpg", "--labels", "cow,pig", "--threshold", "0.9"]
+    assert command(*arguments) == 0
+    assert command.text.splitlines()[1] == "cat.jpg  (none of these)"
+    assert command(*arguments, "--format", "json") == 0
+    assert json.loads(command.text) == [{"image": "cat.jpg", "predictions": []}]
 
 
 def test_globs(command: Command, photos: Path) -> None:

@@ -1,4 +1,4 @@
-"""Comparisons of every size, and labels."""
+"""Comparisons of every size."""
 
 import asyncio
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tritonclip import AsyncClient, Client, ConfigError, InputError, ProtocolError, _defaults
+from tritonclip import AsyncClient, Client, InputError, ProtocolError, _defaults
 from tritonclip._errors import status_error
 from tritonclip._messages import Call, InferRequest, InferResponse, Tensor
 from tritonclip.testing import FakeServer, features_of
@@ -48,11 +48,9 @@ def test_any_numbers_of_both(image_count: int, text_count: int, used: set[str]) 
 def test_asynchronous_comparison(fake: FakeServer) -> None:
     async def main() -> Any:
         async with AsyncClient(transport=fake.async_transport()) as client:
-            return await client.compare(b"a cat", "a cat"), await client.classify([b"a photo of a cat"], ["dog", "cat"])
+            return await client.compare(b"a cat", "a cat")
 
-    comparison, classes = asyncio.run(main())
-    assert comparison.cosine == pytest.approx(1)
-    assert [prediction.label for prediction in classes[0]] == ["cat", "dog"]
+    assert asyncio.run(main()).cosine == pytest.approx(1)
 
 
 @pytest.mark.parametrize("count", [3, 100])
@@ -127,9 +125,6 @@ def test_no_images_and_no_texts(fake: FakeServer) -> None:
         assert client.compare([], ["a", "b"]).probabilities.shape == (0, 2)
         with pytest.raises(InputError, match="no texts"):
             client.compare(b"image", [])
-        with pytest.raises(InputError, match="no texts"):
-            client.classify(b"image", [])
-        assert len(client.classify([], ["a"])) == 0
 
 
 def test_scores_of_a_wrong_shape_are_refused(fake: FakeServer) -> None:
@@ -145,50 +140,6 @@ def test_scores_of_a_wrong_shape_are_refused(fake: FakeServer) -> None:
     fake.answer = spoil  # type: ignore[method-assign, assignment]
     with Client(transport=fake.transport()) as client, pytest.raises(ProtocolError, match="cosine of shape"):
         client.compare(b"a", ["b", "c"])
-
-
-def test_labels_are_put_in_the_template_and_sorted(fake: FakeServer) -> None:
-    with Client(transport=fake.transport()) as client:
-        result = client.classify([b"see: {cat}!", b"see: dog!"], ["cow", "{cat}", "dog"], template="see: {}!")
-    assert [request.inputs[1].items() for request in fake.requests("compare")] == [
-        [b"see: cow!", b"see: {cat}!", b"see: dog!"]
-    ]
-    assert [predictions[0].label for predictions in result] == ["{cat}", "dog"]
-    for predictions in result:
-        assert len(predictions) == 3
-        logits = [prediction.logit for prediction in predictions]
-        assert logits == sorted(logits, reverse=True)
-        assert sum(prediction.probability for prediction in predictions) == pytest.approx(1)
-        assert predictions[0].cosine == pytest.approx(1)
-        assert predictions[0].logit == pytest.approx(100)
-
-
-def test_the_default_template(fake: FakeServer) -> None:
-    with Client(transport=fake.transport()) as client:
-        client.classify(b"image", "cat")
-    assert fake.requests("compare")[0].inputs[1].items() == [b"a photo of a cat"]
-
-
-def test_top_k(fake: FakeServer) -> None:
-    labels = [f"label {number}" for number in range(30)]
-    with Client(transport=fake.transport()) as client:
-        everything = client.classify(b"image", labels)[0]
-        assert client.classify(b"image", labels, top_k=3)[0] == everything[:3]
-        assert client.classify(b"image", labels, top_k=100)[0] == everything
-        with pytest.raises(ConfigError, match="top_k"):
-            client.classify(b"image", labels, top_k=0)
-
-
-def test_classifying_a_bad_image(fake: FakeServer) -> None:
-    with Client(transport=fake.transport()) as client:
-        result = client.classify([b"bad", b"good"], ["a", "b"], on_error="return")
-        assert result[0] == ()
-        assert len(result[1]) == 2
-        assert list(result.errors) == [0]
-        with pytest.raises(ConfigError, match="template"):
-            client.classify(b"good", ["a"], template="no place for it")
-        with pytest.raises(InputError, match="label 1"):
-            client.classify(b"good", ["a", 2])  # type: ignore[list-item]
 
 
 def test_manifest_is_asked_once_and_status_asks_again(fake: FakeServer) -> None:

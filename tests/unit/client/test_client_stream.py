@@ -18,7 +18,7 @@ from tritonclip import (
     ProtocolError,
     _defaults,
 )
-from tritonclip._embed import group_by_size
+from tritonclip._chunks import group_by_size
 from tritonclip._messages import Call, InferRequest
 from tritonclip.testing import FakeServer, features_of
 

@@ -74,7 +74,12 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
             for tensor, data in zip(request.inputs, request.raw_input_contents, strict=True)
         )
         outputs = tuple(output.name for output in request.outputs)
-        reply = self._answer(InferRequest(request.model_name, inputs, outputs), context)
+        classes = {
+            output.name: output.parameters["classification"].int64_param
+            for output in request.outputs
+            if "classification" in output.parameters
+        }
+        reply = self._answer(InferRequest(request.model_name, inputs, outputs, classes), context)
         assert isinstance(reply, InferResponse)
         message = pb.ModelInferResponse(model_name=request.model_name)
         for tensor in reply.outputs:
@@ -157,7 +162,12 @@ class _Handler(BaseHTTPRequestHandler):
         assert position == len(body)
         assert all(output["parameters"]["binary_data"] is True for output in document["outputs"])
         outputs = tuple(output["name"] for output in document["outputs"])
-        self._answer(InferRequest(self.path.split("/")[3], tuple(tensors), outputs))
+        classes = {
+            output["name"]: output["parameters"]["classification"]
+            for output in document["outputs"]
+            if "classification" in output["parameters"]
+        }
+        self._answer(InferRequest(self.path.split("/")[3], tuple(tensors), outputs, classes))
 
     def _answer(self, call: Call) -> None:
         self.server.headers_seen.append((type(call).__name__, dict(self.headers)))

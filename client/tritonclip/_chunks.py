@@ -1,0 +1,123 @@
+"""Any number of items through one model: chunks in flight, and failing items isolated.
+
+    items ──encode──> payloads ──(groups under the size limit)──> one inference each ──> rows in place
+
+A request that the server refuses is halved until the item at fault stands alone, so its neighbours get their rows.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+
+from tqdm import tqdm
+
+from tritonclip import _defaults
+from tritonclip._effects import Spread, Steps, Work
+from tritonclip._encoding import TEXT, Kind
+from tritonclip._errors import (
+    ConfigError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    ServerError,
+    UnavailableError,
+    refused_item,
+)
+from tritonclip._session import Session
+from tritonclip._stream import Chunk, Collector, Encoded, Outcome, Rows, Source
+
+Entry = tuple[int, bytes]
+"""A position in what the caller gave, and the payload to send for it."""
+
+Infer = Callable[[list[bytes]], Steps[Rows]]
+"""One inference: payloads in, a row for each out."""
+
+REFUSED = (InvalidArgumentError, ResourceExhaustedError)
+"""The server did not like what was sent; less of it may be fine."""
+
+FAILED = (UnavailableError, DeadlineExceededError, ServerError)
+"""The server did not manage this request; the next may succeed."""
+
+
+def spread(
+    session: Session, kind: Kind, source: Source, infer: Infer, on_error: str, progress: bool
+) -> Steps[Collector]:
+    """Run all items of a source through ``infer``; the collector has the rows and the errors."""
+    stop_at_error = stops_at_error(on_error)
+    with closing(tqdm(total=source.length, unit=kind.noun, disable=not progress)) as bar:
+        collector = Collector(stop_at_error=stop_at_error, on_items=bar.update)
+        yield Spread(
+            source,
+            min(session.batch_size, session.max_batch_size),
+            session.concurrency,
+            partial(infer_chunk, kind, infer, stop_at_error=stop_at_error),
+            collector,
+        )
+    collector.errors = dict(sorted(collector.errors.items()))
+    return collector
+
+
+def stops_at_error(on_error: str) -> bool:
+    """Read an ``on_error`` argument."""
+    if on_error not in ("raise", "return"):
+        raise ConfigError(f'on_error must be "raise" or "return", not {on_error!r}')
+    return on_error == "raise"
+
+
+def infer_chunk(kind: Kind, infer: Infer, chunk: Chunk, *, stop_at_error: bool) -> Steps[Outcome]:
+    """Run one chunk. Where errors stop the run, the chunk's first one is enough."""
+    outcome = Outcome(chunk)
+    entries: list[Entry] = []
+    encoded = yield from encode_items(kind, chunk)
+    for position, item in enumerate(encoded, start=chunk.start):
+        if item.error is None:
+            entries.append((position, item.payload))
+        else:
+            outcome.errors[position] = item.error
+            if stop_at_error:
+                break
+    parts = group_by_size(entries)[::-1]  # a stack, the leftmost part on top
+    while parts:
+        part = parts.pop()
+        try:
+            rows = yield from infer([payload for _, payload in part])
+            outcome.blocks.append(([position for position, _ in part], rows))
+        except REFUSED as exc:
+            if len(part) > 1:
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+                continue
+            position = part[0][0]
+            outcome.errors[position] = refused_item(exc, noun=kind.noun, index=position)
+            if stop_at_error:
+                break
+        except FAILED as exc:
+            if stop_at_error:
+                raise
+            outcome.errors.update(dict.fromkeys((position for position, _ in part), exc))
+    return outcome
+
+
+def encode_items(kind: Kind, chunk: Chunk) -> Steps[list[Encoded]]:
+    """The payloads of a chunk's items, made where blocking does no harm."""
+
+    def encode() -> list[Encoded]:
+        return [kind.encode(item, position) for position, item in enumerate(chunk.items, start=chunk.start)]
+
+    if kind is TEXT or all(isinstance(item, bytes | Encoded) for item in chunk.items):
+        return encode()  # nothing to read or to compress
+    encoded: list[Encoded] = yield Work(encode)
+    return encoded
+
+
+def group_by_size(entries: list[Entry], limit: int = _defaults.MAX_REQUEST_BYTES) -> list[list[Entry]]:
+    """Cut a list so that no part holds more than ``limit`` bytes, save a part of one item."""
+    groups: list[list[Entry]] = []
+    size = 0
+    for entry in entries:
+        size += len(entry[1])
+        if not groups or size > limit:
+            groups.append([])
+            size = len(entry[1])
+        groups[-1].append(entry)
+    return groups

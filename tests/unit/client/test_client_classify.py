@@ -1,0 +1,258 @@
+"""Labels for images: given with the call, or stored on the server as a label set."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.unit.client.conftest import Wire
+from tritonclip import AsyncClient, Client, ConfigError, InputError, ProtocolError, _defaults
+from tritonclip._errors import status_error
+from tritonclip._messages import Call, InferRequest, InferResponse, Tensor
+from tritonclip.testing import FakeServer
+
+LABELS = ["cow", "a: cat", "dog", "horse"]
+SIGMOID = {"logit_scale": 10.0, "logit_bias": -3.0}
+
+
+@pytest.fixture
+def stored() -> FakeServer:
+    return FakeServer(label_sets={"animals": LABELS})
+
+
+def test_labels_are_put_in_the_template_and_sorted(fake: FakeServer) -> None:
+    with Client(transport=fake.transport()) as client:
+        result = client.classify([b"see: {cat}!", b"see: dog!"], ["cow", "{cat}", "dog"], template="see: {}!")
+    assert [request.inputs[0].items() for request in fake.requests("embed_text")] == [
+        [b"see: cow!", b"see: {cat}!", b"see: dog!"]
+    ]
+    assert [predictions[0].label for predictions in result] == ["{cat}", "dog"]
+    for predictions in result:
+        assert len(predictions) == 3
+        logits = [prediction.logit for prediction in predictions]
+        assert logits == sorted(logits, reverse=True)
+        assert sum(prediction.probability for prediction in predictions) == pytest.approx(1)
+        assert predictions[0].cosine == pytest.approx(1)
+        assert predictions[0].logit == pytest.approx(100)
+
+
+def test_the_default_template(fake: FakeServer) -> None:
+    with Client(transport=fake.transport()) as client:
+        client.classify(b"image", "cat")
+    assert fake.requests("embed_text")[0].inputs[0].items() == [b"a photo of a cat"]
+
+
+def test_top_k(fake: FakeServer) -> None:
+    labels = [f"label {number}" for number in range(30)]
+    with Client(transport=fake.transport()) as client:
+        everything = client.classify(b"image", labels)[0]
+        assert client.classify(b"image", labels, top_k=3)[0] == everything[:3]
+        assert client.classify(b"image", labels, top_k=100)[0] == everything
+        with pytest.raises(ConfigError, match="top_k"):
+            client.classify(b"image", labels, top_k=0)
+
+
+def test_classifying_a_bad_image(fake: FakeServer) -> None:
+    with Client(transport=fake.transport()) as client:
+        result = client.classify([b"bad", b"good"], ["a", "b"], on_error="return")
+        assert result[0] == ()
+        assert len(result[1]) == 2
+        assert list(result.errors) == [0]
+        with pytest.raises(ConfigError, match="template"):
+            client.classify(b"good", ["a"], template="no place for it")
+        with pytest.raises(InputError, match="label 1"):
+            client.classify(b"good", ["a", 2])  # type: ignore[list-item]
+
+
+def test_no_images_and_no_labels(fake: FakeServer) -> None:
+    with Client(transport=fake.transport()) as client:
+        with pytest.raises(InputError, match="no labels"):
+            client.classify(b"image", [])
+        assert len(client.classify([], ["a"])) == 0
+
+
+def test_label_features_are_asked_for_once(fake: FakeServer) -> None:
+    with Client(transport=fake.transport()) as client:
+        first = client.classify(b"image", ["a", "b"])
+        assert client.classify(b"image", ["a", "b"])[0] == first[0]
+        assert len(fake.requests("embed_text")) == 1
+        client.classify(b"image", ["a", "b"], template="the {}")
+        client.classify(b"image", ["b", "a"])
+        assert len(fake.requests("embed_text")) == 3
+
+
+def test_label_features_of_a_replaced_model_are_not_used(fake: FakeServer) -> None:
+    with Client(transport=fake.transport()) as client:
+        client.classify(b"image", ["a", "b"])
+        fake.manifest["fingerprint"] = "another"
+        client.classify(b"image", ["a", "b"])
+        assert len(fake.requests("embed_text")) == 2
+        assert client.manifest().fingerprint == "another"
+
+
+def test_label_features_without_a_fingerprint_are_not_kept(fake: FakeServer) -> None:
+    fake.manifest["fingerprint"] = None
+    with Client(transport=fake.transport()) as client:
+        for _ in range(2):
+            client.classify(b"image", ["a", "b"])
+    assert len(fake.requests("embed_text")) == 2
+
+
+def test_the_memory_of_label_features_is_bounded(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_defaults, "LABELS_KEPT", 5)
+    with Client(transport=fake.transport()) as client:
+        for labels in (["a", "b"], ["c", "d"], ["e", "f"]):  # the last one pushes the first one out
+            client.classify(b"image", labels)
+        client.classify(b"image", ["c", "d"])
+        assert len(fake.requests("embed_text")) == 3
+        client.classify(b"image", ["a", "b"])
+        client.classify(b"image", [f"label {number}" for number in range(6)])  # too many to be kept at all
+        assert client.classify(b"image", ["a", "b"], top_k=1)[0][0].label in "ab"
+
+
+def test_scores_of_labels_are_the_servers(fake: FakeServer) -> None:
+    """What is computed here equals the similarity model's answer, also for a model with a bias."""
+    for calibration in ({}, SIGMOID):
+        fake.manifest |= calibration
+        with Client(transport=fake.transport()) as client:
+            ours = {p.label: p for p in client.classify(b"image", LABELS, template="{}")[0]}
+            theirs = client.compare(b"image", LABELS)
+        for index, label in enumerate(LABELS):
+            assert ours[label].cosine == pytest.approx(float(theirs.cosine[0, index]), abs=1e-6)
+            assert ours[label].logit == pytest.approx(float(theirs.logits[0, index]), abs=1e-4)
+            assert ours[label].probability == pytest.approx(float(theirs.probabilities[0, index]), abs=1e-6)
+
+
+@pytest.mark.parametrize("calibration", [{}, SIGMOID])
+def test_a_label_set_answers_as_its_labels_do(stored: FakeServer, calibration: dict[str, float]) -> None:
+    stored.manifest |= calibration
+    images = [label.encode() for label in LABELS] + [b"something else"]
+    with Client(transport=stored.transport(), batch_size=2) as client:
+        from_set = client.classify(images, label_set="animals")
+        given = client.classify(images, LABELS, template="{}")
+        assert client.classify(images, label_set="animals", top_k=2).predictions == tuple(
+            row[:2] for row in from_set.predictions
+        )
+    assert [row[0].label for row in from_set][:4] == LABELS
+    for ours, theirs in zip(from_set, given, strict=True):
+        assert [p.label for p in ours] == [p.label for p in theirs]
+        for name in ("probability", "cosine", "logit"):
+            left, right = ([getattr(p, name) for p in row] for row in (ours, theirs))
+            np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_a_label_set_is_asked_for_its_best_alone(stored: FakeServer) -> None:
+    with Client(transport=stored.transport()) as client:
+        client.classify([b"a", b"b", b"c"], label_set="animals", top_k=1)
+        client.classify(b"a", label_set="animals", top_k=100)
+    first, second = stored.requests("classify_animals")
+    assert first.classes == {"logits": 1}
+    assert second.classes == {"logits": len(LABELS)}
+    assert stored.requests("embed_text") == []
+
+
+def test_a_bad_image_costs_a_label_set_only_itself(stored: FakeServer) -> None:
+    with Client(transport=stored.transport()) as client:
+        result = client.classify([b"cow", b"bad", b"dog"], label_set="animals", top_k=1, on_error="return")
+        assert [row[0].label if row else None for row in result] == ["cow", None, "dog"]
+        assert list(result.errors) == [1]
+        with pytest.raises(InputError, match="image 1"):
+            client.classify([b"cow", b"bad", b"dog"], label_set="animals")
+
+
+def test_a_label_set_that_is_not_there(stored: FakeServer, fake: FakeServer) -> None:
+    with Client(transport=stored.transport()) as client, pytest.raises(ConfigError, match="'plants'; it has animals"):
+        client.classify(b"image", label_set="plants")
+    with Client(transport=fake.transport()) as client, pytest.raises(ConfigError, match="export labels"):
+        client.classify(b"image", label_set="plants")
+
+
+def test_labels_and_a_label_set_exclude_each_other(stored: FakeServer) -> None:
+    with Client(transport=stored.transport()) as client:
+        for arguments in ({}, {"labels": ["a"], "label_set": "animals"}):
+            with pytest.raises(ConfigError, match="either"):
+                client.classify(b"image", **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("choice", [{"label_set": "animals"}, {"labels": LABELS, "template": "{}"}])
+def test_none_of_these(stored: FakeServer, choice: dict[str, Any]) -> None:
+    stored.manifest["logit_scale"] = 5.0
+    with Client(transport=stored.transport()) as client:
+        everything = client.classify([b"cow", b"something else"], **choice)
+        threshold = everything[1][0].probability + 1e-3
+        assert everything[0][0].probability > threshold
+        result = client.classify([b"cow", b"something else"], threshold=threshold, **choice)
+        assert [p.label for p in result[0]] == ["cow"]
+        assert result[1] == ()
+        assert result.errors == {}
+        with pytest.raises(ConfigError, match="threshold"):
+            client.classify(b"cow", threshold=1.5, **choice)
+
+
+@pytest.mark.parametrize("text", [b"1.5:9:cow", b"cow", b"x:0:cow", b"0.5:zero:cow"])
+def test_classes_that_make_no_sense_are_refused(stored: FakeServer, text: bytes) -> None:
+    spoil(stored, lambda tensor: Tensor(tensor.name, "BYTES", (1, 1), len(text).to_bytes(4, "little") + text))
+    with Client(transport=stored.transport()) as client, pytest.raises(ProtocolError, match="not a class"):
+        client.classify(b"image", label_set="animals", top_k=1)
+
+
+def test_classes_of_a_wrong_number_are_refused(stored: FakeServer) -> None:
+    spoil(stored, lambda tensor: Tensor(tensor.name, "BYTES", (1, 1), b"\5\0\0\0" + b"1:0:a"))
+    with Client(transport=stored.transport()) as client, pytest.raises(ProtocolError, match="4 labels"):
+        client.classify(b"image", label_set="animals", top_k=2)
+
+
+def spoil(fake: FakeServer, change: Any) -> None:
+    """Put something else in the place of the classes that a label set answers."""
+    answer = fake.answer
+
+    def spoiled(call: Call, key: str | None = None) -> Any:
+        reply = answer(call, key)
+        if isinstance(call, InferRequest) and call.model.startswith("classify_"):
+            assert isinstance(reply, InferResponse)
+            return InferResponse(tuple(change(t) if t.name == "logits" else t for t in reply.outputs))
+        return reply
+
+    fake.answer = spoiled  # type: ignore[method-assign, assignment]
+
+
+def test_over_a_wire(wire: Wire) -> None:
+    """The classification extension's parameter, and its texts, over gRPC and HTTP, blocking and not."""
+    wire.fake.__init__(label_sets={"animals": LABELS})  # type: ignore[misc]
+    result = wire.run(lambda client: client.classify([b"dog", b"a: cat"], label_set="animals", top_k=2))
+    assert [row[0].label for row in result] == ["dog", "a: cat"]
+    assert [len(row) for row in result] == [2, 2]
+    assert wire.fake.requests("classify_animals")[0].classes == {"logits": 2}
+
+
+def test_status_lists_the_models_of_label_sets(stored: FakeServer) -> None:
+    with Client(transport=stored.transport()) as client:
+        assert client.status().models["classify_animals"]
+        stored.not_ready.add("head_animals")
+        assert not client.status().ready
+    assert client.manifest().label_sets["animals"].labels == 4
+
+
+def test_asynchronous_classification(stored: FakeServer) -> None:
+    async def main() -> Any:
+        async with AsyncClient(transport=stored.async_transport()) as client:
+            given = await client.classify([b"a photo of a cat"], ["dog", "cat"])
+            return given, await client.classify([b"dog"], label_set="animals", top_k=1)
+
+    given, from_set = asyncio.run(main())
+    assert [prediction.label for prediction in given[0]] == ["cat", "dog"]
+    assert from_set[0][0].label == "dog"
+
+
+def test_a_server_that_does_not_say_its_scale(fake: FakeServer) -> None:
+    fake.manifest["logit_scale"] = None
+    with Client(transport=fake.transport()) as client, pytest.raises(ProtocolError, match="logit_scale"):
+        client.classify(b"image", ["a"])
+
+
+def test_a_full_queue_is_waited_for(stored: FakeServer) -> None:
+    with Client(transport=stored.transport()) as client:
+        client.manifest()
+        stored.failures += [status_error("UNAVAILABLE", "full")] * 2
+        assert client.classify(b"dog", label_set="animals", top_k=1)[0][0].label == "dog"
