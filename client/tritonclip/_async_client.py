@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterable, Iterable
+from copy import copy
 from types import TracebackType
 from typing import Self
 
-from tritonclip import _classify, _compare, _defaults, _embed, _status
+from tritonclip import _classify, _compare, _defaults, _embed, _status, _tokens
 from tritonclip._client import OnError
 from tritonclip._drivers import AsyncDriver
 from tritonclip._encoding import IMAGE, TEXT, ImageInput
@@ -113,12 +114,27 @@ class AsyncClient:
         )
         return await self._driver.run(steps)
 
-    async def manifest(self) -> Manifest:
-        """What the server says about its model; asked once, then remembered until ``status`` asks again."""
+    async def count_tokens(self, texts: str | Iterable[str] | AsyncIterable[str]) -> list[int]:
+        """How many tokens the model reads of each text: start and end among them, its context length at most."""
+        return await self._driver.run(_tokens.count_tokens(self._session, TEXT.source(texts)))
+
+    async def manifest(self, *, refresh: bool = False) -> Manifest:
+        """What the server says about its model; asked once, then remembered until ``refresh`` or ``status``."""
+        if refresh:  # outside the lock: whoever can do with the remembered one must not wait for this
+            return await self._driver.run(_status.fetch_manifest(self._session))
         async with self._manifest_lock:
-            if self._session.manifest is None:
+            if self._session.known.manifest is None:
                 return await self._driver.run(_status.fetch_manifest(self._session))
-            return self._session.manifest
+            return self._session.known.manifest
+
+    def with_timeout(self, timeout: float) -> Self:
+        """This client with another timeout, for a request with a deadline of its own.
+
+        Connections, and what is known of the server, are shared; close the one that was opened.
+        """
+        other = copy(self)
+        other._session = self._session.with_timeout(timeout)
+        return other
 
     async def status(self) -> Status:
         """Ask the server for its version, its models, its manifest, and its statistics."""

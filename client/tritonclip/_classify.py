@@ -8,7 +8,6 @@ Kept label features belong to a fingerprint. Every call asks the server for its 
 was replaced meanwhile are never used.
 """
 
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -107,8 +106,8 @@ def _named_prediction(model: str, text: bytes, manifest: Manifest, probabilities
     """A prediction from ``LOGIT:INDEX:LABEL``; the label may hold colons."""
     try:
         logit, index, label = text.decode().split(":", 2)
-        scale, bias = _calibration(manifest)
-        return Prediction(label, float(probabilities[int(index)]), (float(logit) - (bias or 0.0)) / scale, float(logit))
+        cosine = manifest.cosine_of(float(logit))
+        return Prediction(label, float(probabilities[int(index)]), cosine, float(logit))
     except (ValueError, IndexError) as exc:
         raise ProtocolError(f"{model}: not a class of its label set: {text!r}") from exc
 
@@ -131,10 +130,11 @@ def _by_labels(
             raise InputError(f"expected str, got {type(name).__name__}", noun="label", index=index)
     label_features = yield from _label_features(session, manifest, [template.replace("{}", name) for name in names])
     embeddings = yield from embed(session, IMAGE, source, on_error, progress)
-    scale, bias = _calibration(manifest)
+    cosines = embeddings.features @ label_features.T
+    logits, probabilities = manifest.calibrate(cosines)
     predictions = tuple(
-        () if row in embeddings.errors else _best(features @ label_features.T, scale, bias, names, top_k)
-        for row, features in enumerate(embeddings.features)
+        () if row in embeddings.errors else _best(cosines[row], logits[row], probabilities[row], names, top_k)
+        for row in range(len(cosines))
     )
     return Classifications(predictions, embeddings.errors)
 
@@ -142,7 +142,7 @@ def _by_labels(
 def _label_features(session: Session, manifest: Manifest, prompts: list[str]) -> Steps[FloatArray]:
     """The prompts' features [N, D], from an earlier call where the server is still the same model."""
     key = (manifest.fingerprint, *prompts)
-    known = session.label_features.get(key)
+    known = session.known.label_features.get(key)
     if known is not None:
         return known
     embeddings = yield from embed(session, TEXT, Source(prompts), "raise", False)
@@ -152,20 +152,8 @@ def _label_features(session: Session, manifest: Manifest, prompts: list[str]) ->
 
 
 def _best(
-    cosines: FloatArray, scale: float, bias: float | None, labels: Iterable[str], top_k: int | None
+    cosines: FloatArray, logits: FloatArray, probabilities: FloatArray, labels: list[str], top_k: int | None
 ) -> tuple[Prediction, ...]:
-    logits = cosines * np.float32(scale) + np.float32(bias or 0.0)
-    # As the server's similarity model: a softmax over the labels or, for a model with a bias, a sigmoid of each.
-    weights = np.exp(logits - logits.max()) if bias is None else 1 / (1 + np.exp(-logits))
-    probabilities = weights / weights.sum() if bias is None else weights
-    names = list(labels)
     # By logit: it has the order of the probabilities, and still tells labels apart where those round to 0.
     order = np.argsort(-logits, kind="stable")[:top_k]
-    return tuple(Prediction(names[i], float(probabilities[i]), float(cosines[i]), float(logits[i])) for i in order)
-
-
-def _calibration(manifest: Manifest) -> tuple[float, float | None]:
-    """Logit scale and bias (None for a model without one)."""
-    if manifest.logit_scale is None:
-        raise ProtocolError("manifest: no logit_scale, without which cosines cannot be turned into probabilities")
-    return manifest.logit_scale, manifest.logit_bias
+    return tuple(Prediction(labels[i], float(probabilities[i]), float(cosines[i]), float(logits[i])) for i in order)

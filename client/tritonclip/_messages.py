@@ -23,8 +23,8 @@ _LENGTH = struct.Struct("<I")
 class Tensor:
     """A named tensor with its data as Triton has it on the wire.
 
-    FP32 is little-endian; each BYTES element is a four-byte little-endian length and then its bytes. Reading validates
-    lengths against the shape, and raises ProtocolError.
+    FP32 and INT32 are little-endian; each BYTES element is a four-byte little-endian length and then its bytes.
+    Reading validates lengths against the shape, and raises ProtocolError.
     """
 
     name: str
@@ -68,6 +68,13 @@ class Tensor:
         if 4 * math.prod(self.shape) != len(self.data):
             raise ProtocolError(f"tensor {self.name}: {len(self.data)} bytes for FP32 of shape {list(self.shape)}")
         return np.frombuffer(self.data, dtype="<f4").reshape(self.shape).astype(np.float32)
+
+    def integers(self) -> npt.NDArray[np.int32]:
+        """The values of an INT32 tensor."""
+        self._check("INT32")
+        if 4 * math.prod(self.shape) != len(self.data):
+            raise ProtocolError(f"tensor {self.name}: {len(self.data)} bytes for INT32 of shape {list(self.shape)}")
+        return np.frombuffer(self.data, dtype="<i4").reshape(self.shape)
 
     def _check(self, datatype: str) -> None:
         if self.datatype != datatype or min(self.shape, default=0) < 0:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tritonclip import _defaults
 from tritonclip._errors import ProtocolError, TritonClipError
 from tritonclip._messages import FloatArray, ModelStatistics
@@ -100,6 +102,28 @@ class Manifest:
     max_batch_size: int
     label_sets: Mapping[str, LabelSet]
     raw: Mapping[str, Any] = field(repr=False)
+
+    def calibrate(self, cosine: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Logits and probabilities of cosines [..., N] with N texts, as the server's ``similarity`` makes them.
+
+        Probabilities are a softmax over the texts or, for a model with a bias, a sigmoid of each.
+        """
+        scale, bias = self._calibration()
+        logits = cosine * np.float32(scale) + np.float32(bias or 0.0)
+        if bias is not None:
+            return logits, 1 / (1 + np.exp(-logits))
+        weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return logits, weights / weights.sum(axis=-1, keepdims=True)
+
+    def cosine_of(self, logit: float) -> float:
+        """The cosine behind a logit."""
+        scale, bias = self._calibration()
+        return (logit - (bias or 0.0)) / scale
+
+    def _calibration(self) -> tuple[float, float | None]:
+        if self.logit_scale is None:
+            raise ProtocolError("manifest: no logit_scale, without which cosines cannot be turned into probabilities")
+        return self.logit_scale, self.logit_bias
 
     @classmethod
     def from_document(cls, document: object) -> "Manifest":

@@ -8,6 +8,7 @@ there); later it is a server that restarts, and is waited for in the same way.
 import random
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 
 from tritonclip import _defaults
@@ -27,17 +28,24 @@ from tritonclip._results import Manifest
 
 
 @dataclass
+class Known:
+    """What a client knows of its server. Threads can share it: each part is only ever replaced as a whole."""
+
+    reached: bool = False
+    manifest: Manifest | None = None
+    label_features: dict[tuple[str | None, ...], FloatArray] = field(default_factory=dict)
+
+
+@dataclass
 class Session:
-    """State of one client. Threads can share it: what it knows of the server is only ever replaced as a whole."""
+    """State of one client: its limits, and what it knows of the server."""
 
     timeout: float = _defaults.TIMEOUT
     concurrency: int = _defaults.CONCURRENCY
     batch_size: int = _defaults.BATCH_SIZE
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
-    reached: bool = field(default=False, init=False)
-    manifest: Manifest | None = field(default=None, init=False)
-    label_features: dict[tuple[str | None, ...], FloatArray] = field(default_factory=dict, init=False)
+    known: Known = field(default_factory=Known, init=False)
 
     def __post_init__(self) -> None:
         if not self.timeout > 0:
@@ -45,22 +53,29 @@ class Session:
         if self.concurrency < 1 or self.batch_size < 1:
             raise ConfigError(f"concurrency and batch_size must be at least 1: {self.concurrency}, {self.batch_size}")
 
+    def with_timeout(self, timeout: float) -> "Session":
+        """This session with another timeout: what either learns of the server, both know."""
+        other = copy(self)
+        other.timeout = timeout
+        other.__post_init__()
+        return other
+
     @property
     def max_batch_size(self) -> int:
         """The most items that the server takes in one request."""
-        return self.manifest.max_batch_size if self.manifest else _defaults.MAX_BATCH_SIZE
+        return self.known.manifest.max_batch_size if self.known.manifest else _defaults.MAX_BATCH_SIZE
 
     @property
     def embedding_width(self) -> int:
         """D, as far as the server says it."""
-        return (self.manifest.embedding_width if self.manifest else None) or 0
+        return (self.known.manifest.embedding_width if self.known.manifest else None) or 0
 
     def remember_labels(self, key: tuple[str | None, ...], features: FloatArray) -> None:
         """Keep the features of a list of prompts; the oldest lists go when there are too many."""
-        kept = self.label_features | {key: features}
+        kept = self.known.label_features | {key: features}
         while kept and sum(len(rows) for rows in kept.values()) > _defaults.LABELS_KEPT:
             del kept[next(iter(kept))]
-        self.label_features = kept
+        self.known.label_features = kept
 
     def call(self, call: Call) -> Steps[Reply]:
         """Send a call, with retries inside the timeout."""
@@ -70,7 +85,7 @@ class Session:
             try:
                 return (yield from self.call_once(call, deadline - self.clock()))
             except (UnavailableError, ConnectError) as exc:
-                if isinstance(exc, ConnectError) and not self.reached:
+                if isinstance(exc, ConnectError) and not self.known.reached:
                     raise
                 pause = self.random() * ceiling
                 if self.clock() + pause >= deadline:
@@ -88,9 +103,9 @@ class Session:
         try:
             reply: Reply = yield Send(call, timeout)
         except TritonClipError as exc:
-            self.reached = self.reached or _came_from_server(exc)
+            self.known.reached = self.known.reached or _came_from_server(exc)
             raise
-        self.reached = True
+        self.known.reached = True
         return reply
 
     def infer(self, request: InferRequest) -> Steps[InferResponse]:

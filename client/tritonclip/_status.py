@@ -39,7 +39,7 @@ def fetch_manifest(session: Session) -> Steps[Manifest]:
         manifest = Manifest.from_document(json.loads(text))
     except ValueError as exc:
         raise ProtocolError(f"manifest: not one JSON document ({exc})") from exc
-    session.manifest = manifest
+    session.known.manifest = manifest
     return manifest
 
 

@@ -137,6 +137,8 @@ class FakeServer:
             return InferResponse((Tensor.from_array("image_features", self._embed(given["image"], request.model)),))
         if request.model == "embed_text":
             return InferResponse((Tensor.from_array("text_features", self._embed(given["text"], request.model)),))
+        if request.model == "text_tokenize":
+            return InferResponse((_tokens(given["text"].items()),))
         if request.model == "compare":
             images = self._embed(given["image"], request.model)
             return self._score(images, self._embed(given["text"], request.model))
@@ -212,6 +214,15 @@ class FakeAsyncTransport:
     async def aclose(self) -> None:
         """Remember that it was closed."""
         self.closed = True
+
+
+def _tokens(texts: list[bytes], context_length: int = 77) -> Tensor:
+    """A start, a token for each word, the end (which has the highest id), and zeros up to the context length."""
+    rows = np.zeros((len(texts), context_length), dtype="<i4")
+    for row, text in zip(rows, texts, strict=True):
+        count = min(len(text.split()), context_length - 2)
+        row[: count + 2] = [49406, *range(1, count + 1), 49407]
+    return Tensor("tokens", "INT32", rows.shape, rows.tobytes())
 
 
 def _in_classes(tensor: Tensor, request: InferRequest, labels: Sequence[str]) -> Tensor:
