@@ -1,7 +1,7 @@
 """Items to vectors: images through the intake, texts through the cache, both to the engine, all in their order.
 
-    images ─> Intake.load ─> Engine.embed_images ─┐
-    texts ──> TextCache ───> Engine.embed_texts ──┴─> Vectors
+images ─> Intake.load ─> Engine.embed_images ─┐
+texts ──> TextCache ───> Engine.embed_texts ──┴─> Vectors
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from gateway.engine import Engine
 from gateway.errors import ApiError, item_error
 from gateway.intake import ImageItem, Intake, Item, TextItem
 from gateway.text_cache import CachedText, TextCache
-from tritonclip import Manifest
+from tritonclip import Manifest, TritonClipError
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Embedder:
     ) -> tuple[dict[int, CachedText], dict[int, ApiError]]:
         found = {item.text: self._cache.get(fingerprint, item.text) for item in items.values()}
         missing = [text for text, entry in found.items() if entry is None]
-        refused: dict[str, Exception] = {}
+        refused: dict[str, TritonClipError] = {}
         if missing:
             embeddings = await engine.embed_texts(missing, on_error="return")
             errors = embeddings.errors
@@ -86,9 +86,9 @@ class Embedder:
             good = [index for index in range(len(missing)) if index not in errors]
             tokens = await engine.count_tokens([missing[index] for index in good])
             for index, count in zip(good, tokens, strict=True):
-                entry = CachedText(embeddings.features[index].copy(), count)
-                self._cache.put(fingerprint, missing[index], entry)
-                found[missing[index]] = entry
+                new = CachedText(embeddings.features[index].copy(), count)
+                self._cache.put(fingerprint, missing[index], new)
+                found[missing[index]] = new
         known = {p: entry for p, item in items.items() if (entry := found[item.text]) is not None}
         return known, {p: item_error(refused[item.text], item.param) for p, item in items.items() if p not in known}
 

@@ -32,7 +32,6 @@ class Engine(Protocol):
         *,
         label_set: str,
         top_k: int | None = None,
-        threshold: float | None = None,
         on_error: OnError = "raise",
     ) -> Classifications:
         """The labels of a stored set that fit each image, best first."""

@@ -1,7 +1,7 @@
 """The two layers around all routes, in plain ASGI: nothing reaches a route that has no right to, or no end.
 
-    Envelope     every request: id, fingerprint, metrics; whatever is raised inside becomes an answer
-    Doorkeeper   the API alone: key, rate, the whole body under its limit, deadline, hang-up
+Envelope     every request: id, fingerprint, metrics; whatever is raised inside becomes an answer
+Doorkeeper   the API alone: key, rate, the whole body under its limit, deadline, hang-up
 """
 
 import asyncio

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validat
 
 FormFields = Sequence[tuple[str, str | bytes]]
 
-SAMPLE_IMAGE = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAGUlEQVR4nGP4z8BAEiJN9X+G/6MaRjWMGA0ADCX/AeXhGjEAAAAASUVORK5CYII="
+SAMPLE_IMAGE = (  # 8 x 8 red pixels
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIAQMAAAD+wSzIAAAAA1BMVEXcHh4Np/MyAAAAC0lEQVR42mNgQAUA"
+    "ABAAAaoZ+IIAAAAASUVORK5CYII="
 )
 
 _STRING: dict[str, Any] = {"type": "string"}
@@ -168,9 +169,7 @@ class ZeroShotRequest(RequestModel):
     """Hugging Face's zero-shot image classification."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"inputs": SAMPLE_IMAGE, "parameters": {"candidate_labels": ["red", "blue"]}}]
-        }
+        json_schema_extra={"examples": [{"inputs": SAMPLE_IMAGE, "parameters": {"candidate_labels": ["red", "blue"]}}]}
     )
 
     inputs: Annotated[Any, WithJsonSchema(_IMAGE)]

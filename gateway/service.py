@@ -1,6 +1,6 @@
 """The request path that all endpoints share: the model, then room for the items, then vectors or labels.
 
-    items ─> count, images a minute, items in flight ─> Embedder, with the time that is left ─> Vectors
+items ─> count, images a minute, items in flight ─> Embedder, with the time that is left ─> Vectors
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,8 +25,9 @@ from tritonclip import Manifest, Prediction
 class Labelled:
     """Labels of each image, best first; `errors` says which images have none, and why."""
 
-    predictions: list[Sequence[Prediction]]
+    predictions: Sequence[Sequence[Prediction]]
     errors: dict[int, ApiError]
+    tokens: int = 0  # of all labels that were texts
 
 
 class Service:
@@ -40,9 +41,7 @@ class Service:
         self.fingerprint: str | None = None  # of the model, once it is known
         self._rates = rates
         self._admission = Admission(settings.limits.items_in_flight, metrics)
-        self._embedder = Embedder(
-            Intake(settings.limits, fetcher), TextCache(settings.limits.cached_texts, metrics)
-        )
+        self._embedder = Embedder(Intake(settings.limits, fetcher), TextCache(settings.limits.cached_texts, metrics))
 
     async def manifest(self, *, refresh: bool = False) -> Manifest:
         """What is deployed."""
@@ -78,14 +77,13 @@ class Service:
         *,
         label_set: str,
         top_k: int | None,
-        threshold: float | None,
         partial: bool,
     ) -> Labelled:
         """Classify images with a label set that is stored with the model."""
         with self._admitted(exchange, images, "images"):
             loaded, errors = await self._embedder.load(images)
             found = await self._engine(exchange).classify(
-                list(loaded.values()), label_set=label_set, top_k=top_k, threshold=threshold, on_error="return"
+                list(loaded.values()), label_set=label_set, top_k=top_k, on_error="return"
             )
         predictions: list[Sequence[Prediction]] = [()] * len(images)
         for position, labels in zip(loaded, found, strict=True):

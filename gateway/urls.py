@@ -85,14 +85,19 @@ class Fetcher:
         request = self._http.build_request(
             "GET",
             parts._replace(netloc=f"{pinned}:{port}", fragment="").geturl(),
-            headers={"host": parts.netloc, "accept": "image/*", "accept-encoding": "identity", "user-agent": "tritonclip"},
+            headers={
+                "host": parts.netloc,
+                "accept": "image/*",
+                "accept-encoding": "identity",
+                "user-agent": "tritonclip",
+            },
             extensions={"sni_hostname": host},
             timeout=self._options.seconds,
         )
         response = await self._http.send(request, stream=True)
         try:
             if response.status_code in REDIRECTS and (location := response.headers.get("location")):
-                return urljoin(url, location)
+                return urljoin(url, str(location))
             return await self._read(response, param)
         finally:
             await response.aclose()

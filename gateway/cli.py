@@ -1,0 +1,188 @@
+"""The `python -m gateway` command: serve, or make, list and revoke keys."""
+
+import argparse
+import ipaddress
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from gateway.app import create_app
+from gateway.keys import Key, KeyFile, KeyFileError
+from gateway.settings import Limits, Settings, UrlImages
+from tritonclip import AsyncClient, ConfigError
+
+DEFAULT_PORT = 8080
+DRAIN_SECONDS = 5  # beyond the time limit of a request, when asked to stop
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    command = argparse.ArgumentParser(
+        prog="python -m gateway",
+        description="Serve the OpenAI-compatible API and the playground page over a Triton server.",
+    )
+    keys = os.environ.get("TRITONCLIP_KEYS")
+    _add_keys_option(command, Path(keys) if keys else None)
+    command.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
+    command.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0: any")
+    command.add_argument("--url", help="the Triton server (default: TRITONCLIP_URL, else grpc://localhost:8001)")
+    command.add_argument(
+        "--alias",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name for the model, which programs may ask for (may be repeated)",
+    )
+    _add_limits(command.add_argument_group("limits"))
+    urls = command.add_argument_group("images from URLs")
+    urls.add_argument("--url-images", action="store_true", help="fetch images from public http and https URLs")
+    urls.add_argument(
+        "--url-host",
+        action="append",
+        metavar="HOST",
+        help="fetch from this host alone (may be repeated; implies --url-images)",
+    )
+    commands = command.add_subparsers(dest="command", metavar="keys")
+    _add_key_commands(commands.add_parser("keys", help="make, list and revoke API keys"))
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return _keys(options) if options.command == "keys" else _serve(options)
+    except (KeyFileError, ConfigError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve(options: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the URLs of callers' images
+    settings = _settings(options)
+    with _listen(options.host, options.port) as listener:
+        host, port = listener.getsockname()[:2]
+        if settings.keys is None and not ipaddress.ip_address(host).is_loopback:
+            raise ConfigError(f"without --keys the gateway serves loopback alone, not {options.host}")
+        client = AsyncClient(options.url, timeout=settings.limits.seconds)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(client, settings),
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                timeout_graceful_shutdown=int(settings.limits.seconds) + DRAIN_SECONDS,
+            )
+        )
+        shown = f"[{host}]" if ":" in host else host
+        if settings.keys is None:
+            print("no keys: whoever is on this machine may use the gateway", file=sys.stderr)
+        print(f"gateway: http://{shown}:{port}", file=sys.stderr, flush=True)
+        server.run(sockets=[listener])
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    if options.keys is not None and not options.keys.is_file():
+        raise ConfigError(f"{options.keys}: no such key file; make one with `python -m gateway keys create NAME`")
+    hosts = frozenset(host.lower() for host in options.url_host) if options.url_host else None
+    return Settings(
+        limits=Limits(**{name: getattr(options, name) for name in Limits.__dataclass_fields__}),
+        keys=options.keys,
+        aliases=frozenset(options.alias),
+        url_images=UrlImages(hosts=hosts) if options.url_images or hosts else None,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port") from error
+
+
+def _keys(options: argparse.Namespace) -> int:
+    if options.keys is None:
+        raise ConfigError("which key file? give --keys FILE, or set TRITONCLIP_KEYS")
+    file = KeyFile(options.keys)
+    if options.action == "create":
+        key, secret = file.create(
+            options.name, requests_per_minute=options.requests_per_minute, images_per_minute=options.images_per_minute
+        )
+        print(f"key {key.id} for {key.name}, shown this once:", file=sys.stderr)
+        print(secret)
+    elif options.action == "list":
+        print("\n".join(_row(key) for key in file.read().values()) or "no keys")
+    elif not file.revoke(options.id):
+        raise KeyFileError(f"{options.keys}: no key {options.id!r}")
+    return 0
+
+
+def _row(key: Key) -> str:
+    requests, images = (
+        "any number of" if limit is None else str(limit) for limit in (key.requests_per_minute, key.images_per_minute)
+    )
+    return f"{key.id}  {key.created}  {requests} requests and {images} images a minute  {key.name}"
+
+
+def _add_keys_option(command: argparse.ArgumentParser, default: object) -> None:
+    command.add_argument(
+        "--keys",
+        type=Path,
+        default=default,
+        metavar="FILE",
+        help="the file of API keys (default: TRITONCLIP_KEYS; none: no key is asked for, and only loopback is served)",
+    )
+
+
+def _add_limits(group: "argparse._ArgumentGroup") -> None:
+    what = {
+        "items": "images and texts in a request",
+        "body_bytes": "bytes of a body",
+        "image_bytes": "bytes of an image, encoded",
+        "image_pixels": "pixels of an image",
+        "text_characters": "characters of a text",
+        "seconds": "seconds for a request",
+        "items_in_flight": "items of all requests at work; beyond it requests are refused with 429",
+        "cached_texts": "texts whose features are kept",
+    }
+    defaults = Limits()
+    for name, meaning in what.items():
+        default = getattr(defaults, name)
+        group.add_argument(
+            f"--max-{name.replace('_', '-')}",
+            dest=name,
+            type=_positive(type(default)),
+            default=default,
+            metavar="N",
+            help=f"{meaning} (default: %(default)s)",
+        )
+
+
+def _positive(kind: type) -> "type":
+    def parse(text: str) -> float:
+        value: float = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not more than 0")
+        return value
+
+    return parse  # type: ignore[return-value]
+
+
+def _add_key_commands(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True)
+    create = actions.add_parser("create", help="make a key and print it, this once")
+    create.add_argument("name", help="whose it is, for people")
+    create.add_argument("--requests-per-minute", type=_positive(int), metavar="N", help="default: any number")
+    create.add_argument("--images-per-minute", type=_positive(int), metavar="N", help="default: any number")
+    revoke = actions.add_parser("revoke", help="remove a key; a running gateway heeds it at once")
+    revoke.add_argument("id", help="as `list` shows it")
+    for action in (create, revoke, actions.add_parser("list", help="show the keys, without their secrets")):
+        _add_keys_option(action, argparse.SUPPRESS)  # it may stand before `keys` too

@@ -1,0 +1,90 @@
+"""The OpenAPI document: what FastAPI cannot see, because routes read their bodies themselves.
+
+`described` gives a route the two bodies that it takes (JSON, and a form with files) and the errors that it answers;
+`complete` adds the schemas that these refer to, and the key.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from gateway.replies import ErrorReply
+from gateway.schemas import (
+    ClassifyRequest,
+    EmbeddingsRequest,
+    RequestModel,
+    RerankRequest,
+    SimilarityRequest,
+    ZeroShotRequest,
+)
+
+REQUESTS: tuple[type[RequestModel], ...] = (
+    EmbeddingsRequest,
+    SimilarityRequest,
+    ClassifyRequest,
+    RerankRequest,
+    ZeroShotRequest,
+)
+_REFERENCE = "#/components/schemas/{model}"
+_REASONS = {
+    400: "Something in the request is wrong; `param` names it",
+    401: "No valid key",
+    404: "No such model",
+    413: "The body is too large",
+    415: "Neither JSON nor a form",
+    429: "The key's rate is used up, or too much is in flight; `Retry-After` says when to come back",
+    500: "The gateway failed",
+    501: "The model cannot do this",
+    502: "The model server failed",
+    503: "The model server is not available",
+    504: "No answer within the time limit",
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorReply, "description": reason} for status, reason in _REASONS.items()
+}
+
+# What a form may hold, by request: files under the names that take images.
+_FORMS: dict[type[RequestModel], tuple[tuple[str, ...], tuple[str, ...]]] = {
+    EmbeddingsRequest: (("image", "input"), ("text", "model", "encoding_format")),
+    SimilarityRequest: (("image",), ("text", "model")),
+    ClassifyRequest: (("image",), ("labels", "label_set", "template", "top_k", "threshold", "model")),
+    RerankRequest: (("documents",), ("query", "top_n", "model")),
+    ZeroShotRequest: (("image",), ("candidate_labels", "hypothesis_template")),
+}
+
+
+def described(model: type[RequestModel]) -> dict[str, Any]:
+    """Keyword arguments for a route that takes this request."""
+    files, fields = _FORMS[model]
+    form = {
+        "type": "object",
+        "properties": {
+            **{name: {"type": "array", "items": {"type": "string", "format": "binary"}} for name in files},
+            **{name: {"type": "array", "items": {"type": "string"}} for name in fields},
+        },
+    }
+    content = {
+        "application/json": {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}},
+        "multipart/form-data": {"schema": form},
+    }
+    return {"responses": ERRORS, "openapi_extra": {"requestBody": {"required": True, "content": content}}}
+
+
+def complete(app: FastAPI) -> dict[str, Any]:
+    """The document of an application, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
+        _, schemas = models_json_schema([(model, "validation") for model in REQUESTS], ref_template=_REFERENCE)
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(schemas["$defs"])
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for path, operations in document["paths"].items():
+            if path.startswith(("/v1/", "/v2/")):
+                for operation in operations.values():
+                    operation["security"] = [{"key": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

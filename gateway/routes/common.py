@@ -1,0 +1,59 @@
+"""What several endpoints do: find the service, choose between a field and its plural, and report usage and errors."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from fastapi import Request
+
+from gateway.answers import FloatArray
+from gateway.embedding import Vectors
+from gateway.errors import ApiError
+from gateway.exchange import Exchange, exchange_of
+from gateway.service import Service
+
+
+def service_of(request: Request) -> Service:
+    """The service of this gateway."""
+    service: Service = request.app.state.service
+    return service
+
+
+def exchange_for(request: Request) -> Exchange:
+    """The exchange that the request is part of."""
+    return exchange_of(request.scope)
+
+
+def one_of(given: Mapping[str, Any]) -> tuple[str, Any]:
+    """The one field that is given, with its value; ApiError where none is, or several."""
+    present = [(name, value) for name, value in given.items() if value is not None]
+    names = " or ".join(given)
+    if not present:
+        raise ApiError("missing_field", f"give {names}", param=next(iter(given)))
+    if len(present) > 1:
+        raise ApiError("invalid_value", f"give {names}, not both", param=present[1][0])
+    return present[0]
+
+
+def usage(tokens: int, images: int) -> dict[str, int]:
+    """OpenAI's usage, with NV-CLIP's count of images."""
+    return {"prompt_tokens": tokens, "total_tokens": tokens, "num_images": images}
+
+
+def errors_field(errors: Mapping[int, ApiError]) -> dict[str, Any]:
+    """The `errors` of an answer that is partial; nothing where all went well."""
+    if not errors:
+        return {}
+    return {"errors": [{"index": position, **error.body()} for position, error in errors.items()]}
+
+
+def cosines(vectors: Vectors, rows: int) -> FloatArray:
+    """The cosines of the first so many items with the others: features have length 1."""
+    return np.asarray(vectors.features[:rows] @ vectors.features[rows:].T)
+
+
+def texts_must_do(vectors: Vectors, images: int) -> None:
+    """Raise where a text failed: it is the question, and without it every score would mean something else."""
+    for position, error in vectors.errors.items():
+        if position >= images:
+            raise error

@@ -1,0 +1,34 @@
+"""Health and metrics, for whatever watches the gateway: no key needed, and none of it is part of the API."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from gateway.answers import json_answer
+from gateway.metrics import Metrics
+from gateway.readiness import Readiness
+from gateway.replies import HealthReply
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health/live", response_model=HealthReply)
+async def live() -> Response:
+    """Whether this process answers."""
+    return json_answer({"status": "live"})
+
+
+@router.get("/health/ready", response_model=HealthReply, responses={503: {"model": HealthReply}})
+async def ready(request: Request) -> Response:
+    """Whether the model answers rightly: a stored image and sentence are embedded and compared."""
+    readiness: Readiness = request.app.state.readiness
+    problem = await readiness.problem()
+    if problem is None:
+        return json_answer({"status": "ready"})
+    return json_answer({"status": "not ready", "detail": problem}, 503)
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics."""
+    counters: Metrics = request.app.state.metrics
+    return Response(counters.render(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,48 @@
+"""`GET /v1/models`: what is deployed, in OpenAI's shape."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from gateway.answers import json_answer
+from gateway.openapi import ERRORS
+from gateway.replies import ModelReply, ModelsReply
+from gateway.routes.common import service_of
+from gateway.service import model_id
+from tritonclip import Manifest
+
+CREATED = int(time.time())  # OpenAI's clients require a date, and a manifest has none: when this gateway began
+
+router = APIRouter(tags=["API"], responses=ERRORS)
+
+
+@router.get("/v1/models", response_model=ModelsReply)
+async def models(request: Request) -> Response:
+    """The models: the one that is deployed."""
+    return json_answer({"object": "list", "data": [_describe(await service_of(request).manifest())]})
+
+
+@router.get("/v1/models/{model}", response_model=ModelReply)
+async def model(request: Request, model: str) -> Response:
+    """One model: variant, dimensions, resolution, precision, fingerprint, label sets."""
+    return json_answer(_describe(await service_of(request).model(model)))
+
+
+def _describe(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "id": model_id(manifest),
+        "object": "model",
+        "created": CREATED,
+        "owned_by": "tritonclip",
+        "variant": manifest.variant,
+        "dimensions": manifest.embedding_width,
+        "resolution": manifest.image_size,
+        "precision": manifest.precision,
+        "fingerprint": manifest.fingerprint,
+        "random_weights": manifest.random_weights,
+        "label_sets": {
+            name: {"labels": entry.labels, "templates": len(entry.templates)}
+            for name, entry in manifest.label_sets.items()
+        },
+    }
