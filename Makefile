@@ -35,7 +35,7 @@ up: setup
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy export serve load tests client/tritonclip
+	$(BIN)/mypy export serve gateway load tests client/tritonclip
 	@# Triton's Python models are one `model.py` each, so mypy takes them one by one.
 	@set -e; for model in model_repository/*/1 export/overlay/*/1; do \
 		if [ -f $$model/model.py ]; then $(BIN)/mypy $$model/*.py; fi; done
