@@ -1,0 +1,87 @@
+"""A gateway in memory, over a fake server that refuses images as the real preprocessing does."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from gateway.app import create_app
+from gateway.engine import Engine
+from gateway.settings import Settings
+from gateway.urls import Fetcher
+from tests.modules import MODELS, load_module
+from tritonclip import AsyncClient
+from tritonclip.testing import FakeServer
+
+PREPROCESS = load_module(MODELS / "image_preprocess" / "1" / "preprocess.py")
+LABEL_SETS = {"colours": ["red", "green", "blue"]}
+
+
+def refuse(noun: str, item: bytes) -> str | None:
+    """The real preprocessing's reason against an image."""
+    if noun == "image":
+        try:
+            PREPROCESS.Preprocessor(size=(32, 32)).fill(np.empty((3, 32, 32), np.uint8), item)
+        except PREPROCESS.InvalidImage as error:
+            return str(error)
+    return None
+
+
+@dataclass
+class Gateway:
+    """A running gateway: `http` reaches it, `fake` is what it asks."""
+
+    http: TestClient
+    fake: FakeServer
+
+    def post(self, path: str, **document: Any) -> Any:
+        """The answer to a request that must succeed."""
+        answer = self.http.post(path, json=document)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def refused(self, path: str, status: int, **document: Any) -> dict[str, Any]:
+        """The error of a request that must fail."""
+        answer = self.http.post(path, json=document)
+        assert answer.status_code == status, answer.text
+        error: dict[str, Any] = answer.json()["error"]
+        return error
+
+    def metric(self, name: str) -> float:
+        """A metric as /metrics shows it, by its name with labels."""
+        for line in self.http.get("/metrics").text.splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[1])
+        return 0.0
+
+
+@contextmanager
+def gateway_over(
+    fake: FakeServer, settings: Settings = Settings(), *, fetcher: Fetcher | None = None, engine: Engine | None = None
+) -> Iterator[Gateway]:
+    """A gateway in memory."""
+    app = create_app(
+        engine or AsyncClient(transport=fake.async_transport(), timeout=settings.limits.seconds),
+        settings,
+        fetcher=fetcher,
+    )
+    with TestClient(app) as http:
+        yield Gateway(http, fake)
+
+
+@pytest.fixture
+def fake() -> FakeServer:
+    return FakeServer(label_sets=LABEL_SETS, refuse=refuse)
+
+
+@pytest.fixture
+def gateway(fake: FakeServer) -> Iterator[Gateway]:
+    with gateway_over(fake) as running:
+        yield running
+
+
+OpenGateway = Callable[..., Any]
