@@ -1,0 +1,106 @@
+"""`/v1/embeddings`: what counts as a text and what as an image, order, formats, usage, partial answers."""
+
+import base64
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gateway.replies import EmbeddingsReply
+from tests.pictures import BLUE, BLUE_URL, RED, RED_URL, base64_of, data_url
+from tests.unit.gateway.conftest import Gateway
+from tritonclip.testing import features_of
+
+PATH = "/v1/embeddings"
+
+
+def vectors(answer: dict[str, Any]) -> list[list[float]]:
+    EmbeddingsReply.model_validate(answer)
+    assert [entry["index"] for entry in answer["data"]] == list(range(len(answer["data"])))
+    return [entry["embedding"] for entry in answer["data"]]
+
+
+def expected(*items: bytes) -> Any:
+    return pytest.approx(np.stack([features_of(item, 16) for item in items]), abs=1e-6)
+
+
+ONE_ITEM = {
+    "a string": ({"input": "a cat"}, b"a cat"),
+    "a list": ({"input": ["a cat"]}, b"a cat"),
+    "a text object": ({"input": [{"text": "a cat"}]}, b"a cat"),
+    "a data URL": ({"input": RED_URL}, RED),
+    "base64 in an image object": ({"input": [{"image": base64_of(RED)}]}, RED),
+    "a data URL in an image object": ({"input": [{"image": RED_URL}]}, RED),
+    "an OpenAI part": ({"input": [{"type": "image_url", "image_url": {"url": RED_URL}}]}, RED),
+    "modality image": ({"input": base64_of(RED), "modality": "image"}, RED),
+    "modality text": ({"input": RED_URL, "modality": "text"}, RED_URL.encode()),
+    "base64 with line breaks": ({"input": [{"image": base64.encodebytes(RED).decode()}]}, RED),
+    "a web address as a text": ({"input": "https://example.com/cat.png"}, b"https://example.com/cat.png"),
+    "a message": ({"messages": [{"role": "user", "content": "a cat"}]}, b"a cat"),
+    "a message of a text part": ({"messages": [{"content": [{"type": "text", "text": "a cat"}]}]}, b"a cat"),
+    "a message of an image part": (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": RED_URL}}]}]},
+        RED,
+    ),
+    "an empty text": ({"input": ""}, b""),
+    "NVIDIA's options": ({"input": "a cat", "input_type": "query", "truncate": "END"}, b"a cat"),
+    "Jina's options": ({"input": [{"text": "a cat"}], "normalized": True, "task": "retrieval.query"}, b"a cat"),
+}
+
+
+@pytest.mark.parametrize(("document", "item"), ONE_ITEM.values(), ids=ONE_ITEM)
+def test_one_item_in_every_shape(gateway: Gateway, document: dict[str, Any], item: bytes) -> None:
+    assert vectors(gateway.post(PATH, **document)) == expected(item)
+
+
+def test_mixed_items_keep_their_order(gateway: Gateway) -> None:
+    answer = gateway.post(PATH, input=["a", RED_URL, "b", {"image": BLUE_URL}, "a", {"text": "c"}])
+    assert vectors(answer) == expected(b"a", RED, b"b", BLUE, b"a", b"c")
+
+
+@pytest.mark.parametrize("option", ["encoding_format", "embedding_type"])
+def test_base64_is_little_endian_float32(gateway: Gateway, option: str) -> None:
+    (vector,) = vectors(gateway.post(PATH, input="a", **{option: "base64"}))
+    assert isinstance(vector, str)
+    assert np.frombuffer(base64.b64decode(vector), "<f4")[None] == expected(b"a")
+
+
+def test_usage_sums_tokens_and_counts_images(gateway: Gateway) -> None:
+    answer = gateway.post(PATH, input=["one two", RED_URL, "three", "one two"])
+    assert answer["usage"] == {"prompt_tokens": 4 + 3 + 4, "total_tokens": 11, "num_images": 1}
+    assert gateway.post(PATH, input=["one two"])["usage"]["prompt_tokens"] == 4  # from the cache
+
+
+def test_the_models_own_dimensions_are_fine(gateway: Gateway) -> None:
+    assert len(vectors(gateway.post(PATH, input="a", dimensions=16))[0]) == 16
+
+
+def test_partial_answers_for_the_good_and_names_the_bad(gateway: Gateway) -> None:
+    answer = gateway.post(PATH, input=["a", data_url(b"no"), BLUE_URL, {"image": "!"}], partial=True)
+    EmbeddingsReply.model_validate(answer)
+    assert [entry["index"] for entry in answer["data"]] == [0, 2]
+    assert [entry["embedding"] for entry in answer["data"]] == expected(b"a", BLUE)
+    errors = [(error["index"], error["param"], error["code"]) for error in answer["errors"]]
+    assert errors == [(1, "input[1]", "invalid_image"), (3, "input[3].image", "invalid_base64")]
+
+
+def test_partial_with_nothing_good_is_an_error(gateway: Gateway) -> None:
+    error = gateway.refused(PATH, 400, input=[data_url(b"no"), data_url(b"nor this")], partial=True)
+    assert error["param"] == "input[0]"
+
+
+def test_a_form_takes_files_and_texts_in_their_order(gateway: Gateway) -> None:
+    files: list[Any] = [
+        ("text", (None, "a")),
+        ("image", ("red.png", RED)),
+        ("input", ("blue.png", BLUE)),
+        ("input", (None, "b")),
+        ("image", (None, RED_URL)),
+        ("encoding_format", (None, "float")),
+    ]
+    answer = gateway.http.post(PATH, files=files)
+    assert vectors(answer.json()) == expected(b"a", RED, BLUE, b"b", RED)
+
+
+def test_the_model_may_be_named(gateway: Gateway) -> None:
+    assert gateway.post(PATH, input="a", model="fake")["model"] == "fake"
