@@ -76,7 +76,7 @@ class Embedder:
     async def _texts(
         self, engine: Engine, fingerprint: str | None, items: dict[int, TextItem]
     ) -> tuple[dict[int, CachedText], dict[int, ApiError]]:
-        found = {item.text: self._cache.get(fingerprint, item.text) for item in items.values()}
+        found = {text: self._cache.get(fingerprint, text) for text in dict.fromkeys(i.text for i in items.values())}
         missing = [text for text, entry in found.items() if entry is None]
         refused: dict[str, TritonClipError] = {}
         if missing:

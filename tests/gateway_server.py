@@ -1,0 +1,58 @@
+"""Gateways that really listen: an application in a thread, and the command in a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """Serve an application on a free loopback port; gives its URL, and stops it. It queues requests from the start."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(30)
+
+
+class GatewayProcess:
+    """`python -m gateway` on a free port; `url` once it listens, `said` what it printed until then."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "--port", "0", *arguments],
+            cwd=ROOT,
+            env={key: value for key, value in os.environ.items() if not key.startswith("TRITONCLIP")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stderr is not None
+        self.said = ""
+        self.url = ""
+        for line in self.process.stderr:
+            self.said += line
+            if line.startswith("gateway: http"):
+                self.url = line.split()[-1]
+                break
+        else:
+            raise AssertionError(f"the gateway did not start:\n{self.said}")
+
+    def stop(self) -> str:
+        """End it as a supervisor would; returns what it said since it began to listen."""
+        self.process.terminate()
+        _, rest = self.process.communicate(timeout=60)
+        return rest
