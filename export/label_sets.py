@@ -73,6 +73,13 @@ def publish_label_set(repository: Path, name: str, prompts: Prompts, device: tor
     return label_set
 
 
+def is_published(repository: Path, name: str, prompts: Prompts) -> bool:
+    """Whether the repository holds this label set already, made of the same prompts for its present encoder."""
+    fingerprint = (read_manifest(repository) or {}).get("fingerprint")
+    wanted = (name, fingerprint, prompts.labels, prompts.templates)
+    return any((s.name, s.fingerprint, s.labels, s.templates) == wanted for s in stored_label_sets(repository))
+
+
 @torch.inference_mode()
 def encode_labels(repository: Path, prompts: Prompts, device: torch.device) -> Tensor:
     """A vector for each label, fp32 [C, D] of length 1, as open_clip's `build_zero_shot_classifier` makes them.
@@ -82,7 +89,7 @@ def encode_labels(repository: Path, prompts: Prompts, device: torch.device) -> T
     tokenize = _load_tokenizer(repository / "text_tokenize")
     encoder = torch.jit.load(repository / "text_encoder" / "1" / "model.pt", map_location=device).eval()  # type: ignore[no-untyped-call]
     vectors = []
-    for label in tqdm(prompts.labels, unit="label", desc="labels"):
+    for label in tqdm(prompts.labels, unit="label", desc="labels", disable=None):
         tokens = torch.from_numpy(tokenize(label, prompts.of(label)))
         features = torch.cat([encoder(part.to(device)).cpu() for part in torch.split(tokens, BATCH)])
         vectors.append(functional.normalize(features.mean(dim=0), dim=0))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from export.label_sets import publish_label_set
+from export.label_sets import is_published, publish_label_set
 from export.label_sources import BUILT_IN_LABELS, BUILT_IN_TEMPLATES, read_prompts
 from export.pipeline import MODELS_FOLDER
 from export.tracing import resolve_device
@@ -49,12 +49,18 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to encode the labels (default: auto)"
     )
+    command.add_argument(
+        "--if-changed", action="store_true", help="do nothing where the same label set is there already"
+    )
     return command
 
 
 def run(options: argparse.Namespace) -> int:
     """Publish the label set that the options name; returns 0."""
     prompts = read_prompts(options.labels, options.templates)
+    if options.if_changed and is_published(options.repository, options.name, prompts):
+        print(f"label set {options.name} in {options.repository} is up to date")
+        return 0
     label_set = publish_label_set(options.repository, options.name, prompts, resolve_device(options.device))
     print(
         f"published {' and '.join(label_set.models)}: {len(prompts.labels)} labels under {len(prompts.templates)} "

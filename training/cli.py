@@ -15,7 +15,7 @@ from training.quality import measure
 
 STATE = Path("build/training/demo.pt")
 SAMPLES = Path("samples/scenes")
-SAMPLE_SEED, SAMPLE_COUNT = 11, 24
+SAMPLE_SEED, SAMPLE_COUNT = 135, 24
 
 
 def parser() -> argparse.ArgumentParser:

@@ -40,7 +40,11 @@ def class_name(scene: Scene) -> str:
 
 
 def write_dataset(scenes: Sequence[Scene], folder: Path) -> None:
-    """Write JPEGs, labels.csv (path,label), captions.csv (path,caption) and contact-sheet.png into a folder."""
+    """Write scenes as JPEGs into a folder, with what there is to say of them.
+
+    That is labels.csv (path,label), captions.csv (path,caption), classes.txt (every label there could be) and
+    contact-sheet.png.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     digits = max(2, len(str(len(scenes))))
     names = [f"{s.colour}-{s.shape}-{number + 1:0{digits}}.jpg" for number, s in enumerate(scenes)]
@@ -48,6 +52,7 @@ def write_dataset(scenes: Sequence[Scene], folder: Path) -> None:
         picture(scene, number).save(folder / name, quality=JPEG_QUALITY)
     _write_csv(folder / "labels.csv", "label", names, [class_name(scene) for scene in scenes])
     _write_csv(folder / "captions.csv", "caption", names, [f"a photo of a {full_phrase(scene)}" for scene in scenes])
+    (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
     contact_sheet(scenes).save(folder / "contact-sheet.png", optimize=True)
 
 
