@@ -17,7 +17,7 @@ from torch import nn
 
 from export.errors import UnsupportedModel, WeightsUnavailable
 from export.random_weights import draw_weights
-from export.variants import Variant
+from export.variants import LocalVariant, Variant
 
 RANDOM_SEED = 20
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".bin")
@@ -54,7 +54,7 @@ class Checkpoint:
     @property
     def embedding_width(self) -> int:
         """D, the length of a feature."""
-        config = open_clip.get_model_config(self.variant.architecture)
+        config = open_clip.get_model_config(self.variant.source)
         return int(config["embed_dim"])
 
     @property
@@ -84,7 +84,11 @@ def load_checkpoint(
 
     Raises WeightsUnavailable, naming what was tried and which option helps, or UnsupportedModel.
     """
-    tag = open_clip.get_pretrained_cfg(variant.architecture, variant.pretrained)
+    if isinstance(variant, LocalVariant) and (random or checkpoint is not None):
+        raise UnsupportedModel(
+            f"{variant.name} is a folder with weights of its own: leave --random and --checkpoint out"
+        )
+    tag = open_clip.get_pretrained_cfg(variant.source, variant.pretrained)
     transform = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
     options: dict[str, Any] = {
         "force_image_size": image_size,
@@ -96,6 +100,8 @@ def load_checkpoint(
         model = _random_model(variant, options)
     elif checkpoint is not None:
         model = _from_file(variant, checkpoint, options)
+    elif isinstance(variant, LocalVariant):
+        model = _from_folder(variant, options)
     else:
         model = _from_hub(variant, tag, options)
     return Checkpoint(
@@ -111,7 +117,7 @@ def _create(variant: Variant, pretrained: str | None, options: dict[str, Any]) -
     # open_clip reports every step and failure through the root logger as well; one message is enough.
     logging.disable(logging.ERROR)
     try:
-        model: nn.Module = open_clip.create_model(variant.architecture, pretrained=pretrained, **options)
+        model: nn.Module = open_clip.create_model(variant.source, pretrained=pretrained, **options)
     finally:
         logging.disable(logging.NOTSET)
     return model
@@ -141,6 +147,13 @@ def _from_file(variant: Variant, path: Path, options: dict[str, Any]) -> nn.Modu
         raise WeightsUnavailable(f"{path} does not load as {variant.architecture}: {_first_lines(error)}") from error
 
 
+def _from_folder(variant: LocalVariant, options: dict[str, Any]) -> nn.Module:
+    try:
+        return _create(variant, None, options | {"require_pretrained": True})
+    except Exception as error:  # as in _from_file
+        raise WeightsUnavailable(f"{variant.folder} does not load: {_first_lines(error)}") from error
+
+
 def _from_hub(variant: Variant, tag: dict[str, Any], options: dict[str, Any]) -> nn.Module:
     if not tag:
         raise WeightsUnavailable(
@@ -166,7 +179,7 @@ def _first_lines(error: Exception, limit: int = 300) -> str:
 
 def _tokenizer(variant: Variant) -> Any:
     try:
-        return open_clip.get_tokenizer(variant.architecture)
+        return open_clip.get_tokenizer(variant.source)
     except Exception as error:
         raise UnsupportedModel(
             f"the tokenizer of {variant.architecture} does not load: {_first_lines(error)}"

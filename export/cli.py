@@ -1,4 +1,4 @@
-"""The `python -m export` command."""
+"""The `python -m export` command; `python -m export labels` is in labels_cli."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from export import labels_cli
 from export.errors import ExportError
 from export.pipeline import MODELS_FOLDER, Request, export, is_current
 from export.tracing import DTYPES, resolve_host
@@ -16,6 +17,7 @@ EXAMPLES = """examples:
   python -m export convnext_base_w-laion2b_s13b_b82k_augreg
   python -m export convnext_base_w_320-laion_aesthetic_s13b_b82k_augreg --image-size 384
   python -m export ViT-B-32/openai --checkpoint ViT-B-32.pt
+  python -m export labels --help        zero-shot classifiers to store beside a published model
 """
 
 
@@ -61,6 +63,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to trace and verify (default: auto)"
     )
+    command.add_argument(
+        "--drop-label-sets",
+        action="store_true",
+        help="publish even where the old repository's label sets do not fit the new encoder, without any of them",
+    )
     command.add_argument("--if-changed", action="store_true", help="do nothing where it is published already")
     return command
 
@@ -74,11 +81,15 @@ def _pixels(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 with one line on stderr, or 130 when interrupted."""
-    options = parser().parse_args(arguments)
-    if options.list:
-        print(format_table())
-        return 0
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    is_labels = given[:1] == ["labels"]
+    options = labels_cli.parser().parse_args(given[1:]) if is_labels else parser().parse_args(given)
     try:
+        if is_labels:
+            return labels_cli.run(options)
+        if options.list:
+            print(format_table())
+            return 0
         return _export(options)
     except (ExportError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -107,7 +118,7 @@ def _export(options: argparse.Namespace) -> int:
     def report(step: str) -> None:
         print(f"[{time.monotonic() - started:6.1f} s] {step}", file=sys.stderr, flush=True)
 
-    manifest = export(request, destination, report)
+    manifest = export(request, destination, report, drop_label_sets=options.drop_label_sets)
     if manifest["random_weights"]:
         print("RANDOM WEIGHTS: this repository shows how the server works; its answers mean nothing", file=sys.stderr)
     print(f"published {manifest['variant']} ({manifest['precision']}, {manifest['host']} host) in {destination}")

@@ -66,7 +66,7 @@ def configure(repository: Path, deployment: Deployment) -> None:
         for key, value in deployment.parameters(config.name).items():
             config.parameters[key].string_value = value
         if deployment.host == "cpu":
-            _set_cpu_host(config)
+            set_cpu_host(config)
         if config != committed:
             path.write_text(text_format.MessageToString(config), encoding="utf-8")
 
@@ -87,8 +87,11 @@ def _tensors(config: ModelConfig) -> Iterator[tuple[str, list[int]]]:
             yield name, tensor.dims
 
 
-def _set_cpu_host(config: ModelConfig) -> None:
-    """Instances, queues and warm-up for the embedded server (Triton 2.51), and one chain in place of two branches."""
+def set_cpu_host(config: ModelConfig) -> None:
+    """Instances, queues and warm-up for the embedded server (Triton 2.51), and one chain in place of two branches.
+
+    For the config of one model, in place.
+    """
     for group in config.instance_group:
         if group.kind == ModelInstanceGroup.KIND_GPU:
             group.kind = ModelInstanceGroup.KIND_AUTO  # a GPU, where the machine has one after all

@@ -1,8 +1,9 @@
-"""The three modules that are served, built from an open_clip model.
+"""The modules that are served, built from an open_clip model.
 
     pixels [B, 3, S, S] uint8  ──ImageEncoder──>  image_features [B, D] fp32, L2-normalised
     tokens [B, L] int32        ──TextEncoder───>  text_features  [B, D] fp32, L2-normalised
     both                       ──Similarity────>  cosine, logits, probabilities [B, N] fp32
+    image_features             ──Head──────────>  logits, probabilities [B, C] fp32, over the labels of a label set
 
 Their graphs create no tensor of their own: everything is an input, a parameter or a buffer, so one traced file loads on
 a CPU and on a GPU alike. `forward` argument names are the tensor names of model_repository/: LibTorch maps by them.
@@ -106,6 +107,22 @@ class Similarity(nn.Module):
             return cosine, logits, logits.softmax(dim=-1)
         logits = logits + self.logit_bias
         return cosine, logits, logits.sigmoid()
+
+
+class Head(nn.Module):
+    """A stored zero-shot classifier: image features against the vectors of its labels, as Similarity scores them."""
+
+    label_features: Tensor
+
+    def __init__(self, label_features: Tensor, logit_scale: float, logit_bias: float | None) -> None:
+        super().__init__()
+        self.similarity = Similarity(logit_scale, logit_bias)
+        self.register_buffer("label_features", label_features)
+
+    def forward(self, image_features: Tensor) -> tuple[Tensor, Tensor]:
+        """image_features: fp32 [B, D]. Returns logits and probabilities, each fp32 [B, C]."""
+        _, logits, probabilities = self.similarity(image_features, self.label_features)
+        return logits, probabilities
 
 
 def _text_tower(model: CLIP | CustomTextCLIP) -> CLIP | TextTransformer:

@@ -4,7 +4,10 @@ ExportError                  every failure the exporter reports; the command pri
 ├── UnknownVariant           no such variant, architecture or pretrained tag
 ├── UnsupportedModel         open_clip has it, tritonclip cannot serve it (yet); the message names the part
 ├── WeightsUnavailable       the checkpoint is missing, unreadable, or the hub cannot be reached
-└── ArtifactDrift            the traced artifact does not reproduce eager open_clip; nothing was published
+├── ArtifactDrift            the traced artifact does not reproduce eager open_clip; nothing was published
+├── RepositoryNotFound       a label set was to go into a folder that is no served repository
+├── BadLabels                labels, templates or a name that cannot be used; the message has the file and the line
+└── LabelSetMismatch         label sets of the old repository do not fit the new encoder; nothing was published
 """
 
 
@@ -26,3 +29,15 @@ class WeightsUnavailable(ExportError):
 
 class ArtifactDrift(ExportError):
     """The traced artifact does not reproduce eager open_clip."""
+
+
+class RepositoryNotFound(ExportError):
+    """A folder that is no served repository."""
+
+
+class BadLabels(ExportError):
+    """Labels, templates or a name that cannot be used for a label set."""
+
+
+class LabelSetMismatch(ExportError):
+    """Label sets that were made for another encoder than the one to be published."""

@@ -11,11 +11,12 @@ import torch
 from export.checkpoint import Checkpoint, load_checkpoint
 from export.configs import OVERLAY, Deployment, configure, read_config
 from export.encoders import ImageEncoder, Similarity, TextEncoder
+from export.label_sets import carry_over
 from export.manifest import build_manifest, read_manifest, write_manifest
 from export.publishing import SOURCE, staged
 from export.tokenizer import tokenizer_settings, write_tokenizer
 from export.tracing import DTYPES, resolve_device, resolve_precision, trace
-from export.variants import Variant
+from export.variants import LocalVariant, Variant
 from export.verification import compute_reference, verify
 
 MODELS_FOLDER = Path("build/models")
@@ -44,9 +45,12 @@ class Request:
     def recipe(self) -> str:
         """A digest of the options and of the sources that make an artifact of them, for `--if-changed`."""
         digest = hashlib.sha256(repr(sorted(asdict(self).items(), key=str)).encode())
-        if self.checkpoint is not None and self.checkpoint.is_file():
-            status = self.checkpoint.stat()
-            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+        weights = [self.checkpoint] if self.checkpoint is not None else []
+        if isinstance(self.variant, LocalVariant):
+            weights += sorted(self.variant.folder.iterdir())
+        for path in weights:
+            if path.is_file():
+                digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
         sources = [*Path(__file__).parent.glob("*.py"), *OVERLAY.glob("*/**/*")]
         sources += [*SOURCE.glob("*/config.pbtxt"), *SOURCE.glob("*/1/*.py")]
         for path in sorted(path for path in sources if path.suffix in (".py", ".pbtxt")):
@@ -60,8 +64,12 @@ def is_current(request: Request, destination: Path) -> bool:
     return manifest is not None and manifest.get("recipe") == request.recipe()
 
 
-def export(request: Request, destination: Path, report: Report) -> dict[str, Any]:
-    """Publish a served repository; returns its manifest. Raises ExportError, leaving the destination as it was."""
+def export(request: Request, destination: Path, report: Report, *, drop_label_sets: bool = False) -> dict[str, Any]:
+    """Publish a served repository; returns its manifest. Raises ExportError, leaving the destination as it was.
+
+    Label sets that the destination has already are kept where they fit the new encoder. Where they do not, that is
+    LabelSetMismatch, unless they are to be dropped.
+    """
     report(f"weights: {_origin(request)}")
     checkpoint = load_checkpoint(
         request.variant, checkpoint=request.checkpoint, random=request.random, image_size=request.image_size
@@ -84,6 +92,9 @@ def export(request: Request, destination: Path, report: Report) -> dict[str, Any
             max_batch_size=read_config(repository / "embed_image" / "config.pbtxt").max_batch_size,
         )
         write_manifest(manifest | {"recipe": request.recipe()}, repository)
+        if not drop_label_sets:
+            for name in carry_over(destination, repository, manifest["fingerprint"]):
+                report(f"label set kept: {name}")
         _trace_all(checkpoint, repository, reference.pixels, reference.tokens, precision, device, report)
         report("verify: the traced files against the reference, at batch sizes 1, 2, 7 and 16")
         cosine = verify(repository, reference, precision, device)
@@ -134,4 +145,6 @@ def _origin(request: Request) -> str:
         return f"RANDOM WEIGHTS of {request.variant.architecture}; the answers will mean nothing"
     if request.checkpoint is not None:
         return f"{request.variant.name} from {request.checkpoint}"
+    if isinstance(request.variant, LocalVariant):
+        return f"{request.variant.name} from {request.variant.folder}"
     return f"{request.variant.name} from the hub, or its local cache"

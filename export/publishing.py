@@ -15,7 +15,13 @@ from pathlib import Path
 from export.configs import OVERLAY
 
 SOURCE = Path(__file__).resolve().parents[1] / "model_repository"
-GENERATED = ("manifest.json", "model.pt", "tokenizer.json")  # what an export into model_repository/ itself leaves there
+GENERATED = (
+    "manifest.json",
+    "model.pt",
+    "tokenizer.json",
+    "head_*",
+    "classify_*",
+)  # what an export into model_repository/ itself leaves there
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 
@@ -35,6 +41,29 @@ def staged(destination: Path, host: str) -> Iterator[Path]:
         _take_place(staging, destination)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def amended(repository: Path) -> Iterator[Path]:
+    """A copy of a served repository to add to; it takes the original's place when the block ends without error.
+
+    Files are shared with the original (hard links) where the file system can: replace them, never write into them.
+    """
+    repository = repository.resolve()
+    staging = Path(tempfile.mkdtemp(prefix=f".{repository.name}.", suffix=".partial", dir=repository.parent))
+    try:
+        shutil.copytree(repository, staging, dirs_exist_ok=True, copy_function=_link_or_copy)
+        yield staging
+        _take_place(staging, repository)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _take_place(staging: Path, destination: Path) -> None:

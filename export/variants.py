@@ -1,4 +1,8 @@
-"""Which model: a name of variants.toml, or any open_clip architecture and tag as `ARCH/TAG`."""
+"""Which model: a name of variants.toml, any open_clip architecture and tag as `ARCH/TAG`, or a folder.
+
+A folder is laid out as open_clip's `local-dir:` reads it: open_clip_config.json beside the weights. `demo` is the one
+that lies in this repository.
+"""
 
 import tomllib
 from dataclasses import dataclass
@@ -9,6 +13,8 @@ import open_clip
 from export.errors import UnknownVariant
 
 VARIANTS_FILE = Path(__file__).with_name("variants.toml")
+DEMO_FOLDER = Path(__file__).resolve().parents[1] / "checkpoints" / "demo"
+FOLDER_CONFIG = "open_clip_config.json"
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,28 @@ class Variant:
     def name(self) -> str:
         """What folders and manifests call it."""
         return f"{self.architecture}-{self.pretrained}"
+
+    @property
+    def source(self) -> str:
+        """What open_clip's functions are given for it."""
+        return self.architecture
+
+
+@dataclass(frozen=True)
+class LocalVariant(Variant):
+    """A model in a folder of its own: `architecture` is the folder's name, and there is no other tag than `local`."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.architecture
+
+    @property
+    def source(self) -> str:
+        """open_clip's name for a folder."""
+        return f"local-dir:{self.folder}"
 
 
 @dataclass(frozen=True)
@@ -46,14 +74,20 @@ def default_variant() -> ListedVariant:
 
 
 def resolve(name: str) -> Variant:
-    """The variant of this name, or the one that `ARCH/TAG` spells out; UnknownVariant names the nearest ones."""
+    """The variant of this name, in this folder, or that `ARCH/TAG` spells out; UnknownVariant says what there is."""
     for variant in listed_variants():
         if name == variant.name:
             return variant
+    folder = DEMO_FOLDER if name == DEMO_FOLDER.name else Path(name).resolve()
+    if (folder / FOLDER_CONFIG).is_file():
+        return LocalVariant(folder.name, "local", folder)
     architecture, slash, tag = name.partition("/")
     if not slash:
         names = ", ".join(variant.name for variant in listed_variants())
-        raise UnknownVariant(f"no variant {name!r}; there are {names}, and any ARCH/TAG that open_clip lists")
+        raise UnknownVariant(
+            f"no variant {name!r}; there are {DEMO_FOLDER.name}, {names}, any ARCH/TAG that open_clip lists, and any "
+            f"folder with an {FOLDER_CONFIG}"
+        )
     if open_clip.get_model_config(architecture) is None:
         raise UnknownVariant(f"open_clip has no architecture {architecture!r}; see open_clip.list_models()")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
@@ -78,4 +112,8 @@ def format_table() -> str:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "* the default. Any other open_clip model: ARCH/TAG, e.g. ViT-B-32/openai"])
+    notes = [
+        "* the default. Any other open_clip model: ARCH/TAG, e.g. ViT-B-32/openai, or a folder in its local-dir layout",
+        "demo is the small model in checkpoints/demo, trained on drawn scenes: a colour, a shape, a size, a background",
+    ]
+    return "\n".join([*lines, *notes])

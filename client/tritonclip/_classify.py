@@ -21,7 +21,7 @@ from tritonclip._errors import ConfigError, InputError, ProtocolError
 from tritonclip._messages import FloatArray, InferRequest, Tensor
 from tritonclip._results import Classifications, LabelSet, Manifest, Prediction
 from tritonclip._session import Session
-from tritonclip._status import fetch_manifest
+from tritonclip._status import current_manifest
 from tritonclip._stream import Source
 
 
@@ -46,7 +46,7 @@ def classify(
         raise ConfigError(f"top_k must be at least 1, not {top_k}")
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError(f"threshold is a probability from 0 to 1, not {threshold}")
-    manifest = yield from fetch_manifest(session)
+    manifest = yield from current_manifest(session)
     source = IMAGE.source(images)
     if label_set is not None:
         found = yield from _by_label_set(session, manifest, source, label_set, top_k, on_error, progress)

@@ -43,6 +43,16 @@ def fetch_manifest(session: Session) -> Steps[Manifest]:
     return manifest
 
 
+def current_manifest(session: Session) -> Steps[Manifest]:
+    """The server's manifest, read again only where the server's fingerprint is no longer that of the one known."""
+    known = session.manifest
+    if known is not None and known.fingerprint is not None:
+        response = yield from session.infer(InferRequest("manifest", (), ("fingerprint",)))
+        if response["fingerprint"].items() == [known.fingerprint.encode()]:
+            return known
+    return (yield from fetch_manifest(session))
+
+
 def status(session: Session, url: str) -> Steps[Status]:
     """Ask for everything that a server tells."""
     server = yield from session.call(ServerInfoRequest())

@@ -132,7 +132,10 @@ class FakeServer:
     def _infer(self, request: InferRequest) -> InferResponse:
         given = {tensor.name: tensor for tensor in request.inputs}
         if request.model == "manifest":
-            return InferResponse((Tensor("manifest", "BYTES", (1,), _with_length(json.dumps(self.manifest).encode())),))
+            answers = {"manifest": json.dumps(self.manifest), "fingerprint": str(self.manifest["fingerprint"])}
+            return InferResponse(
+                tuple(Tensor(name, "BYTES", (1,), _with_length(answers[name].encode())) for name in request.outputs)
+            )
         if request.model == "embed_image":
             return InferResponse((Tensor.from_array("image_features", self._embed(given["image"], request.model)),))
         if request.model == "embed_text":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from export.cli import parser as export_parser
+from export.labels_cli import parser as labels_parser
 from export.variants import default_variant, resolve
 from serve.cli import parser as serve_parser
 
@@ -18,20 +19,21 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPTIONS = {
     "export": {
         "--list", "--into", "--host", "--checkpoint", "--random", "--image-size", "--precision", "--device",
-        "--if-changed",
+        "--if-changed", "--drop-label-sets",
     },
+    "export labels": {"--labels", "--templates", "--repository", "--device", "--if-changed"},
     "serve": {"--http-port", "--grpc-port", "--metrics-port", "--address", "--admin-key", "--log", "--greet"},
 }  # fmt: skip
+PARSERS = {"export": export_parser, "export labels": labels_parser, "serve": serve_parser}
 
 
 @pytest.mark.parametrize("module", OPTIONS)
 def test_help_names_every_option_and_says_what_it_does(module: str) -> None:
-    command = [sys.executable, "-m", module, "--help"]
+    command = [sys.executable, "-m", *module.split(), "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {option for line in done.stdout.splitlines() for option in re.findall(r"^\s+(--[\w-]+)", line)}
     assert listed == OPTIONS[module]
-    parser = export_parser() if module == "export" else serve_parser()
-    assert all(action.help for action in parser._actions)
+    assert all(action.help for action in PARSERS[module]()._actions)
 
 
 def readme_commands(module: str) -> list[list[str]]:

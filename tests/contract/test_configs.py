@@ -85,7 +85,7 @@ def test_names_and_tensors_are_those_of_the_design(committed: dict[str, ModelCon
         "text_tokenize": ({"text": [1]}, {"tokens": [77]}),
         "text_encoder": ({"tokens": [77]}, {"text_features": [640]}),
         "similarity": ({"image_features": [-1, 640], "text_features": [-1, 640]}, scores),
-        "manifest": ({}, {"manifest": [1]}),
+        "manifest": ({}, {"manifest": [1], "fingerprint": [1]}),
     }
     assert all(config.name == name for name, config in committed.items())
 

@@ -1,22 +1,26 @@
-"""Answers with the served repository's manifest.json, which lies beside the model folders."""
+"""Answers with what is deployed: the manifest as JSON, and its fingerprint alone for those who ask often."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from deployed import read_deployed
 
 
 class TritonPythonModel:
-    """No inputs; one output `manifest` BYTES [1]: the JSON text, read once when the model loads."""
+    """No inputs; outputs `manifest` BYTES [1], the JSON text, and `fingerprint` BYTES [1], both read at the start."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the manifest; without one the repository was never published, and loading fails saying so."""
-        path = Path(args["model_repository"]).parent / "manifest.json"
-        if not path.is_file():
-            raise FileNotFoundError("no manifest.json in this repository: publish one with `python -m export VARIANT`")
-        self.manifest = np.array([path.read_bytes()], dtype=object)
+        """Read them; a repository that must not be served stops this model, and with it the server, from starting."""
+        manifest = read_deployed(Path(args["model_repository"]).parent)
+        texts = {"manifest": json.dumps(manifest, ensure_ascii=False), "fingerprint": manifest["fingerprint"]}
+        self._outputs = {name: np.array([text.encode()], dtype=object) for name, text in texts.items()}
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """One response for each request."""
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("manifest", self.manifest)]) for _ in requests]
+        """One response for each request, with the outputs it asks for."""
+        return [self._respond(request.requested_output_names()) for request in requests]
+
+    def _respond(self, names: list[str]) -> Any:
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, self._outputs[name]) for name in names])

@@ -1,0 +1,69 @@
+"""The `python -m export labels` command."""
+
+import argparse
+from pathlib import Path
+
+from export.label_sets import is_published, publish_label_set
+from export.label_sources import BUILT_IN_LABELS, BUILT_IN_TEMPLATES, read_prompts
+from export.pipeline import MODELS_FOLDER
+from export.tracing import resolve_device
+from export.variants import DEMO_FOLDER
+
+EXAMPLES = """examples:
+  python -m export labels imagenet --labels imagenet --repository build/models/convnext_base_w-laion2b_s13b_b82k_augreg
+  python -m export labels animals --labels animals.txt --templates simple
+
+A running server reads label sets when it starts.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    command = argparse.ArgumentParser(
+        prog="python -m export labels",
+        description="Store a zero-shot classifier in a served repository: Triton models head_NAME and classify_NAME.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("name", metavar="NAME", help="what clients call it: lower-case letters, digits, - and _")
+    command.add_argument(
+        "--labels",
+        required=True,
+        metavar=f"FILE|{'|'.join(BUILT_IN_LABELS)}",
+        help="a file with a label on each line; imagenet has its 1000 classes as open_clip names them",
+    )
+    command.add_argument(
+        "--templates",
+        default="openai",
+        metavar=f"{'|'.join(BUILT_IN_TEMPLATES)}|FILE",
+        help="openai: the 80 of its ImageNet classifier; simple: 7 of them; or a file with one on each line, the "
+        "label's place written {} (default: %(default)s)",
+    )
+    command.add_argument(
+        "--repository",
+        type=Path,
+        default=MODELS_FOLDER / DEMO_FOLDER.name,
+        metavar="DIR",
+        help="the served repository (default: %(default)s)",
+    )
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to encode the labels (default: auto)"
+    )
+    command.add_argument(
+        "--if-changed", action="store_true", help="do nothing where the same label set is there already"
+    )
+    return command
+
+
+def run(options: argparse.Namespace) -> int:
+    """Publish the label set that the options name; returns 0."""
+    prompts = read_prompts(options.labels, options.templates)
+    if options.if_changed and is_published(options.repository, options.name, prompts):
+        print(f"label set {options.name} in {options.repository} is up to date")
+        return 0
+    label_set = publish_label_set(options.repository, options.name, prompts, resolve_device(options.device))
+    print(
+        f"published {' and '.join(label_set.models)}: {len(prompts.labels)} labels under {len(prompts.templates)} "
+        f"templates, in {options.repository}, for fingerprint {label_set.fingerprint}"
+    )
+    return 0

@@ -1,0 +1,183 @@
+"""Label sets in a served repository: their values, their place, and what happens to them when it changes."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from open_clip.zero_shot_classifier import build_zero_shot_classifier
+from torch.nn import functional
+
+from export import cli, label_sets
+from export.checkpoint import Checkpoint
+from export.configs import read_config
+from export.errors import BadLabels, LabelSetMismatch, RepositoryNotFound
+from export.label_sets import LabelSet, is_published, publish_label_set, stored_label_sets
+from export.label_sources import Prompts, read_templates
+from export.pipeline import Request, export
+from export.publishing import SOURCE
+from export.variants import Variant
+from serve.errors import RepositoryProblem
+from serve.repository import check_repository
+from tests.modules import load_module
+
+CPU = torch.device("cpu")
+PROMPTS = Prompts(("cat", "dog: small", "ein Bär", "rocket"), ("a photo of a {}.", "{}", "art of the {}"))
+deployed = load_module(SOURCE / "manifest" / "1" / "deployed.py")
+
+
+@pytest.fixture
+def repository(tiny_repository: Path, tmp_path: Path) -> Path:
+    """A repository of this test's own."""
+    return Path(shutil.copytree(tiny_repository, tmp_path / "served"))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def head(repository: Path, name: str) -> Any:
+    return torch.jit.load(repository / f"head_{name}" / "1" / "model.pt")  # type: ignore[no-untyped-call]
+
+
+@torch.inference_mode()
+def test_a_head_is_open_clips_zero_shot_classifier(repository: Path, reference: Checkpoint) -> None:
+    prompts = Prompts(PROMPTS.labels, read_templates("openai"))
+    publish_label_set(repository, "animals", prompts, CPU)
+    expected = build_zero_shot_classifier(
+        reference.model, reference.tokenizer, prompts.labels, open_clip.OPENAI_IMAGENET_TEMPLATES
+    )
+    module = head(repository, "animals")
+    assert functional.cosine_similarity(module.label_features, expected.T).min() >= 0.9999
+    images = functional.normalize(torch.randn(5, 64))
+    logits, probabilities = module(images)
+    torch.testing.assert_close(logits, reference.logit_scale * images @ expected, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(probabilities, logits.softmax(dim=-1))
+
+
+def test_what_is_published(repository: Path) -> None:
+    before = tree(repository)
+    label_set = publish_label_set(repository, "animals", PROMPTS, CPU)
+    after = tree(repository)
+    added = {Path(name).parts[0] for name in after.keys() - before.keys()}
+    assert added == {"head_animals", "classify_animals"}
+    assert {name: after[name] for name in before} == before
+    for model in added:
+        config = read_config(repository / model / "config.pbtxt")
+        assert config.name == model
+        assert [(o.name, list(o.dims), o.label_filename) for o in config.output] == [
+            ("logits", [4], "labels.txt"), ("probabilities", [4], "labels.txt"),
+        ]  # fmt: skip
+        assert (repository / model / "labels.txt").read_text().splitlines() == list(PROMPTS.labels)
+    assert stored_label_sets(repository) == [label_set]
+    assert is_published(repository, "animals", PROMPTS)
+    assert not is_published(repository, "animals", Prompts(PROMPTS.labels, ("{}",)))
+    assert not is_published(repository, "pets", PROMPTS)
+    manifest = deployed.read_deployed(repository)
+    assert manifest["label_sets"] == {
+        "animals": {"labels": 4, "names": list(PROMPTS.labels), "templates": list(PROMPTS.templates)}
+    }
+    check_repository(repository)
+    assert [path.name for path in repository.parent.iterdir()] == ["served"]
+
+
+def test_a_label_set_replaces_the_one_of_its_name_and_no_other(repository: Path) -> None:
+    publish_label_set(repository, "pets", PROMPTS, CPU)
+    pets = {name: data for name, data in tree(repository).items() if "pets" in name}
+    publish_label_set(repository, "animals", PROMPTS, CPU)
+    publish_label_set(repository, "animals", Prompts(("cow",), ("{}",)), CPU)
+    assert [(s.name, len(s.labels)) for s in stored_label_sets(repository)] == [("animals", 1), ("pets", 4)]
+    assert {name: data for name, data in tree(repository).items() if "pets" in name} == pets
+
+
+def test_a_failure_leaves_the_repository_as_it_was(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tree(repository)
+
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr(label_sets, "trace", fail)
+    with pytest.raises(RuntimeError, match="disk full"):
+        publish_label_set(repository, "animals", PROMPTS, CPU)
+    assert tree(repository) == before
+    assert [path.name for path in repository.parent.iterdir()] == ["served"]
+
+
+@pytest.mark.parametrize("name", ["", "Animals", "../animals", "a/b", "a b", "-a", "x" * 65])
+def test_names_that_cannot_be_models(name: str, repository: Path) -> None:
+    with pytest.raises(BadLabels, match="no name for a label set"):
+        publish_label_set(repository, name, PROMPTS, CPU)
+
+
+def test_a_label_that_the_tokenizer_refuses_is_named(repository: Path) -> None:
+    with pytest.raises(BadLabels, match=r"label 'ddd.*more than the limit"):
+        publish_label_set(repository, "animals", Prompts(("cat", "d" * 70_000), ("{}",)), CPU)
+
+
+def test_a_folder_that_is_no_repository(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RepositoryNotFound, match="no served repository"):
+        publish_label_set(tmp_path, "animals", PROMPTS, CPU)
+    assert cli.main(["labels", "animals", "--labels", "imagenet", "--repository", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_command(repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    arguments = ["labels", "pets", "--labels", str(tmp_path / "labels.txt"), "--templates", "simple"]
+    arguments += ["--repository", str(repository)]
+    assert cli.main(arguments) == 0
+    assert "published head_pets and classify_pets: 2 labels under 7 templates" in capsys.readouterr().out
+    assert cli.main([*arguments, "--if-changed"]) == 0
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_an_export_keeps_label_sets_that_fit_and_refuses_those_that_do_not(repository: Path) -> None:
+    def publish(precision: str, **options: Any) -> None:
+        request = Request(Variant("tiny-convnext", "none"), host="cpu", precision=precision, random=True)
+        export(request, repository, report=lambda step: None, **options)
+
+    label_set = publish_label_set(repository, "animals", PROMPTS, CPU)
+    publish("fp32")
+    assert stored_label_sets(repository) == [label_set]
+    before = tree(repository)
+    with pytest.raises(LabelSetMismatch, match=r"another fingerprint.*animals.*--drop-label-sets"):
+        publish("bf16")
+    assert tree(repository) == before
+    publish("bf16", drop_label_sets=True)
+    assert stored_label_sets(repository) == []
+    assert list(repository.glob("*_animals")) == []
+
+
+def spoil(repository: Path, **changes: Any) -> LabelSet:
+    """Change what the record of the label set says."""
+    label_set = publish_label_set(repository, "animals", PROMPTS, CPU)
+    path = repository / "head_animals" / "1" / "label_set.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return label_set
+
+
+def test_a_head_of_another_encoder_is_not_served(repository: Path) -> None:
+    spoil(repository, fingerprint="0123456789abcdef")
+    with pytest.raises(RepositoryProblem, match="head_animals made for another encoder"):
+        check_repository(repository)
+    with pytest.raises(deployed.NotServable, match="head_animals was made for fingerprint 0123456789abcdef"):
+        deployed.read_deployed(repository)
+
+
+def test_a_head_without_a_record_is_not_served(repository: Path) -> None:
+    publish_label_set(repository, "animals", PROMPTS, CPU)
+    (repository / "head_animals" / "1" / "label_set.json").unlink()
+    with pytest.raises(RepositoryProblem, match="another encoder"):
+        check_repository(repository)
+    with pytest.raises(deployed.NotServable, match=r"no readable label_set.json"):
+        deployed.read_deployed(repository)
+
+
+def test_a_head_without_its_artifact_is_not_served(repository: Path) -> None:
+    publish_label_set(repository, "animals", PROMPTS, CPU)
+    (repository / "head_animals" / "1" / "model.pt").unlink()
+    with pytest.raises(RepositoryProblem, match=r"head_animals/1/model.pt missing"):
+        check_repository(repository)
