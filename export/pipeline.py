@@ -13,6 +13,7 @@ from export.configs import OVERLAY, Deployment, configure, read_config
 from export.encoders import ImageEncoder, Similarity, TextEncoder
 from export.label_sets import carry_over
 from export.manifest import build_manifest, read_manifest, write_manifest
+from export.probe import build_probe
 from export.publishing import SOURCE, staged
 from export.tokenizer import tokenizer_settings, write_tokenizer
 from export.tracing import DTYPES, resolve_device, resolve_precision, trace
@@ -79,6 +80,7 @@ def export(request: Request, destination: Path, report: Report, *, drop_label_se
     deployment = deployment_of(checkpoint, request.host)
     report("reference: eager open_clip in fp32 on the sample photographs and sentences")
     reference = compute_reference(checkpoint, device)
+    probe = build_probe(checkpoint, device)
     with staged(destination, request.host) as repository:
         configure(repository, deployment)
         # The manifest first: it digests the weights, which the encoders then take over, fold and cast in place.
@@ -91,7 +93,7 @@ def export(request: Request, destination: Path, report: Report, *, drop_label_se
             ),
             max_batch_size=read_config(repository / "embed_image" / "config.pbtxt").max_batch_size,
         )
-        write_manifest(manifest | {"recipe": request.recipe()}, repository)
+        write_manifest(manifest | {"probe": probe, "recipe": request.recipe()}, repository)
         if not drop_label_sets:
             for name in carry_over(destination, repository, manifest["fingerprint"]):
                 report(f"label set kept: {name}")

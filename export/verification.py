@@ -4,6 +4,7 @@ The reference is the fp32 eager model as open_clip loaded it, before folding and
 that will be served, loaded back from disk and run at several batch sizes, since a trace can bake one in.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
 @dataclass(frozen=True)
 class Reference:
-    """Real inputs and what eager open_clip makes of them: pixels [16, 3, S, S], tokens [16, L], features [16, D]."""
+    """Real inputs and what eager open_clip makes of them: pixels [B, 3, S, S], tokens [B, L], features [B, D]."""
 
     pixels: Tensor
     tokens: Tensor
@@ -35,9 +36,17 @@ class Reference:
 def compute_reference(checkpoint: Checkpoint, device: torch.device) -> Reference:
     """Run the eager fp32 model on the sample photographs and sentences; UnsupportedModel where it cannot."""
     count = max(BATCH_SIZES)
+    return reference_of(checkpoint, sample_images(count), sample_sentences(count), device)
+
+
+@torch.inference_mode()
+def reference_of(
+    checkpoint: Checkpoint, images: Sequence[Image.Image], sentences: Sequence[str], device: torch.device
+) -> Reference:
+    """The same for any images and sentences."""
     settings = checkpoint.preprocessing
-    pixels = torch.stack([_pixels(image, settings) for image in sample_images(count)])
-    tokens = checkpoint.tokenizer(sample_sentences(count))
+    pixels = torch.stack([_pixels(image, settings) for image in images])
+    tokens = checkpoint.tokenizer(list(sentences))
     model = checkpoint.model.to(device)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (settings.mean, settings.std))
     normalised = ((pixels.float() / 255 - mean) / std).to(device)
