@@ -6,10 +6,10 @@ DEFAULT_VARIANT := convnext_base_w-laion2b_s13b_b82k_augreg
 .PHONY: help setup up test lint bench clean
 
 help:
-	@echo "make up      export a model and serve it: http 8000, grpc 8001, metrics 8002, on loopback, until Ctrl-C"
+	@echo "make up      export a model and serve it: gateway and page 8080, Triton 8000 to 8002, on loopback, until Ctrl-C"
 	@echo "             VARIANT=NAME serves that model's real weights (default: random weights of $(DEFAULT_VARIANT))"
 	@echo "make test    lint, types and every test"
-	@echo "make bench   served against bare images/s, into build/bench.json"
+	@echo "make bench   served against bare, and gateway against gRPC, into build/bench.json"
 	@echo "make setup   the Python environment in .venv, which the others make by themselves"
 	@echo "make clean   remove .venv and build"
 
@@ -30,7 +30,7 @@ endif
 
 up: setup
 	$(BIN)/python -m export $(EXPORT) --host cpu --into $(SERVED) --if-changed
-	@exec $(BIN)/python -m serve $(SERVED) --greet $(SERVE_FLAGS)
+	@exec $(BIN)/python -m serve $(SERVED) --gateway-port 8080 --greet $(SERVE_FLAGS)
 
 lint: setup
 	$(BIN)/ruff check

@@ -19,6 +19,7 @@ from PIL import Image
 from export.pipeline import MODELS_FOLDER, Request, export, is_current
 from export.variants import default_variant
 from load.bare import BareEncoder
+from load.gateway import measure_gateway
 from load.machine import describe_machine
 from load.measure import latencies, throughput
 from serve.server import Ports, Server
@@ -80,7 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Server(repository, Ports(0, 0, 0), log=Path("build/bench-triton.log")) as server,
             Client(server.grpc_url) as client,
         ):
-            results = measure(Bench(server, client, jpegs(), options.seconds), bare)
+            bench = Bench(server, client, jpegs(), options.seconds)
+            results = measure(bench, bare)
+            results |= measure_gateway(
+                server.grpc_url,
+                bench.images,
+                bench.embed_image,
+                clients=CLIENTS,
+                rounds=ROUNDS,
+                seconds=options.seconds / 2,
+            )
     finally:
         bare.close()
     results |= {"variant": manifest["variant"], "precision": manifest["precision"], "machine": describe_machine()}
@@ -144,6 +154,11 @@ def print_table(results: dict[str, Any]) -> None:
         ("latency, 1 client", f"p50 {latency['p50_ms']} ms, p95 {latency['p95_ms']} ms, p99 {latency['p99_ms']} ms"),
         ("texts, new", f"{results['texts_per_s']:.1f} /s"),
         ("texts, cached", f"{results['cached_texts_per_s']:.1f} /s"),
+        ("gateway", f"{results['gateway_efficiency']:.3f} of gRPC (rounds: {results['gateway_efficiency_by_round']})"),
+        (
+            "added by the gateway",
+            "p50 {p50_ms} ms, p99 {p99_ms} ms, 1 client".format(**results["gateway_added_latency"]),
+        ),
         ("model", f"{results['variant']}, {results['precision']}, random weights"),
         ("machine", f"{machine['cpu']}, {machine['cores']} cores, GPU: {machine['gpu']}"),
     ]

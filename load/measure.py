@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -47,3 +47,15 @@ def latencies(call: Callable[[int], object], calls: int) -> dict[str, float]:
         call(number)
         taken.append(1000 * (time.perf_counter() - started))
     return {f"p{percent}_ms": round(float(np.percentile(taken, percent)), 2) for percent in (50, 95, 99)}
+
+
+def interleaved(calls: Sequence[Callable[[int], object]], count: int) -> list[list[float]]:
+    """What each of several calls takes, in milliseconds, `count` times in turn: whatever disturbs one disturbs all."""
+    taken: list[list[float]] = [[] for _ in calls]
+    for number in range(-1, count):
+        for call, times in zip(calls, taken, strict=True):
+            started = time.perf_counter()
+            call(max(0, number))
+            if number >= 0:  # the first is a warm-up
+                times.append(1000 * (time.perf_counter() - started))
+    return taken

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from serve.errors import ServeError, ServerDied
+from serve.gateway import Gateway
 from serve.greeting import greet
 from serve.repository import check_repository
 from serve.server import LOOPBACK, Ports, Server
@@ -19,6 +20,7 @@ DEFAULT_REPOSITORY = Path("build/models/convnext_base_w-laion2b_s13b_b82k_augreg
 DEFAULT_LOG = Path("build/triton.log")
 MAX_RESTARTS = 3
 RESTART_WINDOW_SECONDS = 300.0
+WATCH_SECONDS = 0.5
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--grpc-port", type=int, default=ports.grpc, metavar="N", help="default: %(default)s; 0: any")
     command.add_argument(
         "--metrics-port", type=int, default=ports.metrics, metavar="N", help="default: %(default)s; 0: any"
+    )
+    command.add_argument(
+        "--gateway-port",
+        type=int,
+        metavar="N",
+        help="also start the gateway, on this port of loopback; 0: any (default: no gateway)",
     )
     command.add_argument(
         "--address",
@@ -86,10 +94,14 @@ def _serve(options: argparse.Namespace) -> int:
         log=options.log,
     )
     stopping = threading.Event()
+    gateway: Gateway | None = None
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
-        server.terminate()
+        if gateway is not None and gateway.running:
+            gateway.terminate()  # first, so that what it has begun still finds Triton; the rest follows below
+        else:
+            server.terminate()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
@@ -98,15 +110,20 @@ def _serve(options: argparse.Namespace) -> int:
     _say(f"starting Triton on {options.repository} (log: {options.log})")
     try:
         _start(server)
+        if options.gateway_port is not None:
+            gateway = Gateway(server.grpc_url, options.gateway_port)
+            _start_gateway(gateway)
         if manifest["random_weights"]:
             _say("RANDOM WEIGHTS: this shows how the server works; its answers mean nothing")
         if options.greet:
-            greet(server.grpc_url)
-        _keep_serving(server, stopping)
+            greet(server.grpc_url, gateway.url if gateway is not None else None)
+        _keep_serving(server, gateway, stopping)
     except ServeError:
         if not stopping.is_set():  # else it was asked to stop before it was ready
             raise
     finally:
+        if gateway is not None:
+            gateway.stop()
         server.stop()
     return 0
 
@@ -117,20 +134,41 @@ def _start(server: Server) -> None:
     _say(f"ready after {time.monotonic() - started:.1f} s: {server.grpc_url}  {server.http_url}")
 
 
-def _keep_serving(server: Server, stopping: threading.Event) -> None:
-    """Serve until asked to stop; start Triton again when it, or one of its processes, dies, unless it keeps dying."""
-    deaths: list[float] = []
+def _start_gateway(gateway: Gateway) -> None:
+    gateway.start()
+    _say(f"gateway ready: {gateway.url}")
+
+
+def _keep_serving(server: Server, gateway: Gateway | None, stopping: threading.Event) -> None:
+    """Serve until asked to stop; start again what dies, Triton (or one of its processes) or the gateway."""
+    triton_deaths, gateway_deaths = Deaths(), Deaths()
     while not stopping.is_set():
-        reason = server.wait()
-        if stopping.is_set():
-            break
-        deaths = [moment for moment in deaths if moment > time.monotonic() - RESTART_WINDOW_SECONDS]
-        deaths.append(time.monotonic())
-        if len(deaths) > MAX_RESTARTS:
-            raise ServerDied(f"{reason}, for the {len(deaths)}th time in {RESTART_WINDOW_SECONDS:.0f} s: giving up")
-        _say(f"error: {reason}; starting Triton again")
-        server.stop()
-        _start(server)
+        time.sleep(WATCH_SECONDS)
+        if (reason := server.fault()) and not stopping.is_set():
+            triton_deaths.count(reason)
+            _say(f"error: {reason}; starting Triton again")
+            server.stop()
+            _start(server)
+        if gateway is not None and (reason := gateway.fault()) and not stopping.is_set():
+            gateway_deaths.count(reason)
+            _say(f"error: {reason}; starting it again")
+            gateway.stop()
+            _start_gateway(gateway)
+
+
+class Deaths:
+    """How often something died lately: what keeps dying is given up, so that whoever supervises this sees."""
+
+    def __init__(self) -> None:
+        self._moments: list[float] = []
+
+    def count(self, reason: str) -> None:
+        """Count one more; ServerDied where that is one too many."""
+        self._moments = [moment for moment in self._moments if moment > time.monotonic() - RESTART_WINDOW_SECONDS]
+        self._moments.append(time.monotonic())
+        if len(self._moments) > MAX_RESTARTS:
+            times, window = len(self._moments), RESTART_WINDOW_SECONDS
+            raise ServerDied(f"{reason}, for the {times}th time in {window:.0f} s: giving up")
 
 
 def _say(line: str) -> None:

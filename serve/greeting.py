@@ -9,7 +9,7 @@ PHOTO = Path(__file__).resolve().parents[1] / "samples" / "photos" / "cat.jpg"
 SENTENCES = ("a photo of a cat", "a cup of coffee on a table", "a rocket on its launch pad")
 
 
-def greet(url: str) -> None:
+def greet(url: str, gateway_url: str | None = None) -> None:
     """Print the scores of the sample photograph, and what to try next; ServeError where the server fails at it."""
     try:
         with Client(url) as client:
@@ -31,7 +31,16 @@ Try next, in another terminal:
   .venv/bin/tritonclip classify '{folder}/*.jpg' --labels cat,coffee,rocket,astronaut
   .venv/bin/tritonclip status
 
+{_gateway_hints(gateway_url, folder) if gateway_url else ""}
 Ctrl-C stops the server.
 """,
         flush=True,
     )
+
+
+def _gateway_hints(url: str, folder: Path) -> str:
+    return f"""
+  curl -s {url}/v1/similarity -F image=@{folder}/cat.jpg -F text="a cat" -F text="a rocket"
+
+A page to play with: {url}
+"""

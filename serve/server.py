@@ -27,7 +27,6 @@ LOOPBACK = "127.0.0.1"
 OPERATOR_APIS = "shared-memory,model-repository,model-config,trace,logging"
 CACHE_BYTES = 64 * 2**20  # response cache of embed_text: about 20,000 texts
 STOP_SECONDS = 15
-WATCH_SECONDS = 0.5
 ERROR_CHARACTERS = 500  # of each of Triton's errors in ours; the log has them whole
 # Said by every Triton on a machine with no GPU, and by none for another reason.
 HARMLESS = ("CudaDriverHelper has not been initialized",)
@@ -111,7 +110,7 @@ class Server:
                 text=True,
                 errors="replace",
                 start_new_session=True,  # its stubs join its process group, so that all of them can be ended together
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
             self._reader = threading.Thread(target=self._read_log, name="triton-log", daemon=True)
             self._reader.start()
@@ -120,21 +119,17 @@ class Server:
             self.stop()
             raise
 
-    def wait(self) -> str:
-        """Block until the server can no longer be trusted; returns why.
+    def fault(self) -> str | None:
+        """Why the server can no longer be trusted; None while it can.
 
         That is when Triton has ended, or when one of its Python model processes has: this Triton never replaces such a
         process, answers INTERNAL in its stead, and keeps saying that it is ready.
         """
-        process = self._running()
-        while True:
-            code = process.poll()
-            if code is not None:
-                return f"Triton ended with code {code}"
-            dead = [name for pid, name in self._stubs.items() if _is_dead(pid)]
-            if dead:
-                return f"the process of {', '.join(dead)} died"
-            time.sleep(WATCH_SECONDS)
+        code = self._running().poll()
+        if code is not None:
+            return f"Triton ended with code {code}"
+        dead = [name for pid, name in self._stubs.items() if _is_dead(pid)]
+        return f"the process of {', '.join(dead)} died" if dead else None
 
     def terminate(self) -> None:
         """Ask Triton to finish what it has begun and end. Safe in a signal handler."""
@@ -239,6 +234,12 @@ def find_ports(address: str, ports: Ports) -> Ports:
         return Ports(*(_find_port(held.enter_context(socket.socket()), address, port) for port in astuple(ports)))
 
 
+def find_port(address: str, port: int) -> int:
+    """The port, or a free one in place of 0; PortInUse where another program listens on it."""
+    with socket.socket() as probe:
+        return _find_port(probe, address, port)
+
+
 def _find_port(probe: socket.socket, address: str, port: int) -> int:
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is no listener
     try:
@@ -246,12 +247,12 @@ def _find_port(probe: socket.socket, address: str, port: int) -> int:
     except OSError as error:
         raise PortInUse(
             f"cannot listen on {address}:{port} ({error.strerror}): another server may be running there; "
-            "stop it, or choose other ports with --http-port, --grpc-port and --metrics-port"
+            "stop it, or choose other ports (--help names the options)"
         ) from error
     return int(probe.getsockname()[1])
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Have the kernel end Triton when the launcher is killed without a chance to do it itself (Linux)."""
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -22,7 +22,9 @@ OPTIONS = {
         "--if-changed", "--drop-label-sets",
     },
     "export labels": {"--labels", "--templates", "--repository", "--device", "--if-changed"},
-    "serve": {"--http-port", "--grpc-port", "--metrics-port", "--address", "--admin-key", "--log", "--greet"},
+    "serve": {
+        "--http-port", "--grpc-port", "--metrics-port", "--gateway-port", "--address", "--admin-key", "--log", "--greet",
+    },
 }  # fmt: skip
 PARSERS = {"export": export_parser, "export labels": labels_parser, "serve": serve_parser}
 
