@@ -58,7 +58,8 @@ def test_a_label_set_is_open_clips_classifier(labelled: Server, expected: Any, t
     for row, probabilities in zip(everything, expected, strict=True):
         order = np.argsort(-probabilities)
         assert [p.label for p in row] == [PROMPTS.labels[i] for i in order]
-        np.testing.assert_allclose([p.probability for p in row], probabilities[order], atol=1e-3)
+        # A level of difference in a pixel is allowed (tests/parity); at a logit scale of 100 that can be seen here.
+        np.testing.assert_allclose([p.probability for p in row], probabilities[order], atol=5e-3)
         np.testing.assert_allclose([p.logit for p in row], [100 * p.cosine for p in row], atol=1e-3)
     assert [row[:2] for row in everything] == list(best)
 
