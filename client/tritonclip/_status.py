@@ -45,7 +45,7 @@ def fetch_manifest(session: Session) -> Steps[Manifest]:
 
 def current_manifest(session: Session) -> Steps[Manifest]:
     """The server's manifest, read again only where the server's fingerprint is no longer that of the one known."""
-    known = session.manifest
+    known = session.known.manifest
     if known is not None and known.fingerprint is not None:
         response = yield from session.infer(InferRequest("manifest", (), ("fingerprint",)))
         if response["fingerprint"].items() == [known.fingerprint.encode()]:

@@ -1,6 +1,6 @@
 """A gateway in memory, over a fake server that refuses images as the real preprocessing does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
 
 PREPROCESS = load_module(MODELS / "image_preprocess" / "1" / "preprocess.py")
+DEFAULTS = Settings()
 LABEL_SETS = {"colours": ["red", "green", "blue"]}
 
 
@@ -61,7 +62,7 @@ class Gateway:
 
 @contextmanager
 def gateway_over(
-    fake: FakeServer, settings: Settings = Settings(), *, fetcher: Fetcher | None = None, engine: Engine | None = None
+    fake: FakeServer, settings: Settings = DEFAULTS, *, fetcher: Fetcher | None = None, engine: Engine | None = None
 ) -> Iterator[Gateway]:
     """A gateway in memory."""
     app = create_app(
@@ -82,6 +83,3 @@ def fake() -> FakeServer:
 def gateway(fake: FakeServer) -> Iterator[Gateway]:
     with gateway_over(fake) as running:
         yield running
-
-
-OpenGateway = Callable[..., Any]

@@ -38,7 +38,7 @@ class StuckClient(AsyncClient):
     async def embed_images(self, images: Any, *, on_error: OnError = "raise", progress: bool = False) -> Embeddings:
         self.begun.release()
         try:
-            while not self.release.is_set():
+            while not self.release.is_set():  # noqa: ASYNC110 - it is set from another thread
                 await asyncio.sleep(0.005)
         except asyncio.CancelledError:
             self.cancelled.release()
@@ -49,9 +49,6 @@ class StuckClient(AsyncClient):
 @pytest.fixture
 def stuck(fake: FakeServer) -> StuckClient:
     return StuckClient(fake)
-
-
-Listening = tuple[str, httpx.Client]
 
 
 def ask(url: str, **options: Any) -> httpx.Response:
@@ -129,7 +126,7 @@ def test_a_body_that_never_ends_does_not_hold_the_gateway(stuck: StuckClient) ->
 
     with listening(create_app(stuck, Settings(limits=Limits(seconds=0.2)))) as url:
         headers = {"content-type": "application/json"}
-        thread, answers = in_background(
+        thread, _ = in_background(
             lambda: httpx.post(f"{url}/v1/embeddings", content=trickle(), headers=headers, timeout=30)
         )
         for _ in range(1000):

@@ -1,0 +1,301 @@
+"""The gateway as it is started, on a real Triton, reached by the clients that people have."""
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cohere
+import httpx
+import numpy as np
+import openai
+import psutil
+import pytest
+from huggingface_hub import InferenceClient
+
+from gateway.replies import EmbeddingsReply
+from serve.server import Server
+from tests.bad_inputs import BAD_INPUTS, LIMITS, Bad
+from tests.gateway_server import ROOT, GatewayProcess
+from tests.reference import PHOTOS, cosines
+from tritonclip import Client
+
+TEXTS = ["a photo of a cat", "a cup of coffee", "ein Foto 🐈"]
+CLOSE = 0.9999  # cosine of the same item in another batch
+
+
+@pytest.fixture(scope="module")
+def gateway(server: Server) -> Iterator[str]:
+    running = GatewayProcess("--url", server.grpc_url)
+    yield running.url
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def direct(server: Server) -> Iterator[Client]:
+    with Client(server.grpc_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def model(gateway: str) -> str:
+    return str(httpx.get(f"{gateway}/v1/models").json()["data"][0]["id"])
+
+
+def data_url(path: Path) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64", None])
+def test_openai(gateway: str, direct: Client, model: str, encoding: Any) -> None:
+    """Its SDK asks for base64 by itself, and decodes it, where no format is named."""
+    client = openai.OpenAI(base_url=f"{gateway}/v1", api_key="none")
+    options = {"encoding_format": encoding} if encoding else {}
+    answer = client.embeddings.create(model=model, input=[TEXTS[0], data_url(PHOTOS[0]), TEXTS[2]], **options)
+    rows = [entry.embedding for entry in answer.data]
+    if encoding == "base64":
+        rows = [np.frombuffer(base64.b64decode(row), "<f4") for row in rows]  # type: ignore[arg-type, misc]
+    expected = direct.embed_texts(TEXTS).features[[0, 0, 2]]
+    expected[1] = direct.embed_images(PHOTOS[:1]).features[0]
+    assert cosines(np.array(rows, np.float32), expected).min() >= CLOSE
+    assert [entry.index for entry in answer.data] == [0, 1, 2]
+    assert answer.usage.prompt_tokens == sum(direct.count_tokens([TEXTS[0], TEXTS[2]]))
+    assert client.models.retrieve(model).id == client.models.list().data[0].id == model
+
+
+def test_openais_errors(gateway: str) -> None:
+    client = openai.OpenAI(base_url=f"{gateway}/v1", api_key="none", max_retries=0)
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.embeddings.create(model="text-embedding-3-small", input="a")
+    assert unknown.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(model="", input=[[1, 2]])
+    assert refused.value.request_id
+
+
+def test_usage_counts_open_clips_tokens(gateway: str, reference: Any) -> None:
+    """With start and end, as the model reads them; `reference` is the eager model."""
+    tokens = reference.tokenizer(TEXTS)
+    expected = int((tokens.argmax(dim=1) + 1).sum())
+    answer = httpx.post(f"{gateway}/v1/embeddings", json={"input": TEXTS}).json()
+    assert answer["usage"] == {"prompt_tokens": expected, "total_tokens": expected, "num_images": 0}
+
+
+def test_hugging_face(gateway: str, direct: Client, model: str) -> None:
+    labels = ["cat", "coffee", "rocket"]
+    url = f"{gateway}/v1/models/{model}/zero-shot-image-classification"
+    found = InferenceClient(model=url, token="none").zero_shot_image_classification(PHOTOS[2], labels)
+    (expected,) = direct.classify([PHOTOS[2]], labels, template="This is a photo of {}.")
+    assert [best.label for best in found] == [best.label for best in expected]
+    assert [best.score for best in found] == pytest.approx([best.probability for best in expected], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [cohere.Client, cohere.ClientV2])
+def test_cohere(gateway: str, direct: Client, model: str, kind: Any) -> None:
+    documents = ["a dog", "a photo of a cat", "a rocket"]
+    answer = kind(api_key="none", base_url=gateway).rerank(model=model, query=TEXTS[0], documents=documents, top_n=2)
+    scores = (direct.embed_texts([TEXTS[0]]).features @ direct.embed_texts(documents).features.T)[0]
+    assert [result.index for result in answer.results] == list(np.argsort(-scores)[:2])
+    assert [result.relevance_score for result in answer.results] == pytest.approx(np.sort(scores)[:0:-1], abs=1e-4)
+
+
+def test_similarity_over_httpx_is_the_servers_compare(gateway: str, direct: Client) -> None:
+    images = [data_url(path) for path in PHOTOS[:3]]
+    answer = httpx.post(f"{gateway}/v1/similarity", json={"images": images, "texts": TEXTS}, timeout=60).json()
+    expected = direct.compare(PHOTOS[:3], TEXTS)
+    for name, tolerance in (("cosine", 1e-3), ("logits", 0.1), ("probabilities", 0.02)):
+        np.testing.assert_allclose(answer[name], getattr(expected, name), atol=tolerance)
+
+
+def curl(*arguments: str) -> Any:
+    done = subprocess.run(["curl", "-s", "-S", *arguments], cwd=ROOT, capture_output=True, check=True, timeout=120)
+    return json.loads(done.stdout)
+
+
+def test_curl_uploads(gateway: str) -> None:
+    cat = "samples/photos/cat.jpg"
+    answer = curl(f"{gateway}/v1/similarity", "-F", f"image=@{cat}", "-F", "text=a cat", "-F", "text=a dog")
+    document = {"image": data_url(ROOT / cat), "texts": ["a cat", "a dog"]}
+    expected = httpx.post(f"{gateway}/v1/similarity", json=document, timeout=60).json()
+    assert answer["logits"][0] == pytest.approx(expected["logits"][0], abs=1e-2)
+    EmbeddingsReply.model_validate(curl(f"{gateway}/v1/embeddings", "-F", f"image=@{cat}", "-F", "text=a cat"))
+
+
+def test_the_fingerprint_is_the_servers(gateway: str, direct: Client) -> None:
+    assert httpx.get(f"{gateway}/health/live").headers["x-model-fingerprint"] == direct.manifest().fingerprint
+
+
+def test_ready_by_the_exporters_probe(gateway: str, direct: Client) -> None:
+    """The vectors that eager open_clip gave at export are those that Triton gives now."""
+    probe = direct.manifest().raw["probe"]
+    features = direct.embed_images([base64.b64decode(probe["image"])]).features
+    expected = np.frombuffer(base64.b64decode(probe["image_features"]), "<f2").astype(np.float32)
+    assert cosines(features, expected[None])[0] >= 0.999
+    assert httpx.get(f"{gateway}/health/ready", timeout=60).json() == {"status": "ready"}
+
+
+def test_many_callers_at_once_get_their_own_answers(gateway: str, direct: Client) -> None:
+    expected = direct.embed_images(PHOTOS).features
+
+    async def main() -> list[Any]:
+        async with httpx.AsyncClient(base_url=gateway, timeout=120) as http:
+            bodies = [{"input": data_url(PHOTOS[n % len(PHOTOS)])} for n in range(60)]
+            return await asyncio.gather(*(http.post("/v1/embeddings", json=body) for body in bodies))
+
+    answers = asyncio.run(main())
+    assert {answer.status_code for answer in answers} == {200}
+    rows = np.array([answer.json()["data"][0]["embedding"] for answer in answers], np.float32)
+    assert cosines(rows, expected[[n % len(PHOTOS) for n in range(60)]]).min() >= CLOSE
+
+
+@pytest.fixture(scope="module")
+def strict(server: Server) -> Iterator[str]:
+    """A gateway with the limits of the table of bad requests."""
+    options = [f"--max-{name.replace('_', '-')}={getattr(LIMITS, name)}" for name in LIMITS.__dataclass_fields__]
+    running = GatewayProcess("--url", server.grpc_url, *options)
+    yield running.url
+    running.stop()
+
+
+@pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
+def test_bad_requests_are_refused(strict: str, model: str, bad: Bad) -> None:
+    answer = httpx.post(strict + bad.path.format(model=model), timeout=60, **bad.request())
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (bad.status, bad.code, bad.param), error
+
+
+def test_a_body_that_is_too_large_is_refused_by_curl_too(strict: str) -> None:
+    """Which may still be sending when the answer comes."""
+    answer = curl(f"{strict}/v1/similarity", "-F", f"image=@{sys.executable}", "-F", "text=a")
+    assert answer["error"]["code"] == "body_too_large"
+
+
+def test_sigterm_drains(server: Server) -> None:
+    """What has begun is answered; then the process ends by itself, without a word of trouble."""
+    running = GatewayProcess("--url", server.grpc_url)
+    body = json.dumps({"images": [data_url(path) for path in PHOTOS] * 4, "texts": TEXTS})
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        answers.append(
+            httpx.post(
+                f"{running.url}/v1/similarity", content=body, headers={"content-type": "application/json"}, timeout=60
+            )
+        )
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while "in_flight 0.0" in httpx.get(f"{running.url}/metrics").text and asking.is_alive():
+        pass
+    said = running.stop()
+    asking.join(60)
+    assert answers[0].status_code == 200
+    assert running.process.returncode == 0
+    assert "Traceback" not in said
+
+
+def test_a_gateway_outlives_a_server_that_is_away(tmp_path: Path) -> None:
+    running = GatewayProcess("--url", "grpc://127.0.0.1:1")
+    try:
+        assert "whoever is on this machine" in running.said
+        assert httpx.get(f"{running.url}/health/live").status_code == 200
+        assert httpx.get(f"{running.url}/health/ready", timeout=60).status_code == 503
+        answer = httpx.post(f"{running.url}/v1/embeddings", json={"input": "a"}, timeout=60)
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "engine_unavailable"
+    finally:
+        running.stop()
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_without_keys_only_loopback_is_served() -> None:
+    done = command("--host", "0.0.0.0", "--port", "0")
+    assert done.returncode == 1
+    assert "without --keys the gateway serves loopback alone" in done.stderr
+
+
+def test_keys_by_the_command(server: Server, tmp_path: Path) -> None:
+    """Made, used, listed and revoked, while the gateway runs."""
+    file = tmp_path / "keys.json"
+    made = command("keys", "create", "alice", "--requests-per-minute", "100", TRITONCLIP_KEYS=str(file))
+    secret = made.stdout.strip()
+    listed = command("keys", "list", "--keys", str(file)).stdout
+    assert "alice" in listed
+    assert "100 requests" in listed
+    assert secret not in listed
+    running = GatewayProcess("--url", server.grpc_url, "--keys", str(file))
+    try:
+
+        def status(key: str) -> int:
+            return openai_status(running.url, key)
+
+        assert status("wrong") == 401
+        assert status(secret) == 200
+        bobs = command("keys", "create", "bob", "--keys", str(file)).stdout.strip()
+        assert status(bobs) == 200
+        assert command("keys", "revoke", listed.split()[0], "--keys", str(file)).returncode == 0
+        assert status(secret) == 401
+        assert status(bobs) == 200
+    finally:
+        running.stop()
+    assert command("keys", "revoke", "nobody", "--keys", str(file)).returncode == 1
+    assert command("--keys", str(tmp_path / "none"), "--port", "0").returncode == 1
+
+
+def openai_status(url: str, key: str) -> int:
+    try:
+        openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0).embeddings.create(model="", input="a")
+    except openai.AuthenticationError:
+        return 401
+    except openai.NotFoundError:
+        return 200  # let in: the model's name alone was wrong
+    return 200
+
+
+def test_the_launcher_starts_the_gateway_again_and_ends_it(tiny_repository: Path, tmp_path: Path) -> None:
+    options = [f"--{name}-port=0" for name in ("http", "grpc", "metrics", "gateway")]
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "serve", str(tiny_repository), "--log", str(tmp_path / "log"), *options],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert launcher.stderr is not None
+
+    def said(words: str) -> str:
+        assert launcher.stderr is not None
+        return next(line for line in launcher.stderr if words in line)
+
+    try:
+        url = said("gateway ready").split()[-1]
+        assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
+        (process,) = [child for child in psutil.Process(launcher.pid).children() if "gateway" in child.cmdline()]
+        process.kill()
+        assert "starting it again" in said("error:")
+        assert said("gateway ready").split()[-1] == url
+        assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
+        family = psutil.Process(launcher.pid).children(recursive=True)
+    finally:
+        launcher.send_signal(signal.SIGINT)
+        launcher.communicate(timeout=60)
+    assert launcher.returncode == 0
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []

@@ -1,0 +1,222 @@
+"""The page in a real browser, on the trained demonstration model: what a visitor does, and what the screen shows."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from serve.server import Server
+from tests.gateway_server import ROOT, GatewayProcess
+
+SCENES = sorted((ROOT / "samples" / "scenes").glob("*-*-*.jpg"))
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def gateway(demo_server: Server) -> Iterator[str]:
+    running = GatewayProcess("--url", demo_server.grpc_url)
+    yield running.url
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}", "--window-size=1100,1300"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """The page, by what a visitor sees of it."""
+
+    def __init__(self, browser: webdriver.Chrome, url: str) -> None:
+        self.browser = browser
+        browser.get(url)
+        self.wait("#model", lambda element: "px" in element.text)
+
+    def find(self, selector: str) -> WebElement:
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def texts(self, selector: str) -> list[str]:
+        return [element.text for element in self.browser.find_elements(By.CSS_SELECTOR, selector)]
+
+    def wait(self, selector: str, condition: object) -> WebElement:
+        WebDriverWait(self.browser, 60).until(lambda _: condition(self.find(selector)))  # type: ignore[operator]
+        return self.find(selector)
+
+    def choose(self, *paths: Path) -> None:
+        self.find("#files").send_keys("\n".join(map(str, paths)))
+
+    def mode(self, name: str) -> None:
+        self.find(f"input[value={name}]").click()
+
+    def type(self, selector: str, text: str) -> None:
+        self.find(selector).clear()
+        self.find(selector).send_keys(text)
+
+    def ask(self) -> None:
+        self.find("#run").click()
+        self.wait("#answer", lambda answer: answer.get_attribute("aria-busy") == "false")
+        self.wait("#message", lambda message: message.text != "Asking…")
+
+    def answers(self) -> list[str]:
+        """The first line of each image's answer."""
+        return self.texts(".ranked li:first-child .label")
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, gateway: str) -> Page:
+    return Page(browser, gateway)
+
+
+def said_of(path: Path) -> str:
+    colour, shape, _ = path.stem.split("-")
+    return f"a {colour} {shape}"
+
+
+def scene(name: str) -> Path:
+    return next(path for path in SCENES if path.name.startswith(name))
+
+
+def test_the_right_label_wins_on_screen(page: Page) -> None:
+    chosen = [scene("yellow-star"), scene("blue-ring"), scene("red-square")]
+    page.choose(*chosen)
+    page.type("#labels", "\n".join(sorted({said_of(path) for path in SCENES})))
+    page.ask()
+    assert page.answers() == [said_of(path) for path in chosen]
+    scores = page.texts(".ranked:first-child .score")
+    assert scores[0].endswith("%")
+    assert sum(float(score.removesuffix(" %")) for score in scores) == pytest.approx(100, abs=1)
+    bars = page.browser.find_elements(By.CSS_SELECTOR, ".ranked:first-child meter")
+    assert float(bars[0].get_attribute("value") or 0) > float(bars[1].get_attribute("value") or 1)
+    page.browser.execute_script(
+        "document.querySelector('#labels').value = 'a yellow star\\na blue ring\\na red square'"
+    )
+    page.ask()
+    page.browser.save_screenshot(str(ROOT / "build" / "playground.png"))
+
+
+def test_images_are_ranked_for_a_sentence(page: Page) -> None:
+    page.choose(scene("blue-ring"), scene("yellow-star"), scene("red-square"))
+    page.mode("sentence")
+    page.type("#sentence", "a yellow star")
+    page.ask()
+    assert page.answers()[0].startswith("yellow-star")
+    values = [float(score) for score in page.texts(".ranked .score")]
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_stored_label_set(page: Page) -> None:
+    chosen = [scene("yellow-star"), scene("blue-ring")]
+    page.mode("set")
+    page.choose(*chosen)
+    page.ask()
+    assert page.texts("#label-set option")[0].startswith("scenes (")
+    assert [answer.removeprefix("a ") for answer in page.answers()] == [
+        said_of(path).removeprefix("a ") for path in chosen
+    ]
+    assert len(page.texts(".ranked:first-child .label")) == 5
+
+
+def test_a_file_that_is_no_image_is_named_beside_the_others(page: Page, tmp_path: Path) -> None:
+    bad = tmp_path / "notes.png"
+    bad.write_text("no image")
+    page.choose(scene("blue-ring"), bad)
+    page.ask()
+    assert "1 of 2" in page.find("#message").text
+    assert len(page.answers()) == 1
+    assert page.texts(".ranked .wrong")
+
+
+def test_what_is_typed_is_text_never_markup(page: Page) -> None:
+    page.choose(scene("blue-ring"))
+    page.type("#labels", "<img src=x onerror=alert(1)>\nb")
+    page.ask()
+    assert "<img src=x onerror=alert(1)>" in page.texts(".ranked .label")
+
+
+@pytest.mark.parametrize("mode", ["labels", "sentence"])
+def test_the_commands_to_copy_give_the_answer_on_screen(page: Page, mode: str) -> None:
+    page.choose(scene("yellow-star"))
+    page.mode(mode)
+    page.type("#labels", 'a blue ring\nit\'s "a yellow star"\n@odd')
+    page.ask()
+    folder = ROOT / "samples" / "scenes"
+    curl = subprocess.run(
+        ["bash", "-c", page.find("#curl").text], cwd=folder, capture_output=True, text=True, check=True
+    )
+    code = [sys.executable, "-c", page.find("#python").text]
+    python = subprocess.run(code, cwd=folder, capture_output=True, text=True, check=False)
+    assert python.returncode == 0, python.stderr
+    shown = page.answers()[0] if mode == "labels" else "cosine"
+    for output in (curl.stdout, python.stdout):
+        assert shown.split('"')[0] in output
+        assert "error" not in output
+    assert shlex.split(page.find("#curl").text)[0] == "curl"
+
+
+def test_it_works_by_keyboard_alone(page: Page) -> None:
+    page.choose(scene("yellow-star"))
+    page.find("#labels").send_keys(Keys.TAB)
+    reached = []
+    for _ in range(6):
+        focused = page.browser.switch_to.active_element
+        reached.append(focused.get_attribute("id") or focused.tag_name)
+        if reached[-1] == "run":
+            focused.send_keys(Keys.ENTER)
+            break
+        focused.send_keys(Keys.TAB)
+    assert reached[-1] == "run"
+    page.wait(".ranked .label", lambda label: label.text)
+
+
+def test_every_control_has_a_name(page: Page) -> None:
+    page.choose(scene("yellow-star"))
+    for control in page.browser.find_elements(By.CSS_SELECTOR, "input, textarea, select, button"):
+        assert control.accessible_name, control.get_attribute("outerHTML")
+    for image in page.browser.find_elements(By.CSS_SELECTOR, "img"):
+        assert image.get_attribute("alt")
+    assert page.find("#answer").get_attribute("aria-live") == "polite"
+
+
+def test_it_fits_a_phone_and_knows_the_dark(page: Page) -> None:
+    page.choose(*SCENES[:4])
+    background = page.find("body").value_of_css_property("background-color")
+    page.browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
+    page.browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    )
+    try:
+        page.ask()
+        assert page.browser.execute_script("return document.documentElement.scrollWidth") <= 360
+        assert page.find("body").value_of_css_property("background-color") != background
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_nothing_comes_from_elsewhere_and_nothing_is_complained_about(page: Page, gateway: str) -> None:
+    names = page.browser.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert names
+    assert all(name.startswith((gateway, "blob:", "data:")) for name in names)
+    complaints = [entry for entry in page.browser.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+    assert [entry for entry in complaints if "/v1/" not in entry["message"]] == []

@@ -1,0 +1,78 @@
+"""The OpenAPI document is whole, its examples work, and whatever it allows is answered without a server error."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from starlette.testclient import TestClient
+
+from gateway.app import create_app
+from gateway.openapi import REQUESTS
+from gateway.settings import Settings
+from tests.unit.gateway.conftest import LABEL_SETS, refuse
+from tritonclip import AsyncClient
+from tritonclip.testing import FakeServer
+
+ENDPOINTS = {
+    "/v1/embeddings", "/v1/similarity", "/v1/classify", "/v1/rerank", "/v2/rerank", "/v1/models", "/v1/models/{model}",
+    "/v1/models/{model}/zero-shot-image-classification", "/health/live", "/health/ready", "/metrics",
+}  # fmt: skip
+
+
+def application() -> FastAPI:
+    fake = FakeServer(label_sets=LABEL_SETS, refuse=refuse)
+    return create_app(AsyncClient(transport=fake.async_transport()), Settings())
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[TestClient]:
+    with TestClient(application()) as client:
+        yield client
+
+
+def test_it_has_every_endpoint_with_a_description(http: TestClient) -> None:
+    document = http.get("/openapi.json").json()
+    assert set(document["paths"]) == ENDPOINTS
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["description"]
+            assert ("security" in operation) is path.startswith(("/v1", "/v2"))
+    references = {value for value in _values(document) if isinstance(value, str) and value.startswith("#/")}
+    names = {reference.rpartition("/")[2] for reference in references}
+    assert names <= set(document["components"]["schemas"])
+
+
+def test_every_example_is_answered_as_described(http: TestClient) -> None:
+    document = http.get("/openapi.json").json()
+    posts = {path: operations["post"] for path, operations in document["paths"].items() if "post" in operations}
+    schemas = document["components"]["schemas"]
+    for path, operation in posts.items():
+        name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        (example,) = schemas[name]["examples"]
+        answer = http.post(path.format(model="fake"), json=example)
+        assert answer.status_code == 200, answer.text
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        jsonschema_rs.validate(schema | {"components": document["components"]}, answer.json())
+    assert {model.__name__ for model in REQUESTS} <= set(schemas)
+
+
+def _values(node: Any) -> Iterator[Any]:
+    if isinstance(node, dict | list):
+        for value in node.values() if isinstance(node, dict) else node:
+            yield from _values(value)
+    else:
+        yield node
+
+
+schema = schemathesis.openapi.from_asgi("/openapi.json", application())
+
+
+@schema.parametrize()
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_whatever_the_document_allows_is_no_server_error(case: schemathesis.Case) -> None:
+    case.call_and_validate(checks=[not_a_server_error])
