@@ -1,7 +1,8 @@
 """The served answers are right, and are eager open_clip's, item by item; and this test would notice if they were not.
 
-The demonstration model was trained to tell colours and shapes apart, so its accuracy shows faults that vectors of random
-weights cannot. Four such faults are injected into copies of the served repository, and each must fail the same check.
+The demonstration model was trained to tell colours and shapes apart, so its accuracy shows faults that vectors of
+random weights cannot. Four such faults are injected into copies of the served repository, and each must fail the same
+check.
 """
 
 import re
@@ -73,9 +74,7 @@ def swap_channels(repository: Path) -> None:
 def crop_the_corner(repository: Path) -> None:
     """The top left square of the resized image in place of the middle one."""
     stage = repository / "image_preprocess" / "1" / "preprocess.py"
-    replace_in(
-        stage, r"left, top = round\(\(full\[0\] - columns\) / 2\), round\(\(full\[1\] - rows\) / 2\)", "left = top = 0"
-    )
+    replace_in(stage, r"left, top = round\(.*\), round\(.*\)", "left = top = 0")
 
 
 def shuffle_answers(repository: Path) -> None:
@@ -105,7 +104,7 @@ def test_it_notices(
     fault(broken)
     running = start(broken, tmp_path / "log")
     try:
-        with Client(running.grpc_url) as client, pytest.raises(AssertionError, match="scene|assert"):
+        with Client(running.grpc_url) as client, pytest.raises(AssertionError, match=r"scene \d+|assert"):
             check(client, scene_files, scenes, eager_cosines)
     finally:
         running.stop()
