@@ -93,7 +93,7 @@ def _read_json(folder: Path, path: Path, split: str | None) -> CaptionedImages:
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path} is not UTF-8 text") from exc
     pairs = _pairs(path, document, split)
-    return _gather(path, pairs, _image_folder(folder, path, pairs))
+    return _gather(path, pairs, _image_folder(folder, path, pairs) if pairs else folder)
 
 
 def _pairs(path: Path, document: Any, split: str | None) -> list[tuple[str, str]]:
