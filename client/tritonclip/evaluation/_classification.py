@@ -100,6 +100,9 @@ def evaluate_classification(
                 journal.add({image.name: _indices(row) for image, row in zip(batch, found, strict=True) if row})
                 bar.update(len(batch))
     answers = tuple((image.label, journal.finished[image.name]) for image in images if image.name in journal.finished)
+    failures = {
+        image.name: failures[image.name] for image in images if image.name in failures
+    }  # they came in any order
     return ClassificationResult(manifest, stored, answers, failures, resumed, time.perf_counter() - started)
 
 
