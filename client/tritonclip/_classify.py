@@ -68,10 +68,7 @@ def _by_label_set(
     on_error: str,
     progress: bool,
 ) -> Steps[Classifications]:
-    label_set = manifest.label_sets.get(name)
-    if label_set is None:
-        listed = ", ".join(manifest.label_sets) or "none; publish one with `python -m export labels`"
-        raise ConfigError(f"the server has no label set {name!r}; it has {listed}")
+    label_set = manifest.label_set(name)
     count = min(top_k or label_set.labels, label_set.labels)
     infer = partial(_infer_classes, session, manifest, label_set, count)
     collector = yield from spread(session, IMAGE, source, infer, on_error, progress)
@@ -108,7 +105,8 @@ def _named_prediction(model: str, text: bytes, manifest: Manifest, probabilities
     try:
         logit, index, label = text.decode().split(":", 2)
         scale, bias = _calibration(manifest)
-        return Prediction(label, float(probabilities[int(index)]), (float(logit) - (bias or 0.0)) / scale, float(logit))
+        cosine = (float(logit) - (bias or 0.0)) / scale
+        return Prediction(label, float(probabilities[int(index)]), cosine, float(logit), int(index))
     except (ValueError, IndexError) as exc:
         raise ProtocolError(f"{model}: not a class of its label set: {text!r}") from exc
 
@@ -161,7 +159,9 @@ def _best(
     names = list(labels)
     # By logit: it has the order of the probabilities, and still tells labels apart where those round to 0.
     order = np.argsort(-logits, kind="stable")[:top_k]
-    return tuple(Prediction(names[i], float(probabilities[i]), float(cosines[i]), float(logits[i])) for i in order)
+    return tuple(
+        Prediction(names[i], float(probabilities[i]), float(cosines[i]), float(logits[i]), int(i)) for i in order
+    )
 
 
 def _calibration(manifest: Manifest) -> tuple[float, float | None]:
