@@ -3,13 +3,14 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEFAULT_VARIANT := convnext_base_w-laion2b_s13b_b82k_augreg
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint bench clean
+.PHONY: help setup up test lint bench demo clean
 
 help:
 	@echo "make up      export a model and serve it: gateway and page 8080, Triton 8000 to 8002, on loopback, until Ctrl-C"
-	@echo "             VARIANT=NAME serves that model's real weights (default: random weights of $(DEFAULT_VARIANT))"
+	@echo "             VARIANT=NAME serves that model, e.g. $(DEFAULT_VARIANT) (default: demo)"
 	@echo "make test    lint, types and every test"
 	@echo "make bench   served against bare, and gateway against gRPC, into build/bench.json"
+	@echo "make demo    train the demo checkpoint again, in about half an hour on 2 cores"
 	@echo "make setup   the Python environment in .venv, which the others make by themselves"
 	@echo "make clean   remove .venv and build"
 
@@ -19,23 +20,21 @@ setup: .venv/.installed
 	PYTHON="$(PYTHON)" scripts/setup
 	@touch $@
 
-# Without a VARIANT: seeded random weights, until a trained demonstration model is part of the repository.
-ifdef VARIANT
-EXPORT := $(VARIANT)
+# Without a VARIANT: the demo checkpoint of this repository, with its label set `scenes`.
+VARIANT ?= demo
 SERVED := build/models/$(subst /,-,$(VARIANT))
-else
-EXPORT := $(DEFAULT_VARIANT) --random
-SERVED := build/models/$(DEFAULT_VARIANT)-random
-endif
 
 up: setup
-	$(BIN)/python -m export $(EXPORT) --host cpu --into $(SERVED) --if-changed
+	$(BIN)/python -m export $(VARIANT) --host cpu --into $(SERVED) --if-changed
+ifeq ($(VARIANT),demo)
+	$(BIN)/python -m export labels scenes --labels samples/scenes/classes.txt --repository $(SERVED) --if-changed
+endif
 	@exec $(BIN)/python -m serve $(SERVED) --gateway-port 8080 --greet $(SERVE_FLAGS)
 
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy export serve gateway load tests client/tritonclip
+	$(BIN)/mypy export serve gateway load training tests client/tritonclip
 	@# Triton's Python models are one `model.py` each, so mypy takes them one by one.
 	@set -e; for model in model_repository/*/1 export/overlay/*/1; do \
 		if [ -f $$model/model.py ]; then $(BIN)/mypy $$model/*.py; fi; done
@@ -45,6 +44,9 @@ test: lint
 
 bench: setup
 	$(BIN)/python -m load.bench
+
+demo: setup
+	$(BIN)/python -m training train
 
 clean:
 	rm -rf .venv build

@@ -74,6 +74,7 @@ class LabelReply(BaseModel):
     probability: float
     cosine: float
     logit: float
+    index: int | None = Field(None, description="the label's position among those given, or in its set")
 
 
 class ImageLabels(BaseModel):

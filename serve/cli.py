@@ -16,7 +16,7 @@ from serve.greeting import greet
 from serve.repository import check_repository
 from serve.server import LOOPBACK, Ports, Server
 
-DEFAULT_REPOSITORY = Path("build/models/convnext_base_w-laion2b_s13b_b82k_augreg")
+DEFAULT_REPOSITORY = Path("build/models/demo")
 DEFAULT_LOG = Path("build/triton.log")
 MAX_RESTARTS = 3
 RESTART_WINDOW_SECONDS = 300.0
@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--greet",
         action="store_true",
-        help="once ready, compare a sample photograph with three sentences and print the scores",
+        help="once ready, compare a sample picture with three sentences and print the scores",
     )
     return command
 
@@ -116,7 +116,7 @@ def _serve(options: argparse.Namespace) -> int:
         if manifest["random_weights"]:
             _say("RANDOM WEIGHTS: this shows how the server works; its answers mean nothing")
         if options.greet:
-            greet(server.grpc_url, gateway.url if gateway is not None else None)
+            greet(server.grpc_url, str(manifest["variant"]), gateway.url if gateway is not None else None)
         _keep_serving(server, gateway, stopping)
     except ServeError:
         if not stopping.is_set():  # else it was asked to stop before it was ready

@@ -1,46 +1,62 @@
-"""The first answer a newcomer sees: a photograph and three sentences through the running server."""
+"""The first answer a newcomer sees: a sample picture and some sentences through the running server."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from serve.errors import ServeError
 from tritonclip import Client, TritonClipError
 
-PHOTO = Path(__file__).resolve().parents[1] / "samples" / "photos" / "cat.jpg"
-SENTENCES = ("a photo of a cat", "a cup of coffee on a table", "a rocket on its launch pad")
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
 
-def greet(url: str, gateway_url: str | None = None) -> None:
-    """Print the scores of the sample photograph, and what to try next; ServeError where the server fails at it."""
+@dataclass(frozen=True)
+class Greeting:
+    """A picture of samples/ with sentences to compare it with, and the commands to suggest afterwards."""
+
+    picture: str
+    sentences: tuple[str, ...]
+    hints: tuple[str, ...]
+
+
+SCENES = Greeting(
+    "scenes/red-triangle-15.jpg",
+    ("a red triangle", "a red square", "a blue triangle"),
+    (
+        "classify 'samples/scenes/*.jpg' --label-set scenes --top-k 1    # look: samples/scenes/contact-sheet.png",
+        'rank samples/scenes/blue-star-04.jpg "a blue star" "a blue heart" "a yellow star"',
+        "classify 'samples/scenes/*.jpg' --labels red,orange,yellow,green,cyan,blue,purple,pink --top-k 1",
+        "status",
+    ),
+)
+PHOTOS = Greeting(
+    "photos/cat.jpg",
+    ("a photo of a cat", "a cup of coffee on a table", "a rocket on its launch pad"),
+    (
+        'rank samples/photos/coffee.jpg "a cup of coffee" "a cat" "an astronaut"',
+        "classify 'samples/photos/*.jpg' --labels cat,coffee,rocket,astronaut",
+        "status",
+    ),
+)
+
+
+def greet(url: str, variant: str, gateway_url: str | None = None) -> None:
+    """Print the scores of the sample picture, and what to try next; ServeError where the server fails at it."""
+    greeting = SCENES if variant == "demo" else PHOTOS  # the demo model knows drawn scenes alone
+    picture = SAMPLES / greeting.picture
     try:
         with Client(url) as client:
-            scores = client.compare(PHOTO, SENTENCES)
+            scores = client.compare(picture, greeting.sentences)
     except TritonClipError as error:
         raise ServeError(f"the sample request failed: {error}") from error
-    print(f"\n{PHOTO.name} against three sentences:\n\n  cosine   logit  probability")
-    for index, sentence in enumerate(SENTENCES):
+    print(f"\n{picture.name} against three sentences:\n\n  cosine   logit  probability")
+    for index, sentence in enumerate(greeting.sentences):
         cosine, logit, probability = (
             float(values[0, index]) for values in (scores.cosine, scores.logits, scores.probabilities)
         )
         print(f"  {cosine:6.3f}  {logit:6.2f}  {probability:11.3f}  {sentence}")
-    folder = PHOTO.parent.relative_to(PHOTO.parents[2])
-    print(
-        f"""
-Try next, in another terminal:
-
-  .venv/bin/tritonclip rank {folder}/coffee.jpg "a cup of coffee" "a cat" "an astronaut"
-  .venv/bin/tritonclip classify '{folder}/*.jpg' --labels cat,coffee,rocket,astronaut
-  .venv/bin/tritonclip status
-
-{_gateway_hints(gateway_url, folder) if gateway_url else ""}
-Ctrl-C stops the server.
-""",
-        flush=True,
-    )
-
-
-def _gateway_hints(url: str, folder: Path) -> str:
-    return f"""
-  curl -s {url}/v1/similarity -F image=@{folder}/cat.jpg -F text="a cat" -F text="a rocket"
-
-A page to play with: {url}
-"""
+    hints = "\n".join(f"  .venv/bin/tritonclip {hint}" for hint in greeting.hints)
+    if gateway_url is not None:
+        texts = " ".join(f'-F text="{sentence}"' for sentence in greeting.sentences)
+        hints += f"\n  curl -s {gateway_url}/v1/similarity -F image=@samples/{greeting.picture} {texts}"
+        hints += f"\n\nThe page to play with: {gateway_url}"
+    print(f"\nTry next, in another terminal:\n\n{hints}\n\nCtrl-C stops the server.\n", flush=True)

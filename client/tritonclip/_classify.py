@@ -67,10 +67,7 @@ def _by_label_set(
     on_error: str,
     progress: bool,
 ) -> Steps[Classifications]:
-    label_set = manifest.label_sets.get(name)
-    if label_set is None:
-        listed = ", ".join(manifest.label_sets) or "none; publish one with `python -m export labels`"
-        raise ConfigError(f"the server has no label set {name!r}; it has {listed}")
+    label_set = manifest.label_set(name)
     count = min(top_k or label_set.labels, label_set.labels)
     infer = partial(_infer_classes, session, manifest, label_set, count)
     collector = yield from spread(session, IMAGE, source, infer, on_error, progress)
@@ -107,7 +104,7 @@ def _named_prediction(model: str, text: bytes, manifest: Manifest, probabilities
     try:
         logit, index, label = text.decode().split(":", 2)
         cosine = manifest.cosine_of(float(logit))
-        return Prediction(label, float(probabilities[int(index)]), cosine, float(logit))
+        return Prediction(label, float(probabilities[int(index)]), cosine, float(logit), int(index))
     except (ValueError, IndexError) as exc:
         raise ProtocolError(f"{model}: not a class of its label set: {text!r}") from exc
 
@@ -156,4 +153,6 @@ def _best(
 ) -> tuple[Prediction, ...]:
     # By logit: it has the order of the probabilities, and still tells labels apart where those round to 0.
     order = np.argsort(-logits, kind="stable")[:top_k]
-    return tuple(Prediction(labels[i], float(probabilities[i]), float(cosines[i]), float(logits[i])) for i in order)
+    return tuple(
+        Prediction(labels[i], float(probabilities[i]), float(cosines[i]), float(logits[i]), int(i)) for i in order
+    )

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tritonclip import _defaults
-from tritonclip._errors import ProtocolError, TritonClipError
+from tritonclip._errors import ConfigError, ProtocolError, TritonClipError
 from tritonclip._messages import FloatArray, ModelStatistics
 
 T = TypeVar("T")
@@ -44,12 +44,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A label and how well it fits an image."""
+    """A label and how well it fits an image.
+
+    ``index`` is the label's position, from 0, in its label set or among the labels given: names may repeat.
+    """
 
     label: str
     probability: float
     cosine: float
     logit: float
+    index: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,19 @@ class Classifications:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """A stored zero-shot classifier: how many labels it has, and the templates they were put into."""
+    """A stored zero-shot classifier: how many labels it has, and the templates they were put into.
+
+    ``names`` are the labels in the order of their indices; empty where the server does not say them.
+    """
 
     name: str
     labels: int
     templates: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.names and len(self.names) != self.labels:
+            raise ValueError(f"label set {self.name!r} has {self.labels} labels and {len(self.names)} names")
 
 
 @dataclass(frozen=True)
@@ -145,13 +157,23 @@ class Manifest:
                 fingerprint=_optional(str, get("fingerprint")),
                 max_batch_size=max(1, int(get("max_batch_size") or _defaults.MAX_BATCH_SIZE)),
                 label_sets={
-                    name: LabelSet(name, int(entry["labels"]), tuple(entry["templates"]))
+                    name: LabelSet(
+                        name, int(entry["labels"]), tuple(entry["templates"]), tuple(entry.get("names") or ())
+                    )
                     for name, entry in (get("label_sets") or {}).items()
                 },
                 raw=document,
             )
         except (TypeError, ValueError, KeyError, AttributeError) as exc:
             raise ProtocolError(f"manifest: {exc}") from exc
+
+    def label_set(self, name: str) -> LabelSet:
+        """The stored label set of this name; raises ConfigError where the server has none."""
+        found = self.label_sets.get(name)
+        if found is None:
+            listed = ", ".join(self.label_sets) or "none; publish one with `python -m export labels`"
+            raise ConfigError(f"the server has no label set {name!r}; it has {listed}")
+        return found
 
 
 @dataclass(frozen=True)

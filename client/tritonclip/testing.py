@@ -76,7 +76,8 @@ class FakeServer:
             "fingerprint": "fa4e0000",
             "max_batch_size": max_batch_size,
             "label_sets": {
-                name: {"labels": len(labels), "templates": ["{}"]} for name, labels in (label_sets or {}).items()
+                name: {"labels": len(labels), "templates": ["{}"], "names": list(labels)}
+                for name, labels in (label_sets or {}).items()
             },
         } | (manifest or {})
         self._label_sets = {f"classify_{name}": list(labels) for name, labels in (label_sets or {}).items()}

@@ -97,7 +97,9 @@ async def _by_labels(
     order = np.argsort(-logits, axis=1, kind="stable")
     predictions = [
         [
-            Prediction(labels[i].text, float(probabilities[row, i]), float(cosine[row, i]), float(logits[row, i]))
+            Prediction(
+                labels[i].text, float(probabilities[row, i]), float(cosine[row, i]), float(logits[row, i]), int(i)
+            )
             for i in best
         ]
         for row, best in enumerate(order)

@@ -22,7 +22,7 @@ from tritonclip import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-ANY_PORTS = "--http-port 0 --grpc-port 0 --metrics-port 0"
+ANY_PORTS = "--http-port 0 --grpc-port 0 --metrics-port 0 --gateway-port 0"
 
 
 @dataclass
@@ -37,6 +37,12 @@ class Running:
         found = re.search(r"(grpc://\S+)\s+(http://\S+)", self.output)
         assert found is not None
         return found[1], found[2]
+
+    @property
+    def gateway(self) -> str:
+        found = re.search(r"gateway ready: (http://\S+)", self.output)
+        assert found is not None
+        return found[1]
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +111,7 @@ def run(command: str, running: Running) -> subprocess.CompletedProcess[bytes]:
     """A documented command as a shell runs it, with this server in place of the default ports."""
     grpc_url, http_url = running.urls
     command = command.replace("localhost:8000", http_url.removeprefix("http://"))
+    command = command.replace("localhost:8080", running.gateway.removeprefix("http://"))
     return subprocess.run(
         ["bash", "-c", command],
         cwd=ROOT,
@@ -157,6 +164,14 @@ def test_what_it_says_to_try_next_works(running: Running) -> None:
     assert len(hints) == 3
     for hint in hints:
         assert run(hint, running).returncode == 0
+
+
+def test_the_gateway_answers_as_the_greeting_says(running: Running) -> None:
+    (hint,) = commands(running.output, "curl")
+    answer = json.loads(run(hint, running).stdout)
+    printed = [float(line.split()[0]) for line in running.output.splitlines() if re.match(r"^ +-?\d\.\d{3} ", line)]
+    assert answer["cosine"][0] == pytest.approx(printed, abs=0.01)
+    assert f"The page to play with: {running.gateway}" in running.output
 
 
 def test_status_says_what_is_deployed(running: Running) -> None:

@@ -17,7 +17,7 @@ _NONE = "(none of these)"
 
 def run(arguments: argparse.Namespace, client: Client) -> int:
     """Classify the images that the arguments name; returns how many failed."""
-    _output.refuse_npy(arguments.format)
+    _output.check_format(arguments.format, _output.TABULAR)
     labels = _labels(arguments)
     images = _sources.find_images(arguments.images)
     result = client.classify(

@@ -16,6 +16,7 @@ _SHOWN = 4
 
 def run(arguments: argparse.Namespace, client: Client) -> int:
     """Embed what the arguments name; returns how many items failed."""
+    _output.check_format(arguments.format, (*_output.TABULAR, "npy"))
     texts = list(arguments.text) + (_sources.read_lines(arguments.texts_from) if arguments.texts_from else [])
     if bool(arguments.images) == bool(texts):
         raise UsageError("give images, or texts by --text or --texts-from (one of both: their vectors go apart)")

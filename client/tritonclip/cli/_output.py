@@ -16,11 +16,20 @@ from tritonclip.cli._usage import UsageError
 
 Row = Sequence[object]
 
+TABULAR = ("table", "json", "csv")
+"""The formats of results that are one table."""
 
-def refuse_npy(format_: str) -> None:
-    """For commands whose results are no array."""
-    if format_ == "npy":
-        raise UsageError("npy is for vectors, so for `tritonclip embed` alone; choose table, json or csv")
+_MEANT_FOR = {
+    "npy": "npy is for vectors, so for `tritonclip embed` alone",
+    "markdown": "markdown is for reports, so for `tritonclip evaluate` alone",
+    "csv": "csv is for one table, and this is a report",
+}
+
+
+def check_format(format_: str, allowed: Sequence[str]) -> None:
+    """Refuse a format that the command's results cannot have."""
+    if format_ not in allowed:
+        raise UsageError(f"{_MEANT_FOR[format_]}; choose {', '.join(allowed[:-1])} or {allowed[-1]}")
 
 
 def refuse_terminal(output: str | None) -> None:
@@ -62,14 +71,14 @@ def to_csv(header: Sequence[str], rows: Sequence[Row]) -> str:
     return buffer.getvalue()
 
 
-def to_table(header: Sequence[str], rows: Sequence[Row]) -> str:
-    """Aligned columns: numbers to the right with four decimals, words to the left."""
+def to_table(header: Sequence[str], rows: Sequence[Row], decimals: int = 4) -> str:
+    """Aligned columns: numbers to the right with so many decimals, words to the left."""
     if not rows:
         return ""
     numeric = [
         all(isinstance(row[column], int | float) or row[column] == "" for row in rows) for column in range(len(header))
     ]
-    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    cells = [list(header), *([to_cell(value, decimals) for value in row] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
     lines = [
         "  ".join(
@@ -84,8 +93,13 @@ def to_table(header: Sequence[str], rows: Sequence[Row]) -> str:
 def report_failures(errors: Mapping[int, TritonClipError], names: Sequence[str]) -> int:
     """Write a line to standard error for each item that failed; returns how many."""
     for index, error in sorted(errors.items()):
-        print(f"tritonclip: {names[index]}: {getattr(error, 'reason', error)}", file=sys.stderr)
+        print(f"tritonclip: {names[index]}: {reason(error)}", file=sys.stderr)
     return len(errors)
+
+
+def reason(error: TritonClipError) -> str:
+    """Why an item failed, without its position: messages here call it by its name."""
+    return str(getattr(error, "reason", error))
 
 
 def show_progress(count: int) -> bool:
@@ -93,5 +107,6 @@ def show_progress(count: int) -> bool:
     return sys.stderr.isatty() and count > 64
 
 
-def _cell(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def to_cell(value: object, decimals: int) -> str:
+    """A value as people read it: fractions with so many decimals."""
+    return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)

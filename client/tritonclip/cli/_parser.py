@@ -2,13 +2,15 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from tritonclip import _defaults
 from tritonclip._client import Client
 from tritonclip._version import __version__
-from tritonclip.cli import _classify, _embed, _rank, _status
+from tritonclip.cli import _classify, _embed, _evaluate, _rank, _status
 
-_FORMATS = ("table", "json", "csv", "npy")
+_FORMATS = ("table", "json", "csv", "npy", "markdown")
 _IMAGES = "a path, a quoted glob ('photos/**/*.jpg'), an http(s):// URL, or - for standard input"
 
 
@@ -25,15 +27,25 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(url=None, timeout=_defaults.TIMEOUT, format="table", output=None)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(name: str, run: Callable[[argparse.Namespace, Client], int], summary: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=summary, description=f"{summary}.", parents=[common])
+    def add(
+        group: Any, name: str, run: Callable[[argparse.Namespace, Client], int] | None, summary: str
+    ) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = group.add_parser(
+            name, help=summary, description=f"{summary}.", parents=[common]
+        )
         command.set_defaults(run=run)
         return command
 
-    _add_embed(add("embed", _embed.run, "Turn images or texts into vectors"))
-    _add_rank(add("rank", _rank.run, "Compare images with sentences, the best first"))
-    _add_classify(add("classify", _classify.run, "Find the label that fits an image"))
-    add("status", _status.run, "Show what the server runs")
+    _add_embed(add(commands, "embed", _embed.run, "Turn images or texts into vectors"))
+    _add_rank(add(commands, "rank", _rank.run, "Compare images with sentences, the best first"))
+    _add_classify(add(commands, "classify", _classify.run, "Find the label that fits an image"))
+    add(commands, "status", _status.run, "Show what the server runs")
+    evaluate = add(commands, "evaluate", None, "Measure how good the deployed model is")
+    kinds = evaluate.add_subparsers(title="what to measure", required=True, metavar="WHAT")
+    _add_classification(
+        add(kinds, "classification", _evaluate.run_classification, "Measure zero-shot accuracy on labelled images")
+    )
+    _add_retrieval(add(kinds, "retrieval", _evaluate.run_retrieval, "Measure recall between images and captions"))
     return parser
 
 
@@ -50,7 +62,9 @@ def _common_options() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help=f"for one request, retries included (default: {_defaults.TIMEOUT:g})",
     )
-    group.add_argument("--format", choices=_FORMATS, help="default: table; npy is for embed alone")
+    group.add_argument(
+        "--format", choices=_FORMATS, help="default: table; npy is for embed alone, markdown for evaluate"
+    )
     group.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
     return common
 
@@ -88,4 +102,54 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, metavar="N", help="show the best N labels alone")
     parser.add_argument(
         "--threshold", type=float, metavar="P", help="leave out labels of a probability below P, from 0 to 1"
+    )
+
+
+def _add_classification(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a folder with a folder for each class, or a CSV file with the columns path,label (or path,index)",
+    )
+    parser.add_argument("--label-set", required=True, metavar="NAME", help="the label set stored on the server")
+    parser.add_argument(
+        "--class-map",
+        type=Path,
+        metavar="FILE",
+        help="a CSV file with the columns folder,label (or folder,index), where folders are not called as their labels",
+    )
+    parser.add_argument(
+        "--resume", type=Path, metavar="FILE", help="keep each answer in this file, and go on from what it has"
+    )
+    _add_report_options(parser, ["imagenet"])
+
+
+def _add_retrieval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a folder of images with captions in COCO's or Karpathy's JSON, or a CSV file with columns path,caption",
+    )
+    parser.add_argument(
+        "--captions",
+        type=Path,
+        metavar="FILE",
+        help="the captions' JSON file (default: dataset_*.json or annotations/captions_*.json in DATA)",
+    )
+    parser.add_argument("--split", metavar="NAME", help="the split of Karpathy's JSON (default: test)")
+    _add_report_options(parser, ["coco", "flickr30k"])
+
+
+def _add_report_options(parser: argparse.ArgumentParser, datasets: list[str]) -> None:
+    parser.add_argument(
+        "--dataset", choices=datasets, help="what DATA is: then the published figures are printed beside the measured"
+    )
+    parser.add_argument(
+        "--report",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also write the whole report to a file, as its ending says: .md, .json or .txt; may be repeated",
     )

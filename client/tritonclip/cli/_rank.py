@@ -13,7 +13,7 @@ _HEADER = ["image", "text", "cosine", "logit", "probability"]
 
 def run(arguments: argparse.Namespace, client: Client) -> int:
     """Compare what the arguments name; returns how many images failed."""
-    _output.refuse_npy(arguments.format)
+    _output.check_format(arguments.format, _output.TABULAR)
     names, texts = _read(arguments)
     images = _sources.find_images(names)
     progress = _output.show_progress(len(images))

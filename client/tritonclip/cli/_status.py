@@ -15,7 +15,7 @@ _FACTS = ("variant", "architecture", "pretrained", "precision", "image_size", "e
 
 def run(arguments: argparse.Namespace, client: Client) -> int:
     """Show the server's status; returns how many of its models are not ready."""
-    _output.refuse_npy(arguments.format)
+    _output.check_format(arguments.format, _output.TABULAR)
     status = client.status()
     if arguments.format == "json":
         text = _output.to_json(_document(status))

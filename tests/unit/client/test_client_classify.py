@@ -136,10 +136,29 @@ def test_a_label_set_answers_as_its_labels_do(stored: FakeServer, calibration: d
         )
     assert [row[0].label for row in from_set][:4] == LABELS
     for ours, theirs in zip(from_set, given, strict=True):
-        assert [p.label for p in ours] == [p.label for p in theirs]
+        assert [p.label for p in ours] == [p.label for p in theirs] == [LABELS[p.index or 0] for p in ours]
+        assert [p.index for p in ours] == [p.index for p in theirs]
         for name in ("probability", "cosine", "logit"):
             left, right = ([getattr(p, name) for p in row] for row in (ours, theirs))
             np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_labels_of_one_name_are_told_apart_by_their_index() -> None:
+    labels = ["dog", "missile", "cow", "missile"]
+    with Client(transport=FakeServer(label_sets={"things": labels}).transport()) as client:
+        for best in (client.classify(b"missile", label_set="things")[0], client.classify(b"missile", labels)[0]):
+            assert {(p.label, p.index) for p in best} == set(zip(labels, range(4), strict=True))
+
+
+def test_a_manifest_has_the_names_of_its_label_sets(stored: FakeServer) -> None:
+    with Client(transport=stored.transport()) as client:
+        assert client.manifest().label_sets["animals"].names == tuple(LABELS)
+    del stored.manifest["label_sets"]["animals"]["names"]
+    with Client(transport=stored.transport()) as client:
+        assert client.manifest().label_sets["animals"].names == ()
+    stored.manifest["label_sets"]["animals"]["names"] = ["one too few"]
+    with Client(transport=stored.transport()) as client, pytest.raises(ProtocolError, match="4 labels and 1 names"):
+        client.manifest()
 
 
 def test_a_label_set_is_asked_for_its_best_alone(stored: FakeServer) -> None:

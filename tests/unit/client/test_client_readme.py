@@ -22,14 +22,17 @@ def _served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("cat.jpg", "dog.jpg", "photos/one.jpg"):
         (tmp_path / name).write_bytes(name.encode())
     (tmp_path / "captions.txt").write_text("a cat\n")
+    (tmp_path / "captions.csv").write_text("path,caption\ncat.jpg,a cat\n")
+    (tmp_path / "animals" / "cat").mkdir(parents=True)
+    (tmp_path / "animals" / "cat" / "1.jpg").write_bytes(b"a cat")
     monkeypatch.chdir(tmp_path)
-    with serve_grpc(FakeServer()) as (url, _):
+    with serve_grpc(FakeServer(label_sets={"animals": ["cat", "dog"]})) as (url, _):
         monkeypatch.setenv("TRITONCLIP_URL", url)
         yield
 
 
 def test_there_is_something_to_run() -> None:
-    assert (len(PYTHON), len(COMMANDS)) == (2, 6)
+    assert (len(PYTHON), len(COMMANDS)) == (2, 8)
 
 
 @pytest.mark.usefixtures("_served")
