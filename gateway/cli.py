@@ -4,6 +4,7 @@ import argparse
 import ipaddress
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -84,6 +85,9 @@ def _serve(options: argparse.Namespace) -> int:
         if settings.keys is None:
             print("no keys: whoever is on this machine may use the gateway", file=sys.stderr)
         print(f"gateway: http://{shown}:{port}", file=sys.stderr, flush=True)
+        # uvicorn drains at either signal, and then raises it again; by then it has done all that it asks for.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listener])
     return 0
 

@@ -30,7 +30,7 @@ def listening(app: FastAPI) -> Iterator[str]:
 
 
 class GatewayProcess:
-    """`python -m gateway` on a free port; `url` once it listens, `said` what it printed until then."""
+    """`python -m gateway` on a free port; `url` once it listens, `said` what it printed on stderr so far."""
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -40,19 +40,26 @@ class GatewayProcess:
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert self.process.stderr is not None
         self.said = ""
         self.url = ""
+        listening = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(listening,), daemon=True)
+        self._reader.start()
+        listening.wait(60)
+        assert self.url, f"the gateway did not start:\n{self.said}"
+
+    def stop(self) -> None:
+        """End it as a supervisor would."""
+        self.process.terminate()
+        self.process.wait(60)
+        self._reader.join(60)
+
+    def _read(self, listening: threading.Event) -> None:
+        """Take in all it says, for a full pipe would stop it."""
+        assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said += line
             if line.startswith("gateway: http"):
                 self.url = line.split()[-1]
-                break
-        else:
-            raise AssertionError(f"the gateway did not start:\n{self.said}")
-
-    def stop(self) -> str:
-        """End it as a supervisor would; returns what it said since it began to listen."""
-        self.process.terminate()
-        _, rest = self.process.communicate(timeout=60)
-        return rest
+                listening.set()
+        listening.set()

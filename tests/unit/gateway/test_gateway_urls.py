@@ -104,10 +104,13 @@ class Site(BaseHTTPRequestHandler):
 @pytest.fixture
 def site() -> Iterator[tuple[str, list[str]]]:
     """The site's URL with its name, and what it saw. It lies on loopback, which tests let `site.test` stand for."""
-    handler = type("Handler", (Site,), {"seen": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+
+    class Handler(Site):
+        seen: list[str] = []  # noqa: RUF012 - of this server alone
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://site.test:{server.server_port}", handler.seen
+    yield f"http://site.test:{server.server_port}", Handler.seen
     server.shutdown()
     server.server_close()
 
