@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,6 +127,27 @@ def test_curl_uploads(gateway: str) -> None:
     expected = httpx.post(f"{gateway}/v1/similarity", json=document, timeout=60).json()
     assert answer["logits"][0] == pytest.approx(expected["logits"][0], abs=1e-2)
     EmbeddingsReply.model_validate(curl(f"{gateway}/v1/embeddings", "-F", f"image=@{cat}", "-F", "text=a cat"))
+
+
+GUIDE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
+GUIDE_COMMANDS = [line for line in GUIDE.splitlines() if line.startswith("curl ")]
+GUIDE_CODE = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("command", GUIDE_COMMANDS)
+def test_the_guides_commands(gateway: str, command: str) -> None:
+    shell = ["bash", "-c", command.replace("localhost:8080", gateway.removeprefix("http://"))]
+    answer = json.loads(subprocess.run(shell, cwd=ROOT, capture_output=True, check=True, timeout=60).stdout)
+    assert "error" not in answer
+    assert answer["model"]
+
+
+@pytest.mark.parametrize("code", GUIDE_CODE)
+def test_the_guides_python(gateway: str, code: str) -> None:
+    program = [sys.executable, "-c", code.replace("http://localhost:8080", gateway)]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 def test_the_fingerprint_is_the_servers(gateway: str, direct: Client) -> None:

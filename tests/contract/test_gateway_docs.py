@@ -1,0 +1,50 @@
+"""docs/gateway.md names every endpoint, error, option and metric that there is, and none that there is not."""
+
+import argparse
+import re
+from pathlib import Path
+
+from gateway.app import create_app
+from gateway.cli import parser
+from gateway.errors import STATUSES
+from gateway.metrics import Metrics
+from gateway.settings import Limits, Settings
+from tritonclip import AsyncClient
+from tritonclip.testing import FakeServer
+
+GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "gateway.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    return GUIDE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_every_error_code_with_its_status() -> None:
+    listed = {}
+    for statuses, codes in re.findall(r"^\| ([\d, ]+)[^|]*\| (.*) \|$", section("Errors"), re.MULTILINE):
+        for code in re.findall(r"`(\w+)`", codes):
+            listed[code] = {int(status) for status in re.findall(r"\d{3}", statuses)}
+    assert set(listed) == set(STATUSES)
+    assert all(STATUSES[code] in statuses for code, statuses in listed.items())
+
+
+def test_every_metric() -> None:
+    names = {family.name for family in Metrics().registry.collect()}
+    listed = {name.removesuffix("_total") for name in re.findall(r"^\| `(\w+)`", section("Metrics"), re.MULTILINE)}
+    assert listed == names
+
+
+def test_every_endpoint() -> None:
+    app = create_app(AsyncClient(transport=FakeServer().async_transport()), Settings())
+    table = section("Endpoints").split("\n\nAn image is")[0]
+    listed = set(re.findall(r"(/[\w/{}.-]*)(?=[`,\s])", " ".join(re.findall(r"^\| `[^|]*", table, re.MULTILINE))))
+    assert listed == {*app.openapi()["paths"], "/"}
+
+
+def test_every_option_with_its_help() -> None:
+    options = {option for action in parser()._actions for option in action.option_strings} - {"-h", "--help"}
+    named = set(re.findall(r"--[a-z][a-z-]+", GUIDE))
+    assert options <= named
+    assert named - options == {"--requests-per-minute", "--images-per-minute"}
+    assert all(action.help for action in parser()._actions if action.help != argparse.SUPPRESS)
+    assert len(re.findall(r"^\| `--max", section("Limits"), re.MULTILINE)) == len(Limits.__dataclass_fields__)
