@@ -62,10 +62,13 @@ def publish_label_set(repository: Path, name: str, prompts: Prompts, device: tor
     """
     if not NAME.fullmatch(name):
         raise BadLabels(f"{name!r} is no name for a label set: lower-case letters, digits, - and _, at most 64")
-    manifest = read_manifest(repository)
-    if manifest is None:
-        raise RepositoryNotFound(f"{repository} is no served repository; publish one with `python -m export VARIANT`")
-    vectors = encode_labels(repository, prompts, device)
+    _manifest(repository)  # before minutes of encoding
+    return add_label_set(repository, name, prompts, encode_labels(repository, prompts, device))
+
+
+def add_label_set(repository: Path, name: str, prompts: Prompts, vectors: Tensor) -> LabelSet:
+    """Add a label set whose label vectors, fp32 [C, D] of length 1, are there already."""
+    manifest = _manifest(repository)
     digest = hashlib.sha256(vectors.numpy().tobytes()).hexdigest()
     label_set = LabelSet(name, manifest["fingerprint"], prompts.labels, prompts.templates, digest)
     with amended(repository) as copy:
@@ -121,6 +124,13 @@ def carry_over(old: Path, new: Path, fingerprint: str) -> list[str]:
         for model in label_set.models:
             shutil.copytree(old / model, new / model)
     return [label_set.name for label_set in label_sets]
+
+
+def _manifest(repository: Path) -> dict[str, Any]:
+    manifest = read_manifest(repository)
+    if manifest is None:
+        raise RepositoryNotFound(f"{repository} is no served repository; publish one with `python -m export VARIANT`")
+    return manifest
 
 
 def _write(repository: Path, label_set: LabelSet, vectors: Tensor, manifest: dict[str, Any]) -> None:

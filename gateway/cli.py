@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="HOST",
         help="fetch from this host alone (may be repeated; implies --url-images)",
     )
-    commands = command.add_subparsers(dest="command", metavar="keys")
-    _add_key_commands(commands.add_parser("keys", help="make, list and revoke API keys"))
+    commands = command.add_subparsers(dest="command", metavar="keys", help="make, list and revoke API keys")
+    _add_key_commands(commands.add_parser("keys"))
     return command
 
 

@@ -20,6 +20,7 @@ from export.pipeline import MODELS_FOLDER, Request, export, is_current
 from export.variants import default_variant
 from load.bare import BareEncoder
 from load.gateway import measure_gateway
+from load.label_sets import measure_label_sets, publish_random_heads
 from load.machine import describe_machine
 from load.measure import latencies, throughput
 from serve.server import Ports, Server
@@ -75,22 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = command.parse_args(arguments)
     repository = _published()
     manifest = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))
+    publish_random_heads(repository, manifest["embedding_width"])
     bare = BareEncoder(repository / "image_encoder" / "1" / "model.pt", manifest["image_size"])
     try:
         with (
             Server(repository, Ports(0, 0, 0), log=Path("build/bench-triton.log")) as server,
             Client(server.grpc_url) as client,
         ):
-            bench = Bench(server, client, jpegs(), options.seconds)
-            results = measure(bench, bare)
-            results |= measure_gateway(
-                server.grpc_url,
-                bench.images,
-                bench.embed_image,
-                clients=CLIENTS,
-                rounds=ROUNDS,
-                seconds=options.seconds / 2,
-            )
+            results = measure(Bench(server, client, jpegs(), options.seconds), bare)
     finally:
         bare.close()
     results |= {"variant": manifest["variant"], "precision": manifest["precision"], "machine": describe_machine()}
@@ -118,6 +111,17 @@ def measure(bench: Bench, bare: BareEncoder) -> dict[str, Any]:
         "texts_per_s": throughput(bench.embed_new_text, CLIENTS, bench.seconds / 3),
         "cached_texts_per_s": throughput(bench.embed_known_text, CLIENTS, bench.seconds / 3),
     }
+    _say("label sets")
+    gateway = measure_gateway(
+        bench.server.grpc_url,
+        bench.images,
+        bench.embed_image,
+        clients=CLIENTS,
+        rounds=ROUNDS,
+        seconds=bench.seconds / 2,
+        calls=max(10, int(6 * bench.seconds)),
+    )
+    labels = measure_label_sets(bench.client, bench.images[0], calls=max(5, int(2 * bench.seconds)))
     bare_rate, served_rate = statistics.median(bare_rates), statistics.median(served_rates)
     return {
         "bare_images_per_s": round(bare_rate, 2),
@@ -130,6 +134,8 @@ def measure(bench: Bench, bare: BareEncoder) -> dict[str, Any]:
         "mean_batch": round(statistics.mean(batches), 2),
         "latency_at_concurrency_1": latency,
         **{key: round(rate, 1) for key, rate in texts.items()},
+        **labels,
+        **gateway,
     }
 
 
@@ -159,11 +165,21 @@ def print_table(results: dict[str, Any]) -> None:
             "added by the gateway",
             "p50 {p50_ms} ms, p99 {p99_ms} ms, 1 client".format(**results["gateway_added_latency"]),
         ),
+        (
+            "label set, 1000 labels",
+            f"{results['label_set_cost_ratio_1000']:.3f} of embedding alone, one image a request",
+        ),
+        ("by number of labels", f"{results['label_set_cost_ratio']}"),
+        (
+            "1000 labels",
+            f"{results['label_set_images_per_s_1000']} images/s stored, "
+            f"{results['prompts_images_per_s_1000']} with the prompts in each request (cached)",
+        ),
         ("model", f"{results['variant']}, {results['precision']}, random weights"),
         ("machine", f"{machine['cpu']}, {machine['cores']} cores, GPU: {machine['gpu']}"),
     ]
     for name, value in rows:
-        print(f"{name:20}  {value}")
+        print(f"{name:22}  {value}")
     print(f"written to {RESULTS}")
 
 

@@ -17,8 +17,6 @@ import orjson
 from load.measure import interleaved, throughput
 from serve.gateway import Gateway
 
-LATENCY_CALLS = 200
-
 
 class GatewayCalls:
     """Requests to a gateway, one image each."""
@@ -48,21 +46,28 @@ class GatewayCalls:
 
 
 def measure_gateway(
-    triton_url: str, images: list[bytes], direct: Callable[[int], object], *, clients: int, rounds: int, seconds: float
+    triton_url: str,
+    images: list[bytes],
+    direct: Callable[[int], object],
+    *,
+    clients: int,
+    rounds: int,
+    seconds: float,
+    calls: int,
 ) -> dict[str, Any]:
     """Throughput and latency through a gateway, beside those of `direct` calls for the same images."""
     with Gateway(triton_url, port=0) as gateway:
-        calls = GatewayCalls(gateway.url, images, clients)
+        requests = GatewayCalls(gateway.url, images, clients)
         try:
             _say("latency of single requests, direct and through the gateway in turn")
-            direct_ms, gateway_ms = interleaved((direct, calls.embed_image), LATENCY_CALLS)
+            direct_ms, gateway_ms = interleaved((direct, requests.embed_image), calls)
             direct_rates, gateway_rates = [], []
             for number in range(rounds):
                 _say(f"gateway round {number + 1} of {rounds}: direct, then through the gateway")
                 direct_rates.append(throughput(direct, clients, seconds))
-                gateway_rates.append(throughput(calls.embed_image, clients, seconds))
+                gateway_rates.append(throughput(requests.embed_image, clients, seconds))
         finally:
-            calls.close()
+            requests.close()
     direct_rate, gateway_rate = statistics.median(direct_rates), statistics.median(gateway_rates)
     return {
         "gateway_images_per_s": round(gateway_rate, 2),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from training.dataset import draw_scenes, write_dataset
+from training.dataset import MAX_DISTINCT, draw_scenes, write_dataset
 from training.loop import Recipe, train
 from training.model import FOLDER, load_model, new_model, read_config, save_weights
 from training.quality import measure
@@ -85,5 +85,6 @@ def _quality(options: argparse.Namespace) -> None:
 
 
 def _scenes(options: argparse.Namespace) -> None:
-    write_dataset(draw_scenes(options.seed, options.count, distinct=True), options.folder)
+    distinct = options.count <= MAX_DISTINCT
+    write_dataset(draw_scenes(options.seed, options.count, distinct=distinct), options.folder)
     print(f"wrote {options.count} scenes and contact-sheet.png into {options.folder}")

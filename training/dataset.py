@@ -8,16 +8,22 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.captions import full_phrase
-from training.scenes import COLOURS, SHAPES, Scene, draw_scene, render
+from training.scenes import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, draw_scene, render
 
 CANVASES = ((320, 240), (240, 320), (360, 200), (256, 256))  # width, height in pixels, in turn
+MAX_DISTINCT = len(COLOURS) * len(SHAPES) * len(SIZES) * len(BACKGROUNDS) // 2
 CLASSES: tuple[str, ...] = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 JPEG_QUALITY = 92
-SHEET_COLUMNS, TILE, CAPTION_HEIGHT = 8, 128, 14  # pixels
+SHEET_COLUMNS, SHEET_SCENES, TILE, CAPTION_HEIGHT = 8, 96, 128, 14  # the last two in pixels
 
 
 def draw_scenes(seed: int, count: int, *, distinct: bool = False) -> list[Scene]:
-    """So many scenes, held-out pairs among them; where they are to be distinct, no two have the same caption."""
+    """So many scenes, held-out pairs among them; where they are to be distinct, no two have the same caption.
+
+    Raises ValueError for more distinct scenes than half of the captions there are: the last ones would take for ever.
+    """
+    if distinct and count > MAX_DISTINCT:
+        raise ValueError(f"{count} scenes cannot all have captions of their own; {MAX_DISTINCT} can")
     rng = np.random.default_rng(seed)
     scenes: list[Scene] = []
     seen: set[str] = set()
@@ -57,7 +63,8 @@ def write_dataset(scenes: Sequence[Scene], folder: Path) -> None:
 
 
 def contact_sheet(scenes: Sequence[Scene]) -> Image.Image:
-    """All scenes with their labels on one sheet."""
+    """The first scenes with their labels on one sheet."""
+    scenes = scenes[:SHEET_SCENES]
     rows = -(-len(scenes) // SHEET_COLUMNS)
     sheet = Image.new("RGB", (SHEET_COLUMNS * TILE, rows * (TILE + CAPTION_HEIGHT)), "white")
     pen = ImageDraw.Draw(sheet)

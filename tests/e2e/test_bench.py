@@ -1,6 +1,7 @@
 """The benchmark reports what it says it does. How large the figures are is for its readers, not for tests."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +10,27 @@ import pytest
 import load.bare
 from load.bare import BareEncoder
 from load.bench import Bench, jpegs, measure, print_table
+from load.label_sets import publish_random_heads
 from load.machine import describe_machine
 from load.measure import latencies, throughput
-from serve.server import Server
+from tests.serving import start
 from tritonclip import Client
 
 
 def test_it_measures_served_and_bare_in_one_run(
-    server: Server, tiny_repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    repository = Path(shutil.copytree(tiny_repository, tmp_path / "served"))
+    publish_random_heads(repository, width=64)
     monkeypatch.setattr(load.bare, "PROBE_SECONDS", 0.1)
-    bare = BareEncoder(tiny_repository / "image_encoder" / "1" / "model.pt", image_size=64)
+    bare = BareEncoder(repository / "image_encoder" / "1" / "model.pt", image_size=64)
+    server = start(repository, tmp_path / "log")
     try:
         with Client(server.grpc_url) as client:
             results = measure(Bench(server, client, jpegs(), seconds=1.0), bare)
     finally:
         bare.close()
+        server.stop()
     assert results["efficiency"] == pytest.approx(
         results["served_images_per_s"] / results["bare_images_per_s"], rel=0.01
     )
@@ -33,10 +39,21 @@ def test_it_measures_served_and_bare_in_one_run(
     assert set(results["latency_at_concurrency_1"]) == {"p50_ms", "p95_ms", "p99_ms"}
     assert results["texts_per_s"] > 0
     assert results["cached_texts_per_s"] > 0
+    assert list(results["label_set_cost_ratio"]) == [10, 100, 1000, 10_000]
+    assert results["label_set_cost_ratio_1000"] == results["label_set_cost_ratio"][1000] > 0
+    assert results["label_set_ms"][1000] == pytest.approx(1000 / results["label_set_images_per_s_1000"], rel=0.01)
+    assert results["prompts_images_per_s_1000"] > 0
+    assert results["gateway_efficiency"] == pytest.approx(
+        results["gateway_images_per_s"] / results["gateway_direct_images_per_s"], rel=0.01
+    )
+    assert len(results["gateway_efficiency_by_round"]) == 3
+    assert set(results["gateway_added_latency"]) == {"p50_ms", "p99_ms"}
     results |= {"variant": "tiny", "precision": "fp32", "machine": describe_machine()}
     assert json.loads(json.dumps(results))["machine"]["cores"] >= 1
     print_table(results)
-    assert f"{results['efficiency']:.3f} served / bare" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{results['efficiency']:.3f} served / bare" in printed
+    assert f"{results['gateway_efficiency']:.3f} of gRPC" in printed
 
 
 def test_a_failing_call_fails_the_measurement() -> None:
