@@ -20,7 +20,7 @@ from gateway.pictures import pixels_of
 from gateway.settings import Limits
 from gateway.urls import Fetcher
 
-LOADED_IN_THREAD = 64 * 1024  # bytes: below it, decoding takes less time than handing it to a thread
+LOADED_IN_THREAD = 2**20  # bytes: below it, decoding takes less time than handing it to a thread
 SHOWN_CHARACTERS = 40
 
 
