@@ -94,8 +94,8 @@ class Batches(Dataset[Batch]):
 def train(model: Any, config: dict[str, Any], recipe: Recipe, state: Path, checkpoint: Callable[[int], None]) -> None:
     """Train in place up to the recipe's last step, from `state` where it exists.
 
-    `checkpoint` is called with the number of steps done every CHECKPOINT_STEPS of them and at the end, after `state` was
-    written. Raises ValueError where `state` belongs to another recipe or architecture.
+    `checkpoint` is called with the number of steps done, every CHECKPOINT_STEPS of them and at the end, after `state`
+    was written. Raises ValueError where `state` belongs to another recipe or architecture.
     """
     tokenizer = open_clip.get_tokenizer("ViT-B-32")  # open_clip's own vocabulary, which all its CLIPs share
     optimizer = torch.optim.AdamW(_parameter_groups(model, recipe), lr=recipe.learning_rate, betas=BETAS)
