@@ -23,6 +23,7 @@ from tqdm import tqdm
 from training.captions import caption_batch
 from training.scenes import draw_scene, render
 
+CHECKPOINT_STEPS = 500
 MAX_LOGIT_SCALE = math.log(100.0)  # Radford et al. 2021, section 2.5
 BETAS = (0.9, 0.98)  # ibid., table 18, for ViT
 
@@ -93,8 +94,8 @@ class Batches(Dataset[Batch]):
 def train(model: Any, config: dict[str, Any], recipe: Recipe, state: Path, checkpoint: Callable[[int], None]) -> None:
     """Train in place up to the recipe's last step, from `state` where it exists.
 
-    `checkpoint` is called with the number of steps done every 500 of them and at the end, after `state` was written.
-    Raises ValueError where `state` belongs to another recipe or architecture.
+    `checkpoint` is called with the number of steps done, every CHECKPOINT_STEPS of them and at the end, after `state`
+    was written. Raises ValueError where `state` belongs to another recipe or architecture.
     """
     tokenizer = open_clip.get_tokenizer("ViT-B-32")  # open_clip's own vocabulary, which all its CLIPs share
     optimizer = torch.optim.AdamW(_parameter_groups(model, recipe), lr=recipe.learning_rate, betas=BETAS)
@@ -124,7 +125,7 @@ def train(model: Any, config: dict[str, Any], recipe: Recipe, state: Path, check
                 model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
             done += 1
             bar.set_postfix(loss=f"{loss.item():.3f}", scale=f"{model.logit_scale.exp().item():.0f}")
-            if done % 500 == 0 or done == recipe.steps:
+            if done % CHECKPOINT_STEPS == 0 or done == recipe.steps:
                 _save(model, optimizer, done, identity, state)
                 checkpoint(done)
 

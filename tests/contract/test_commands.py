@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from export.cli import parser as export_parser
+from export.label_sources import read_prompts
 from export.labels_cli import parser as labels_parser
-from export.variants import default_variant, resolve
+from export.variants import DEMO_FOLDER, default_variant, resolve
 from serve.cli import parser as serve_parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +48,13 @@ def readme_commands(module: str) -> list[list[str]]:
 def test_the_readmes_export_commands_are_real_ones() -> None:
     commands = readme_commands("export")
     assert len(commands) >= 4
+    assert any(arguments[:1] == ["labels"] for arguments in commands)
     for arguments in commands:
-        resolve(export_parser().parse_args(arguments).variant)
+        if arguments[:1] == ["labels"]:
+            options = labels_parser().parse_args(arguments[1:])
+            read_prompts(options.labels, options.templates)
+        else:
+            resolve(export_parser().parse_args(arguments).variant)
 
 
 def test_the_readmes_serve_commands_are_real_ones() -> None:
@@ -67,7 +73,7 @@ def test_every_make_target_of_the_readme_exists() -> None:
 def test_the_default_variant_is_the_same_everywhere() -> None:
     name = default_variant().name
     assert f"DEFAULT_VARIANT := {name}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert serve_parser().parse_args([]).repository.name == name
+    assert serve_parser().parse_args([]).repository.name == DEMO_FOLDER.name
     assert name in README
 
 
