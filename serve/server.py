@@ -247,7 +247,7 @@ def _find_port(probe: socket.socket, address: str, port: int) -> int:
     except OSError as error:
         raise PortInUse(
             f"cannot listen on {address}:{port} ({error.strerror}): another server may be running there; "
-            "stop it, or choose other ports (--help names the options)"
+            "stop it, or choose other ports with --http-port, --grpc-port, --metrics-port and --gateway-port"
         ) from error
     return int(probe.getsockname()[1])
 
