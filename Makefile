@@ -40,6 +40,7 @@ lint: setup
 		if [ -f $$model/model.py ]; then $(BIN)/mypy $$model/*.py; fi; done
 
 test: lint
+	@scripts/setup-tests
 	$(BIN)/python -m pytest $(TESTS)
 
 bench: setup

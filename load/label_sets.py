@@ -4,9 +4,7 @@ The heads are directions drawn at random in place of encoded labels: their value
 ten thousand labels on a CPU would take hours.
 """
 
-import random
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from torch.nn import functional
 
 from export.label_sets import add_label_set
 from export.label_sources import Prompts
+from load.measure import interleaved
 from tritonclip import Client
 
 SIZES = (10, 100, 1000, 10_000)
@@ -37,39 +36,26 @@ def measure_label_sets(client: Client, image: bytes, calls: int) -> dict[str, An
     `label_set_cost_ratio_1000` is the median, over the calls, of classify with 1000 stored labels ÷ embedding alone.
     """
 
-    def classify(size: int) -> Callable[[], object]:
-        return lambda: client.classify(image, label_set=f"{PREFIX}{size}", top_k=5)
+    def classify(size: int) -> Callable[[int], object]:
+        return lambda _number: client.classify(image, label_set=f"{PREFIX}{size}", top_k=5)
 
-    ways = {"embed": lambda: client.embed_images(image)} | {str(size): classify(size) for size in SIZES}
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    order = list(ways)
-    for number in range(calls + 2):
-        random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
-        for name in order:
-            milliseconds = _timed(ways[name])
-            if number >= 2:  # the first two warm up
-                taken[name].append(milliseconds)
+    embed_ms, *sizes_ms = interleaved((lambda _number: client.embed_images(image), *map(classify, SIZES)), calls)
+    by_size = dict(zip(SIZES, sizes_ms, strict=True))
     prompts = [f"a photo of a {name}" for name in _names(STORED)]
-    client.compare(image, prompts)  # from here on the server's response cache knows them: their best case
-    with_prompts = statistics.median(_timed(lambda: client.compare(image, prompts)) for _ in range(max(3, calls // 10)))
-    medians = {name: statistics.median(values) for name, values in taken.items()}
+    # The warm-up puts their features into the server's response cache: what is timed is their best case.
+    (prompts_ms,) = interleaved((lambda _number: client.compare(image, prompts),), max(3, calls // 10))
+    medians = {size: statistics.median(taken) for size, taken in by_size.items()}
     ratios = {
-        size: statistics.median(c / e for c, e in zip(taken[str(size)], taken["embed"], strict=True)) for size in SIZES
+        size: statistics.median(c / e for c, e in zip(taken, embed_ms, strict=True)) for size, taken in by_size.items()
     }
     return {
-        "embed_ms": round(medians["embed"], 2),
-        "label_set_ms": {size: round(medians[str(size)], 2) for size in SIZES},
+        "embed_ms": round(statistics.median(embed_ms), 2),
+        "label_set_ms": {size: round(median, 2) for size, median in medians.items()},
         "label_set_cost_ratio": {size: round(ratio, 4) for size, ratio in ratios.items()},
         "label_set_cost_ratio_1000": round(ratios[STORED], 4),
-        "label_set_images_per_s_1000": round(1000 / medians[str(STORED)], 2),
-        "prompts_images_per_s_1000": round(1000 / with_prompts, 2),
+        "label_set_images_per_s_1000": round(1000 / medians[STORED], 2),
+        "prompts_images_per_s_1000": round(1000 / statistics.median(prompts_ms), 2),
     }
-
-
-def _timed(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return 1000 * (time.perf_counter() - started)
 
 
 def _names(count: int) -> tuple[str, ...]:
