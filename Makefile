@@ -16,7 +16,7 @@ help:
 
 setup: .venv/.installed
 
-.venv/.installed: requirements.txt constraints.txt client/pyproject.toml scripts/setup
+.venv/.installed: requirements.txt $(wildcard requirements/*.txt) constraints.txt client/pyproject.toml scripts/setup
 	PYTHON="$(PYTHON)" scripts/setup
 	@touch $@
 
