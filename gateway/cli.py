@@ -18,6 +18,7 @@ from gateway.settings import Limits, Settings, UrlImages
 from tritonclip import AsyncClient, ConfigError
 
 DEFAULT_PORT = 8080
+CREATE_KEY = "python -m gateway keys create NAME"
 DRAIN_SECONDS = 5  # beyond the time limit of a request, when asked to stop
 
 
@@ -94,7 +95,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _settings(options: argparse.Namespace) -> Settings:
     if options.keys is not None and not options.keys.is_file():
-        raise ConfigError(f"{options.keys}: no such key file; make one with `python -m gateway keys create NAME`")
+        if not options.keys.parent.is_dir():
+            raise ConfigError(f"{options.keys}: there is no folder {options.keys.parent} for the key file")
+        # Not an error: who deploys starts the services first. Nobody gets in meanwhile, and new keys are heeded at once.
+        print(f"no keys yet, so every request is refused; make one: {CREATE_KEY}", file=sys.stderr)
     hosts = frozenset(host.lower() for host in options.url_host) if options.url_host else None
     return Settings(
         limits=Limits(**{name: getattr(options, name) for name in Limits.__dataclass_fields__}),

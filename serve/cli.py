@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--admin-key",
-        default=os.environ.get("TRITONCLIP_ADMIN_KEY"),
+        default=os.environ.get("TRITONCLIP_ADMIN_KEY") or None,
         metavar="KEY",
         help="opens the operator's APIs (statistics, configuration, tracing, logging) to requests that "
         "carry it (default: TRITONCLIP_ADMIN_KEY)",

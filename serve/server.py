@@ -25,6 +25,8 @@ LOOPBACK = "127.0.0.1"
 # Only inference, metadata and health are for everyone; the rest needs the operator's key. Statistics tell nothing
 # about anyone's data, and on loopback without a key they stay open so that `tritonclip status` can show them.
 OPERATOR_APIS = "shared-memory,model-repository,model-config,trace,logging"
+# Clients connect anew so often, which loses no request, and so find servers that were added under the same name.
+CONNECTION_AGE_MS = 60_000
 CACHE_BYTES = 64 * 2**20  # response cache of embed_text: about 20,000 texts
 STOP_SECONDS = 15
 ERROR_CHARACTERS = 500  # of each of Triton's errors in ours; the log has them whole
@@ -172,6 +174,7 @@ class Server:
             "model-control-mode": "none",
             "exit-on-error": "true",
             "exit-timeout-secs": STOP_SECONDS - 5,
+            "grpc-max-connection-age": CONNECTION_AGE_MS,
             "http-port": self.ports.http,
             "grpc-port": self.ports.grpc,
             "metrics-port": self.ports.metrics,
