@@ -3,12 +3,13 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEFAULT_VARIANT := convnext_base_w-laion2b_s13b_b82k_augreg
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint bench demo clean
+.PHONY: help setup up test test-compose lint bench demo clean
 
 help:
 	@echo "make up      export a model and serve it: gateway and page 8080, Triton 8000 to 8002, on loopback, until Ctrl-C"
 	@echo "             VARIANT=NAME serves that model, e.g. $(DEFAULT_VARIANT) (default: demo)"
 	@echo "make test    lint, types and every test"
+	@echo "make test-compose  builds the images, starts the compose files and tests them; needs a Docker engine"
 	@echo "make bench   served against bare, and gateway against gRPC, into build/bench.json"
 	@echo "make demo    train the demo checkpoint again, in about half an hour on 2 cores"
 	@echo "make setup   the Python environment in .venv, which the others make by themselves"
@@ -42,6 +43,9 @@ lint: setup
 test: lint
 	@scripts/setup-tests
 	$(BIN)/python -m pytest $(TESTS)
+
+test-compose: setup
+	scripts/docker-engine $(BIN)/python -m pytest tests/compose
 
 bench: setup
 	$(BIN)/python -m load.bench

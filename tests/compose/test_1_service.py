@@ -1,0 +1,122 @@
+"""What `docker compose -f docker-compose.yml -f docker-compose.cpu.yml up --wait` gives: a service that answers rightly."""
+
+import base64
+
+import httpx
+import numpy as np
+import openai
+import pytest
+from numpy.typing import NDArray
+
+from export.checkpoint import Checkpoint
+from tests.compose.conftest import Stack, docker, is_healthy, wait_for
+from tests.reference import cosines, image_features, text_features
+from tests.compose_files import ROOT
+from tritonclip import Client
+from PIL import Image
+
+SCENES = sorted((ROOT / "samples/scenes").glob("*.jpg"))[:6]
+TEXTS = ["a red triangle", "a blue star", "a small green circle"]
+
+
+@pytest.fixture(scope="module")
+def expected(demo_checkpoint: Checkpoint) -> NDArray[np.float32]:
+    return image_features(demo_checkpoint, [Image.open(path).convert("RGB") for path in SCENES])
+
+
+@pytest.mark.parametrize("transport", ["grpc", "http"])
+def test_the_client_gets_open_clips_vectors(
+    stack: Stack, transport: str, expected: NDArray[np.float32], demo_checkpoint: Checkpoint
+) -> None:
+    port = stack.grpc_port if transport == "grpc" else stack.http_port
+    with Client(f"{transport}://127.0.0.1:{port}") as client:
+        assert client.status().manifest.variant == "demo"
+        assert cosines(client.embed_images(SCENES).features, expected).min() > 0.999
+        texts = client.embed_texts(TEXTS).features
+    assert cosines(texts, text_features(demo_checkpoint, TEXTS)).min() > 0.999
+
+
+def test_the_gateway_wants_a_key_and_then_answers_the_same(
+    stack: Stack, key: str, expected: NDArray[np.float32]
+) -> None:
+    assert httpx.get(f"{stack.gateway_url}/health/ready").status_code == 200
+    assert httpx.get(f"{stack.gateway_url}/v1/models").status_code == 401
+    client = openai.OpenAI(base_url=f"{stack.gateway_url}/v1", api_key=key)
+    images = [f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in SCENES]
+    answer = client.embeddings.create(model="demo", input=images)
+    features = np.array([item.embedding for item in answer.data], dtype=np.float32)
+    assert cosines(features, expected).min() > 0.999
+
+
+def test_a_model_that_is_there_is_not_exported_again(stack: Stack) -> None:
+    assert "/models/demo is up to date" in stack.compose("run", "--rm", "-T", "export", *export_command(stack))
+
+
+def export_command(stack: Stack) -> list[str]:
+    (container,) = stack.containers("export")
+    assert container["State"]["ExitCode"] == 0
+    command: list[str] = container["Config"]["Cmd"]
+    return command
+
+
+def test_a_label_set_is_added_by_the_command_that_the_docs_name(stack: Stack, key: str) -> None:
+    stack.compose(
+        "run", "--rm", "-T", "export", "labels", "scenes",
+        "--labels", "samples/scenes/classes.txt", "--repository", "/models/demo",
+    )  # fmt: skip
+    stack.compose("restart", "triton")
+    wait_for("triton healthy", lambda: all(map(is_healthy, stack.containers("triton"))))
+    wait_for("gateway healthy", lambda: all(map(is_healthy, stack.containers("gateway"))))
+    body = {"image": base64.b64encode(SCENES[0].read_bytes()).decode(), "label_set": "scenes", "top_k": 1}
+    answer = httpx.post(f"{stack.gateway_url}/v1/classify", json=body, headers={"authorization": f"Bearer {key}"})
+    assert answer.status_code == 200, answer.text
+    best = str(answer.json()["data"][0]["labels"][0]["label"]) if "data" in answer.json() else answer.text
+    assert all(word in best for word in SCENES[0].stem.split("-")[:2])
+
+
+@pytest.mark.parametrize("service", ["triton", "gateway"])
+def test_containers_run_as_nobody_special_on_a_read_only_system(stack: Stack, service: str) -> None:
+    for container in stack.containers(service):
+        assert stack.python(container["Id"], "import os; print(os.getuid())") == "1000"
+        assert container["HostConfig"]["ReadonlyRootfs"]
+        assert container["HostConfig"]["CapDrop"] == ["ALL"]
+        failed = docker("exec", container["Id"], "touch", "/app/anything", check=False)
+        assert "Read-only file system" in failed.stderr
+        capabilities = stack.python(
+            container["Id"], "print(open('/proc/1/status').read().split('CapEff:')[1].split()[0])"
+        )
+        assert int(capabilities, 16) == 0
+
+
+IMAGES = ("tritonclip/export", "tritonclip/triton-cpu", "tritonclip/gateway", "tritonclip/load")
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_images_hold_no_weights_and_are_not_roots(stack: Stack, image: str) -> None:
+    tag = f"{image}:0.1.0"
+    assert docker("image", "inspect", "-f", "{{.Config.User}}", tag).stdout.strip() == "1000:1000"
+    pattern = r".*\.\(safetensors\|pt\|pth\|bin\|ckpt\)"
+    find = ["find", "/app", "/models", "/hub", "-regex", pattern, "-size", "+100k"]
+    found = docker("run", "--rm", "--entrypoint", find[0], tag, *find[1:], check=False).stdout
+    assert not found.strip()
+    size = int(docker("image", "inspect", "-f", "{{.Size}}", tag).stdout)
+    print(f"{tag}: {size / 1e6:.0f} MB")
+
+
+def test_the_triton_image_can_import_what_its_models_import(stack: Stack) -> None:
+    """Built on the base image that is here: NVIDIA's where it can be pulled, else a stand-in of Debian."""
+    tag = docker("build", "--quiet", "-f", "deploy/docker/triton.Dockerfile", ".").stdout.strip()
+    assert docker("image", "inspect", "-f", "{{.Config.User}}", tag).stdout.strip() == "1000:1000"
+    code = "import numpy, PIL, tokenizers, ftfy; assert numpy.__version__ < '2'; print('imported')"
+    done = docker("run", "--rm", "--read-only", "--cap-drop=ALL", "--entrypoint", "python3", tag, "-c", code)
+    assert done.stdout.strip() == "imported"
+    assert (
+        docker("run", "--rm", "--entrypoint", "test", tag, "-x", "/opt/tritonclip/start_triton", check=False).returncode
+        == 0
+    )
+    docker("image", "rm", tag)
+
+
+def test_both_files_are_valid_for_compose(stack: Stack) -> None:
+    assert "nvidia" in docker("compose", "-f", "docker-compose.yml", "config").stdout
+    assert "nvidia" not in stack.compose("config")

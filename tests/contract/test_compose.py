@@ -1,0 +1,160 @@
+"""The compose files without an engine: flags, users, mounts, health checks, settings. tests/compose/ starts them."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export.variants import default_variant
+from gateway.cli import parser as gateway_parser
+from serve.cli import parser as serve_parser
+from serve.environment import find_installation
+from serve.server import CACHE_BYTES, CONNECTION_AGE_MS, OPERATOR_APIS
+from tests.compose_files import ROOT, services, settings
+from tritonclip._version import __version__
+
+GPU, CPU = "docker-compose.yml", "docker-compose.cpu.yml"
+START = (ROOT / "deploy/docker/start_triton").read_text()
+TRITON_DOCKERFILE = (ROOT / "deploy/docker/triton.Dockerfile").read_text()
+FIRST_RELEASE: dict[str, str] = tomllib.loads((ROOT / "tests/data/triton_flags.toml").read_text())["first_release"]
+EMBEDDED = "24.10"
+
+
+def flags() -> dict[str, str | None]:
+    """The flags that tritonserver gets in the production container."""
+    command = services(GPU)["triton"]["command"]
+    assert command[0] == "/opt/tritonclip/start_triton"
+    given = [*command[1:], *re.findall(r'"(--[\w-]+=[^"]*)"', START)]
+    pairs = [flag.removeprefix("--").partition("=") for flag in given]
+    assert all(flag.startswith("--") for flag in given)
+    return {name: value if separator else None for name, separator, value in pairs}
+
+
+def release() -> str:
+    found = re.search(r"^FROM nvcr\.io/nvidia/tritonserver:(\d\d\.\d\d)-py3$", TRITON_DOCKERFILE, re.MULTILINE)
+    assert found, "the Triton image is not pinned to one release"
+    return found[1]
+
+
+def test_every_flag_exists_in_the_triton_of_the_container() -> None:
+    assert set(flags()) <= set(FIRST_RELEASE), "a flag that nobody looked up: add it to tests/data/triton_flags.toml"
+    late = {name: FIRST_RELEASE[name] for name in flags() if FIRST_RELEASE[name] > release()}
+    assert not late
+
+
+def test_the_list_of_flags_agrees_with_a_real_triton() -> None:
+    installation = find_installation()
+    done = subprocess.run(
+        [installation.binary, "--help"], env=installation.environment(), capture_output=True, text=True
+    )
+    known = set(re.findall(r"^\s+--([a-z0-9-]+)", done.stdout + done.stderr, re.MULTILINE))
+    assert {name for name, first in FIRST_RELEASE.items() if first <= EMBEDDED} <= known
+    assert not {name for name, first in FIRST_RELEASE.items() if first > EMBEDDED} & known
+
+
+def test_the_flags_are_those_of_a_closed_server() -> None:
+    given = flags()
+    assert given["model-control-mode"] == "none"
+    assert "disable-auto-complete-config" in given
+    assert given["http-restricted-api"] == given["grpc-restricted-protocol"] == "$closed:admin-key=$key"
+    assert f"closed={OPERATOR_APIS}\n" in START
+
+
+def test_production_and_the_embedded_server_are_set_alike() -> None:
+    given = flags()
+    assert given["cache-config"] == f"local,size={CACHE_BYTES}"
+    assert given["grpc-max-connection-age"] == str(CONNECTION_AGE_MS)
+
+
+def seconds(duration: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)(s|m)", duration).groups()  # type: ignore[union-attr]
+    return float(number) * {"s": 1, "m": 60}[unit]
+
+
+def test_a_stopping_server_has_time_to_finish() -> None:
+    found = services(GPU)
+    assert seconds(found["triton"]["stop_grace_period"]) > float(flags()["exit-timeout-secs"] or 0)
+    longest = gateway_parser().parse_args([]).seconds
+    assert seconds(found["gateway"]["stop_grace_period"]) > longest + 5  # its own drain: gateway.cli.DRAIN_SECONDS
+
+
+def test_triton_has_one_gpu_shared_memory_and_the_default_variant() -> None:
+    triton = services(GPU)["triton"]
+    (device,) = triton["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": "1", "capabilities": ["gpu"]}
+    assert triton["shm_size"] == "2gb"
+    assert triton["ulimits"]["memlock"] == -1
+    assert flags()["model-repository"] == f"/models/{default_variant().name}"
+    assert services(GPU)["export"]["command"][0] == default_variant().name
+
+
+def test_all_of_ours_are_hardened() -> None:
+    for name, service in services(GPU).items():
+        assert service["user"].split(":")[0] not in ("0", "root"), name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert "privileged" not in service, name
+        assert "latest" not in service["image"], name
+        assert ":" in service["image"], name
+
+
+def test_the_order_of_starting() -> None:
+    found = services(GPU)
+    assert found["triton"]["depends_on"] == {"export": {"condition": "service_completed_successfully"}}
+    assert found["gateway"]["depends_on"] == {"triton": {"condition": "service_healthy"}}
+    for name in ("triton", "gateway"):
+        assert found[name]["restart"] == "unless-stopped"
+        assert found[name]["healthcheck"]["test"]
+    assert "restart" not in found["export"]
+
+
+def test_models_are_written_by_the_exporter_alone() -> None:
+    found = services(GPU)
+    assert "models:/models" in found["export"]["volumes"]
+    assert "models:/models:ro" in found["triton"]["volumes"]
+    assert not any("models" in volume for volume in found["gateway"]["volumes"])
+
+
+def published(service: dict[str, Any]) -> dict[str, str]:
+    return {port.rsplit(":", 1)[1]: port.rsplit(":", 2)[0] for port in service["ports"]}
+
+
+def test_ports_listen_on_loopback_unless_told_otherwise() -> None:
+    for settings_given, address in (({}, "127.0.0.1"), ({"BIND_ADDRESS": "0.0.0.0"}, "0.0.0.0")):
+        found = services(GPU, settings_given)
+        assert published(found["triton"]) == {"8000": address, "8001": address, "8002": "127.0.0.1"}
+        assert published(found["gateway"]) == {"8080": address}
+        embedded = services(CPU, settings_given)["triton"]  # an old Triton: never on an open network
+        assert published(embedded) == {"8000": "127.0.0.1", "8001": "127.0.0.1", "8002": "127.0.0.1"}
+
+
+def test_the_settings_example_has_every_setting_with_its_default() -> None:
+    example = dict(re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    used = settings(GPU)
+    for name, defaults in settings(CPU).items():
+        used.setdefault(name, set()).update(defaults - {"demo"} if name == "VARIANT" else defaults)
+    assert {name: {default} for name, default in example.items()} == used
+    assert example["TRITONCLIP_VERSION"] == __version__
+
+
+def test_commands_are_understood_by_the_programs_they_start() -> None:
+    gateway = gateway_parser().parse_args(services(GPU)["gateway"]["command"].split())
+    assert (gateway.host, gateway.port, gateway.url) == ("0.0.0.0", 8080, "grpc://triton:8001")
+    embedded = serve_parser().parse_args(services(CPU)["triton"]["command"])
+    assert (str(embedded.repository), embedded.address) == ("/models/demo", "0.0.0.0")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy/docker").glob("*.Dockerfile")), ids=lambda path: path.name)
+def test_images_are_pinned_and_hold_no_weights(path: Path) -> None:
+    dockerfile = path.read_text()
+    stages = re.findall(r"^FROM (\S+) AS (\S+)", dockerfile, re.MULTILINE)
+    bases = set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) - {name for _, name in stages}
+    assert all(re.search(r":\d", base) for base in bases)
+    assert "checkpoints" not in dockerfile
+    for line in re.findall(r"pip install (?:.*\\\n)*.*", dockerfile):
+        assert "constraints.txt" in line
+    assert "checkpoints" not in re.findall(r"^!(.*)", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
