@@ -7,13 +7,13 @@ import numpy as np
 import openai
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from export.checkpoint import Checkpoint
 from tests.compose.conftest import Stack, docker, is_healthy, wait_for
-from tests.reference import cosines, image_features, text_features
 from tests.compose_files import ROOT
+from tests.reference import cosines, image_features, text_features
 from tritonclip import Client
-from PIL import Image
 
 SCENES = sorted((ROOT / "samples/scenes").glob("*.jpg"))[:6]
 TEXTS = ["a red triangle", "a blue star", "a small green circle"]
