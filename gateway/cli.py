@@ -97,7 +97,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     if options.keys is not None and not options.keys.is_file():
         if not options.keys.parent.is_dir():
             raise ConfigError(f"{options.keys}: there is no folder {options.keys.parent} for the key file")
-        # Not an error: who deploys starts the services first. Nobody gets in meanwhile, and new keys are heeded at once.
+        # Not an error: who deploys starts the services first. Nobody gets in until then; new keys are heeded at once.
         print(f"no keys yet, so every request is refused; make one: {CREATE_KEY}", file=sys.stderr)
     hosts = frozenset(host.lower() for host in options.url_host) if options.url_host else None
     return Settings(

@@ -1,4 +1,4 @@
-"""The compose files as data: settings filled in with their defaults, or with given values, and one file laid over another."""
+"""The compose files as data, with their settings filled in: by their defaults, or by given values."""
 
 import re
 from collections.abc import Mapping

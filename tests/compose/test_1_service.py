@@ -1,4 +1,4 @@
-"""What `docker compose -f docker-compose.yml -f docker-compose.cpu.yml up --wait` gives: a service that answers rightly."""
+"""What `docker compose … up --wait` gives with both files: a service that answers rightly, in hardened containers."""
 
 import base64
 

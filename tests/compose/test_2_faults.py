@@ -13,19 +13,24 @@ import pytest
 from tests.compose.conftest import Stack, is_healthy, wait_for
 
 COUNT = """
-import urllib.request
+import re, urllib.request
 text = urllib.request.urlopen("http://127.0.0.1:8002/metrics").read().decode()
-rows = [row.split() for row in text.splitlines() if row.startswith("nv_inference_request_success{model=\\"embed_text\\"")]
-print(int(sum(float(row[-1]) for row in rows)))
+print(*re.findall(r'nv_inference_request_success{model="embed_text".*} (\\d+)', text))
+"""
+KILL_ENCODERS = """
+import os, pathlib
+for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    if "image_encoder" in path.read_text():
+        os.kill(int(path.parent.name), 9)
 """
 
 
 @pytest.fixture(scope="module")
-def pair(stack: Stack) -> Iterator[list[str]]:
+def pair(stack: Stack) -> list[str]:
     """Two containers of `triton`, by id."""
     stack.compose("up", "--wait", "--scale", "triton=2")
     wait_for("both healthy", lambda: [*map(is_healthy, stack.containers("triton"))] == [True, True])
-    yield [container["Id"] for container in stack.containers("triton")]
+    return [container["Id"] for container in stack.containers("triton")]
 
 
 class Caller:
@@ -94,8 +99,7 @@ def test_a_killed_gateway_comes_back(stack: Stack, key: str) -> None:
 
 
 def test_a_model_process_that_dies_is_replaced(stack: Stack, pair: list[str]) -> None:
-    kill = "import os, signal; [os.kill(int(p), 9) for p in os.listdir('/proc') if p.isdigit() and 'image_encoder' in open(f'/proc/{p}/cmdline').read()]"
-    stack.python(pair[1], kill)
+    stack.python(pair[1], KILL_ENCODERS)
     wait_for("Triton ready again", lambda: "starting Triton again" in stack.logs())
     wait_for("healthy", lambda: all(map(is_healthy, stack.containers("triton"))))
 

@@ -1,4 +1,4 @@
-"""What starts and watches Triton in the production container, run on the embedded Triton with the compose file's flags."""
+"""What starts and watches Triton in the production container, run on the embedded Triton, flags of the compose file."""
 
 import importlib.util
 import os
