@@ -1,4 +1,4 @@
-"""One stack of docker-compose.yml with docker-compose.cpu.yml: built, started for the tests, and taken down after them."""
+"""A stack of docker-compose.yml with docker-compose.cpu.yml: built, started for the tests, and taken down after them."""
 
 import json
 import os

@@ -30,7 +30,9 @@ def test_the_client_gets_open_clips_vectors(
 ) -> None:
     port = stack.grpc_port if transport == "grpc" else stack.http_port
     with Client(f"{transport}://127.0.0.1:{port}") as client:
-        assert client.status().manifest.variant == "demo"
+        manifest = client.status().manifest
+        assert manifest is not None
+        assert manifest.variant == "demo"
         assert cosines(client.embed_images(SCENES).features, expected).min() > 0.999
         texts = client.embed_texts(TEXTS).features
     assert cosines(texts, text_features(demo_checkpoint, TEXTS)).min() > 0.999
