@@ -20,7 +20,7 @@ print(*re.findall(r'nv_inference_request_success{model="embed_text".*} (\\d+)', 
 KILL_ENCODERS = """
 import os, pathlib
 for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-    if "image_encoder" in path.read_text():
+    if "image_encoder" in path.read_text() and int(path.parent.name) != os.getpid():
         os.kill(int(path.parent.name), 9)
 """
 
