@@ -35,7 +35,7 @@ def promtool(*arguments: str | Path) -> None:
 class Prometheus:
     """A Prometheus with the committed configuration and alerts that scrapes the given `host:port` of each job.
 
-    Only where the targets come from is changed, from DNS to a fixed list, and how often they are scraped, to each second.
+    Only where the targets come from is changed, from DNS to a fixed list, and how often they are scraped: each second.
     """
 
     def __init__(self, targets: dict[str, list[str]], folder: Path) -> None:

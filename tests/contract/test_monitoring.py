@@ -1,4 +1,4 @@
-"""The monitoring files hold together: Prometheus accepts them, alerts fire when they must, panels show what they name."""
+"""The monitoring files hold together: Prometheus takes them, alerts fire when they must, panels show what they name."""
 
 import itertools
 import json
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from export.configs import CPU_MAX_QUEUE
 from serve.server import METRICS_CONFIG
 from tests.prometheus import ROOT, promtool
 from tests.promql import (
@@ -63,6 +64,11 @@ def test_each_alert_says_what_to_do(rule: dict[str, Any]) -> None:
     document, _, anchor = rule["annotations"]["runbook"].partition("#")
     assert anchor == rule["alert"].lower()
     assert anchor in headings(ROOT / document)
+
+
+def test_a_queue_can_hold_what_the_alert_takes_for_nearly_full() -> None:
+    (limit,) = re.findall(r"> (\d+)$", alert_expressions()["TritonRefusing"].strip())
+    assert CPU_MAX_QUEUE / 2 < int(limit) < CPU_MAX_QUEUE
 
 
 def test_prometheus_finds_every_replica_by_its_service_name() -> None:
