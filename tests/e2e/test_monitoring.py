@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from tritonclient.grpc import service_pb2
 
@@ -70,7 +71,7 @@ def prometheus(
     with Prometheus(targets, tmp_path_factory.mktemp("prometheus")) as running:
         wait_until(lambda: len(running.query("up == 1")) == 3)
         send_traffic(triton, gateway.url)
-        wait_until(lambda: not missing(running))
+        wait_until(lambda: bool(running.query("sum(tritonclip_gateway_rejections_total) > 2")))  # the last of it
         yield running
 
 
@@ -123,6 +124,7 @@ def test_every_expression_is_accepted(prometheus: Prometheus, where: str) -> Non
 
 
 def test_every_panel_shows_something(prometheus: Prometheus) -> None:
+    wait_until(lambda: not missing(prometheus))
     assert missing(prometheus) == set()
 
 
@@ -154,6 +156,24 @@ def test_a_flood_is_seen_as_refusals(prometheus: Prometheus, triton: Server) -> 
 
     wait_until(seen)
     assert prometheus.query(refusing)
+
+
+def test_a_dead_stage_is_seen(prometheus: Prometheus, triton: Server) -> None:
+    """Near the end, for it breaks this server: its image encoder's processes are killed."""
+    assert SHOWN[STAGE_FAILURES]
+    assert prometheus.query(SHOWN[STAGE_FAILURES]) == prometheus.query(alert_expressions()["StageFailing"]) == []
+    for process in psutil.Process(triton.pid).children():
+        if any(argument.startswith("image_encoder_") for argument in process.cmdline()):
+            process.kill()
+
+    def seen() -> bool:
+        assert flood(triton.grpc_url, FLOOD[:1]) == {"INTERNAL": 1}
+        return bool(prometheus.query(alert_expressions()["StageFailing"]))
+
+    wait_until(seen)
+    (failing,) = prometheus.query(alert_expressions()["StageFailing"])
+    assert failing["metric"]["model"] == "image_encoder"
+    assert prometheus.query(SHOWN[STAGE_FAILURES])
 
 
 def test_a_gateway_that_is_gone_is_noticed(prometheus: Prometheus, gateway: GatewayProcess) -> None:
