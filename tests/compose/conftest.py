@@ -1,4 +1,4 @@
-"""A stack of docker-compose.yml with docker-compose.cpu.yml: built, started for the tests, and taken down after them."""
+"""A stack of docker-compose.yml with docker-compose.cpu.yml: built and started for the tests, taken down after them."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 
 from tests.compose_files import ROOT
 
-FILES = ("-f", "docker-compose.yml", "-f", "docker-compose.cpu.yml")
+FILES = ("-f", "docker-compose.yml", "-f", "docker-compose.cpu.yml", "-f", "tests/compose/in-memory.yml")
 
 
 def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from export.variants import default_variant
 from gateway.cli import parser as gateway_parser
 from serve.cli import parser as serve_parser
 from serve.environment import find_installation
-from serve.server import CACHE_BYTES, CONNECTION_AGE_MS, OPERATOR_APIS
+from serve.server import CACHE_BYTES, CONNECTION_AGE_MS, METRICS_CONFIG, OPERATOR_APIS
 from tests.compose_files import ROOT, services, settings
 from tritonclip._version import __version__
 
@@ -67,6 +67,10 @@ def test_production_and_the_embedded_server_are_set_alike() -> None:
     given = flags()
     assert given["cache-config"] == f"local,size={CACHE_BYTES}"
     assert given["grpc-max-connection-age"] == str(CONNECTION_AGE_MS)
+    command = services(GPU)["triton"]["command"]
+    assert (
+        tuple(flag.removeprefix("--metrics-config=") for flag in command if "metrics-config" in flag) == METRICS_CONFIG
+    )
 
 
 def seconds(duration: str) -> float:
