@@ -1,4 +1,4 @@
-"""Profile `monitoring`: Prometheus finds the services by their names, and on them whatever the dashboard and alerts name."""
+"""Profile `monitoring`: Prometheus finds the services by name, and on them all that the dashboard and the alerts name."""
 
 import base64
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ def test_every_metric_of_the_dashboard_and_the_alerts_exists(prometheus: Prometh
     assert not missing
 
 
-def test_the_alert_rules_are_loaded_and_quiet(prometheus: Prometheus) -> None:
+def test_the_alert_rules_are_loaded_and_evaluated(prometheus: Prometheus) -> None:
     rules = [rule for group in prometheus.get("/rules")["groups"] for rule in group["rules"]]
     assert {rule["name"] for rule in rules} == set(alert_expressions())
     assert [rule["lastError"] for rule in rules if rule.get("lastError")] == []
