@@ -12,6 +12,8 @@ ALERTS = MONITORING / "alerts.yml"
 CONFIG = MONITORING / "prometheus.yml"
 DASHBOARD = MONITORING / "grafana" / "dashboards" / "tritonclip.json"
 
+_GPU_METRICS = Path(__file__).parent / "data" / "monitoring" / "gpu-metrics.txt"
+
 # What Grafana puts in place of its variables, here with everything chosen; tests look at the last minutes at once.
 GRAFANA_VARIABLES = {"$__rate_interval": "5m", "$model": ".+"}
 
@@ -62,6 +64,18 @@ def dashboard_expressions() -> dict[str, str]:
         for panel in panels()
         for target in panel["targets"]
     }
+
+
+def named_metrics() -> set[str]:
+    """Every metric that the alerts or the dashboard name."""
+    expressions = [*alert_expressions().values(), *dashboard_expressions().values()]
+    return set[str]().union(*map(metric_names, expressions))
+
+
+def gpu_metrics() -> set[str]:
+    """The metrics of Triton's documentation that exist on a GPU host alone."""
+    lines = _GPU_METRICS.read_text(encoding="utf-8").splitlines()
+    return {line for line in lines if not line.startswith("#")}
 
 
 def fill_in(expression: str) -> str:

@@ -17,7 +17,7 @@ from serve.server import LOOPBACK, Server
 from tests.e2e.test_overload import bytes_tensor, flood
 from tests.gateway_server import GatewayProcess
 from tests.prometheus import Prometheus
-from tests.promql import alert_expressions, dashboard_expressions, metric_names
+from tests.promql import alert_expressions, dashboard_expressions, gpu_metrics, metric_names, named_metrics
 from tests.reference import PHOTOS
 from tests.serving import start
 from tritonclip import Client
@@ -30,13 +30,8 @@ def image_request(images: list[bytes]) -> service_pb2.ModelInferRequest:
     return request
 
 
-GPU_METRICS = {
-    line
-    for line in Path(__file__).parents[1].joinpath("data/monitoring/gpu-metrics.txt").read_text().splitlines()
-    if not line.startswith("#")
-}
+NAMES, GPU_METRICS = named_metrics(), gpu_metrics()
 EXPRESSIONS = alert_expressions() | dashboard_expressions()
-NAMES = set[str]().union(*map(metric_names, EXPRESSIONS.values()))
 # What the dashboard shows wherever there is traffic, and where there is no GPU.
 SHOWN = {where: e for where, e in dashboard_expressions().items() if not metric_names(e) & GPU_METRICS}
 STAGE_FAILURES = "Triton: failed requests, B"  # empty as long as no stage breaks
