@@ -1,4 +1,4 @@
-"""Profile `monitoring`: Prometheus finds the services by name, and on them all that the dashboard and the alerts name."""
+"""Profile `monitoring`: Prometheus finds the services by name, and there all that dashboard and alerts name."""
 
 import base64
 from collections.abc import Iterator
@@ -10,12 +10,8 @@ import pytest
 
 from tests.compose.conftest import Stack, wait_for
 from tests.compose_files import ROOT
-from tests.promql import alert_expressions, dashboard_expressions, metric_names
+from tests.promql import alert_expressions, gpu_metrics, named_metrics
 
-GPU_METRICS = {
-    line for line in (ROOT / "tests/data/monitoring/gpu-metrics.txt").read_text().splitlines() if line[:1] != "#"
-}
-NAMES = set[str]().union(*map(metric_names, (alert_expressions() | dashboard_expressions()).values()))
 IMAGE = ROOT / "samples/scenes/red-triangle-15.jpg"
 
 
@@ -75,7 +71,7 @@ def test_all_targets_are_up(prometheus: Prometheus) -> None:
 
 
 def test_every_metric_of_the_dashboard_and_the_alerts_exists(prometheus: Prometheus) -> None:
-    names = NAMES - GPU_METRICS
+    names = named_metrics() - gpu_metrics()
     assert len(names) > 10
     wait_for("scraped", lambda: all(map(prometheus.has, ("nv_inference_count", "tritonclip_gateway_requests_total"))))
     missing = {name for name in names if not prometheus.has(name)}

@@ -257,16 +257,18 @@ def test_without_keys_only_loopback_is_served() -> None:
 
 
 def test_keys_by_the_command(server: Server, tmp_path: Path) -> None:
-    """Made, used, listed and revoked, while the gateway runs."""
+    """Made, used, listed and revoked, while a gateway runs that was started before there was any."""
     file = tmp_path / "keys.json"
-    made = command("keys", "create", "alice", "--requests-per-minute", "100", TRITONCLIP_KEYS=str(file))
-    secret = made.stdout.strip()
-    listed = command("keys", "list", "--keys", str(file)).stdout
-    assert "alice" in listed
-    assert "100 requests" in listed
-    assert secret not in listed
     running = GatewayProcess("--url", server.grpc_url, "--keys", str(file))
     try:
+        assert "no keys yet, so every request is refused" in running.said
+        assert openai_status(running.url, "none") == 401
+        made = command("keys", "create", "alice", "--requests-per-minute", "100", TRITONCLIP_KEYS=str(file))
+        secret = made.stdout.strip()
+        listed = command("keys", "list", "--keys", str(file)).stdout
+        assert "alice" in listed
+        assert "100 requests" in listed
+        assert secret not in listed
 
         def status(key: str) -> int:
             return openai_status(running.url, key)
@@ -281,7 +283,7 @@ def test_keys_by_the_command(server: Server, tmp_path: Path) -> None:
     finally:
         running.stop()
     assert command("keys", "revoke", "nobody", "--keys", str(file)).returncode == 1
-    assert command("--keys", str(tmp_path / "none"), "--port", "0").returncode == 1
+    assert "no folder" in command("--keys", str(tmp_path / "none" / "keys.json"), "--port", "0").stderr
 
 
 def openai_status(url: str, key: str) -> int:
