@@ -1,0 +1,106 @@
+"""What a run asks, with the right answers: the server's own, one item at a time, before any load.
+
+Whether those are right is known from the manifest's probe, whose vectors are eager open_clip's: `check_probe` first.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from load.outcomes import COSINE, Check, References, check_scores
+from load.targets import Prepared, Target
+from load.tasks import Classify, Compare, EmbedImages, EmbedTexts, Task
+from tritonclip._messages import FloatArray
+
+PATIENCE = 60.0  # seconds for an answer to one item on an idle server
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prepared request, and what tells whether its answer is right."""
+
+    request: Prepared
+    check: Check
+
+
+class WrongModel(Exception):
+    """The server does not answer what its manifest says it should."""
+
+
+async def check_probe(target: Target, probe: Mapping[str, str] | None) -> None:
+    """Ask for the image and the sentence that the manifest has the right vectors of; raises WrongModel.
+
+    Manifests of older exports have no probe (None): then nothing can be checked.
+    """
+    if probe is None:
+        return
+    tasks: dict[str, Task] = {
+        "image_features": EmbedImages([base64.b64decode(probe["image"])]),
+        "text_features": EmbedTexts([probe["text"]]),
+    }
+    for name, task in tasks.items():
+        right = np.frombuffer(base64.b64decode(probe[name]), dtype="<f2").astype(np.float32)
+        answer = (await answers(target, [task]))[0]
+        cosine = float(answer @ right / np.linalg.norm(right)) if answer.shape == right.shape else 0.0
+        if not cosine >= COSINE:
+            raise WrongModel(f"{name} of the probe have cosine {cosine:.4f} to what the manifest says")
+
+
+async def answers(target: Target, tasks: Sequence[Task]) -> FloatArray:
+    """The answers to tasks of one item each, asked one after the other: a row each."""
+    rows = [await target.send(target.prepare(task), PATIENCE) for task in tasks]
+    return np.concatenate(rows)
+
+
+async def about_images(target: Target, images: Sequence[bytes], per_request: int = 1) -> list[Question]:
+    """Requests to embed all images, so many at a time."""
+    references = References(await answers(target, [EmbedImages([image]) for image in images]))
+    return [
+        Question(target.prepare(EmbedImages([images[i] for i in indices])), references.check(indices))
+        for indices in windows(len(images), per_request)
+    ]
+
+
+async def about_texts(target: Target, texts: Sequence[str], per_request: int = 1) -> list[Question]:
+    """Requests to embed all texts, so many at a time. The server's response cache knows single ones from now on."""
+    references = References(await answers(target, [EmbedTexts([text]) for text in texts]))
+    return [
+        Question(target.prepare(EmbedTexts([texts[i] for i in indices])), references.check(indices))
+        for indices in windows(len(texts), per_request)
+    ]
+
+
+async def about_both(
+    target: Target, images: Sequence[bytes], texts: Sequence[str], per_request: int = 1
+) -> list[Question]:
+    """Requests to compare images, so many at a time, with all texts. What is right follows from the vectors of each."""
+    image_side = References(await answers(target, [EmbedImages([image]) for image in images])).features
+    text_side = References(await answers(target, [EmbedTexts([text]) for text in texts])).features
+    cosines = image_side @ text_side.T
+    return [
+        Question(target.prepare(Compare([images[i] for i in indices], texts)), check_scores(cosines[indices]))
+        for indices in windows(len(images), per_request)
+    ]
+
+
+async def about_labels(
+    target: Target, images: Sequence[bytes], label_set: str, labels: int, per_request: int = 1
+) -> list[Question]:
+    """Requests to classify images, so many at a time, by a stored label set of so many labels."""
+    right = await answers(target, [Classify([image], label_set, labels) for image in images])
+    return [
+        Question(
+            target.prepare(Classify([images[i] for i in indices], label_set, labels)), check_scores(right[indices])
+        )
+        for indices in windows(len(images), per_request)
+    ]
+
+
+def windows(count: int, size: int) -> list[list[int]]:
+    """Indices for requests of `size` items: one request begins at each item, and goes round after the last one.
+
+    No two are the same, all have the same size, and a request may hold more items than there are.
+    """
+    return [[(start + offset) % count for offset in range(size)] for start in range(count)]
