@@ -3,13 +3,13 @@
 Whether those are right is known from the manifest's probe, whose vectors are eager open_clip's: `check_probe` first.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from load.outcomes import COSINE, Check, References, check_scores
+from load.outcomes import Check, References, check_scores
+from load.probe import WrongModel, probe_questions
 from load.targets import Prepared, Target
 from load.tasks import Classify, Compare, EmbedImages, EmbedTexts, Task
 from tritonclip._messages import FloatArray
@@ -25,27 +25,11 @@ class Question:
     check: Check
 
 
-class WrongModel(Exception):
-    """The server does not answer what its manifest says it should."""
-
-
 async def check_probe(target: Target, probe: Mapping[str, str] | None) -> None:
-    """Ask for the image and the sentence that the manifest has the right vectors of; raises WrongModel.
-
-    Manifests of older exports have no probe (None): then nothing can be checked.
-    """
-    if probe is None:
-        return
-    tasks: dict[str, Task] = {
-        "image_features": EmbedImages([base64.b64decode(probe["image"])]),
-        "text_features": EmbedTexts([probe["text"]]),
-    }
-    for name, task in tasks.items():
-        right = np.frombuffer(base64.b64decode(probe[name]), dtype="<f2").astype(np.float32)
-        answer = (await answers(target, [task]))[0]
-        cosine = float(answer @ right / np.linalg.norm(right)) if answer.shape == right.shape else 0.0
-        if not cosine >= COSINE:
-            raise WrongModel(f"{name} of the probe have cosine {cosine:.4f} to what the manifest says")
+    """Ask for the image and the sentence that the manifest has the right vectors of; raises WrongModel."""
+    for name, (task, check) in probe_questions(probe).items():
+        if fault := check(await answers(target, [task])):
+            raise WrongModel(f"{name} of the probe: {fault}")
 
 
 async def answers(target: Target, tasks: Sequence[Task]) -> FloatArray:
