@@ -173,13 +173,11 @@ def _check_together(table: Table, scenario: Scenario) -> None:
     if with_images and not scenario.pictures:
         raise table.fault("pictures", f"{', '.join(sorted(with_images))} need some")
     if max(scenario.labels) > scenario.texts:
-        raise table.fault("labels", f"{max(scenario.labels)} different texts are wanted, and there are {scenario.texts}")
+        raise table.fault("labels", f"{max(scenario.labels)} texts are wanted, and there are {scenario.texts}")
     for name in scenario.classes:
         if not tasks_of(name, scenario):
-            raise table.fault("classes", f"{name} can do none of these tasks{_HINT}")
-
-
-_HINT = " (TextUser embeds texts alone; without a label_set only the gateway classifies)"
+            hint = "TextUser embeds texts alone; without a label_set only the gateway classifies"
+            raise table.fault("classes", f"{name} can do none of these tasks ({hint})")
 
 
 def tasks_of(class_name: str, scenario: Scenario) -> dict[str, float]:

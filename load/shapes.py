@@ -1,7 +1,7 @@
 """How many users there are at a moment, and when the requests of an open loop arrive. Pure: Locust asks, in `load.run`.
 
-    constant   users users users users          step   a quarter, a half, three quarters, all
-    spike      users users MORE  users          open   each user is a source; sources together are Poisson again
+constant   users users users users          step   a quarter, a half, three quarters, all
+spike      users users MORE  users          open   each user is a source; sources together are Poisson again
 """
 
 import random
