@@ -68,7 +68,7 @@ class Deck:
         texts: References,
         labelled: FloatArray | None,
     ) -> None:
-        self._scenario = scenario
+        self.scenario = scenario
         self._corpus = corpus
         self._images = images
         self._texts = texts
@@ -83,30 +83,30 @@ class Deck:
             (index,), texts = self._draw_texts(1, generator)
             return Asked(name, EmbedTexts(texts), self._texts.check([index]))
         if self._images is None:
-            raise ValueError(f"{self._scenario.name} has no pictures for {name}")
+            raise ValueError(f"{self.scenario.name} has no pictures for {name}")
         rows = self._draw_images(generator)
         images = [self._corpus.images[row] for row in rows]
         if name == "embed_image":
             return Asked(name, EmbedImages(images), self._images.check(rows))
-        if name == "classify" and self._scenario.label_set is not None and self._labelled is not None:
-            task = Classify(images, self._scenario.label_set, ALL_LABELS)
+        if name == "classify" and self.scenario.label_set is not None and self._labelled is not None:
+            task = Classify(images, self.scenario.label_set, ALL_LABELS)
             return Asked(name, task, check_scores(self._labelled[rows]))
-        columns, texts = self._draw_texts(generator.choice(self._scenario.labels), generator)
+        columns, texts = self._draw_texts(generator.choice(self.scenario.labels), generator)
         cosines = self._images.features[rows] @ self._texts.features[columns].T
         return Asked(name, (Compare if name == "compare" else ClassifyTexts)(images, texts), check_scores(cosines))
 
     def _draw_images(self, generator: random.Random) -> list[int]:
         """Neighbours of one kind; a request may hold more than there are."""
-        weights = [kind.weight for kind in self._scenario.pictures]
+        weights = [kind.weight for kind in self.scenario.pictures]
         (kind,) = generator.choices(self._corpus.kinds, weights)
         start = generator.randrange(len(kind))
-        return [kind[(start + offset) % len(kind)] for offset in range(self._scenario.images_per_request)]
+        return [kind[(start + offset) % len(kind)] for offset in range(self.scenario.images_per_request)]
 
     def _draw_texts(self, count: int, generator: random.Random) -> tuple[list[int], list[str]]:
         """Different texts: word for word as before by the share of cache hits, else spelled as never before."""
         indices = generator.sample(range(len(self._corpus.texts)), count)
         texts = [self._corpus.texts[index] for index in indices]
-        hits = [generator.random() < self._scenario.cache_hits for _ in texts]
+        hits = [generator.random() < self.scenario.cache_hits for _ in texts]
         return indices, [text if hit else self._respelled(text) for text, hit in zip(texts, hits, strict=True)]
 
     def _respelled(self, text: str) -> str:

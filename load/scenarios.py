@@ -16,7 +16,13 @@ from load.corpus import Spec
 from load.tables import Table, TableError
 
 SCENARIOS = Path(__file__).with_name("scenarios.toml")
-CLASSES = ("TritonGrpcUser", "TritonHttpUser", "GatewayUser", "TextUser", "MixedUser")
+WAYS = {  # of load/locustfile.py's classes; a MixedUser draws one for each request
+    "TritonGrpcUser": ("grpc",),
+    "TritonHttpUser": ("http",),
+    "GatewayUser": ("gateway",),
+    "TextUser": ("grpc",),
+    "MixedUser": ("grpc", "http", "gateway"),
+}
 TASKS = ("embed_image", "embed_text", "compare", "classify")
 TASKS_WITH_IMAGES = {"embed_image", "compare", "classify"}
 SMALLEST_SIDE, LARGEST_SIDE = 224, 8192
@@ -101,7 +107,7 @@ def read_scenarios(path: Path = SCENARIOS) -> dict[str, Scenario]:
 def parse_scenario(name: str, values: object) -> Scenario:
     """A scenario from its table."""
     table = Table(name, values, ScenarioError)
-    classes = table.weights("classes", CLASSES)
+    classes = table.weights("classes", WAYS)
     tasks = table.weights("tasks", TASKS)
     seed = table.whole("seed", 0)
     users = table.whole("users", least=1, most=10_000)
@@ -175,20 +181,20 @@ def _check_together(table: Table, scenario: Scenario) -> None:
     if max(scenario.labels) > scenario.texts:
         raise table.fault("labels", f"{max(scenario.labels)} texts are wanted, and there are {scenario.texts}")
     for name in scenario.classes:
-        if not tasks_of(name, scenario):
-            hint = "TextUser embeds texts alone; without a label_set only the gateway classifies"
-            raise table.fault("classes", f"{name} can do none of these tasks ({hint})")
+        for way in WAYS[name]:
+            if not tasks_of(name, way, scenario):
+                hint = "TextUser embeds texts alone; without a label_set only the gateway classifies"
+                raise table.fault("classes", f"{name} can do none of these tasks over {way} ({hint})")
 
 
-def tasks_of(class_name: str, scenario: Scenario) -> dict[str, float]:
-    """The tasks of a scenario that a user class can do, with their weights.
+def tasks_of(class_name: str, way: str, scenario: Scenario) -> dict[str, float]:
+    """The tasks of a scenario that a user class can do over a way in, with their weights.
 
-    Labels sent along are the gateway's alone: Triton classifies by a label set that it has stored.
+    Labels that come along are the gateway's alone: Triton classifies by a label set that it has stored.
     """
-    by_gateway = class_name in ("GatewayUser", "MixedUser")
     return {
         task: weight
         for task, weight in scenario.tasks.items()
         if (class_name != "TextUser" or task == "embed_text")
-        and (task != "classify" or by_gateway or scenario.label_set is not None)
+        and (task != "classify" or way == "gateway" or scenario.label_set is not None)
     }

@@ -82,7 +82,7 @@ class PostWay:
             raise Malformed(repr(error)) from error
         if answer.status_code != OK:
             raise problem_of_status(answer.status_code, body)
-        return self._wire.read(request, answer.headers, body)
+        return self._wire.read(request, {name.lower(): value for name, value in answer.items()}, body)
 
     def close(self) -> None:
         """Close all connections."""
