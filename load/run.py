@@ -77,7 +77,11 @@ def add_options(parser: LocustArgumentParser) -> None:
         "--gateway-url", default="http://localhost:8080", env_var="TRITONCLIP_GATEWAY_URL", help="the gateway"
     )
     parser.add_argument(
-        "--api-key", default="", env_var="TRITONCLIP_API_KEY", is_secret=True, help="for a gateway that asks for keys"
+        "--api-key",
+        default="",
+        env_var="TRITONCLIP_API_KEY",
+        include_in_web_ui=False,
+        help="for a gateway that asks for keys",
     )
     parser.add_argument(
         "--thresholds", default=str(THRESHOLDS), include_in_web_ui=False, help="the file of what scenarios must hold"
