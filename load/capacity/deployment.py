@@ -24,15 +24,21 @@ STAGES = {
 class Deployment:
     """A server that is up.
 
-    `http_url` and `repository` are of an embedded server. `instances` says how many of each stage there are, as far as
-    the repository tells; Triton closes its configuration to all but operators.
+    `instances` says how many of each stage there are, as far as its repository is known: Triton closes its
+    configuration to all but operators.
     """
 
     grpc_url: str
     manifest: Manifest
     instances: Mapping[str, int]
-    http_url: str | None = None
-    repository: Path | None = None
+
+
+@dataclass(frozen=True)
+class Embedded(Deployment):
+    """One that was started here, so that its files are at hand."""
+
+    http_url: str
+    repository: Path
 
 
 class NotMeasurable(Exception):
@@ -40,10 +46,10 @@ class NotMeasurable(Exception):
 
 
 @contextmanager
-def embedded(repository: Path, log: Path) -> Iterator[Deployment]:
+def embedded(repository: Path, log: Path) -> Iterator[Embedded]:
     """An embedded server on free ports, stopped at the end."""
     with Server(repository, Ports(0, 0, 0), log=log) as server:
-        yield Deployment(
+        yield Embedded(
             server.grpc_url, _manifest(server.grpc_url), instance_counts(repository), server.http_url, repository
         )
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from load.capacity import knee as knees
-from load.capacity.deployment import Deployment
+from load.capacity.deployment import Deployment, Embedded
 from load.capacity.stages import limiting_stage, split, utilisation
 from load.capacity.sweep import Step
 from load.capacity.work import Closed, Work
@@ -28,10 +28,11 @@ def describe(deployment: Deployment, work: Work) -> dict[str, Any]:
         "random_weights": manifest.random_weights,
         "fingerprint": manifest.fingerprint,
         "task": work.task,
+        "encoder": work.encoder,
         "unit": work.unit,
         "items_per_request": work.per_request,
         "picture": None if work.task == "embed_text" else asdict(work.spec),
-        "deployment": "embedded" if deployment.repository is not None else deployment.grpc_url,
+        "deployment": "embedded" if isinstance(deployment, Embedded) else deployment.grpc_url,
         "instances": dict(deployment.instances),
         "machine": describe_machine(),
     }

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from load.bare import BareEncoder
-from load.capacity.deployment import Deployment, embedded
+from load.capacity.deployment import Deployment, Embedded, NotMeasurable, embedded
 from load.capacity.repositories import without_batching
 from load.capacity.rounds import in_turn, ratio
 from load.capacity.sweep import Step, run_step
@@ -79,13 +79,13 @@ async def meter(
 
 
 async def with_bare(
-    deployment: Deployment, work: Work, load: Load, rounds: int, seconds: float, say: Say
+    deployment: Embedded, work: Work, load: Load, rounds: int, seconds: float, say: Say
 ) -> dict[str, Any]:
-    """Served ÷ bare, for each way in; for an embedded server and images."""
-    assert deployment.repository is not None and deployment.http_url is not None  # noqa: S101 - the caller's choice
-    manifest = deployment.manifest
-    assert manifest.image_size is not None  # noqa: S101 - every export says it
-    bare = BareEncoder(deployment.repository / "image_encoder" / "1" / "model.pt", manifest.image_size)
+    """Served ÷ bare, for each way in, of requests to embed images."""
+    image_size = deployment.manifest.image_size
+    if image_size is None:
+        raise NotMeasurable("the manifest does not say the image size, which the bare encoder needs")
+    bare = BareEncoder(deployment.repository / "image_encoder" / "1" / "model.pt", image_size)
     try:
         say("bare encoder at each batch size")
         by_batch = bare.find_best_batch()
@@ -117,10 +117,9 @@ async def with_bare(
 
 
 async def with_unbatched(
-    deployment: Deployment, work: Work, load: Load, rounds: int, seconds: float, log: Path, say: Say
+    deployment: Embedded, work: Work, load: Load, rounds: int, seconds: float, log: Path, say: Say
 ) -> dict[str, Any]:
-    """The deployment as it is ÷ the same without dynamic batching in any stage; for an embedded server."""
-    assert deployment.repository is not None  # noqa: S101 - the caller's choice
+    """The deployment as it is ÷ the same without dynamic batching in any stage."""
     with without_batching(deployment.repository) as copy, embedded(copy, log) as unbatched:
         async with (
             meter(deployment, work, load, seconds) as on,
