@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from load.corpus import pictures, sentences
+from load.corpus import pictures, respelled, sentences
 from load.outcomes import Check, References, check_scores
 from load.probe import WrongModel, probe_questions
 from load.scenarios import Scenario
@@ -107,11 +107,9 @@ class Deck:
         indices = generator.sample(range(len(self._corpus.texts)), count)
         texts = [self._corpus.texts[index] for index in indices]
         hits = [generator.random() < self.scenario.cache_hits for _ in texts]
-        return indices, [text if hit else self._respelled(text) for text, hit in zip(texts, hits, strict=True)]
-
-    def _respelled(self, text: str) -> str:
-        """The same to the model, which strips texts; other bytes to a cache: a number in blanks and tabs at the end."""
-        return text + f"{next(self._spellings):b}".replace("0", " ").replace("1", "\t")
+        return indices, [
+            text if hit else respelled(text, next(self._spellings)) for text, hit in zip(texts, hits, strict=True)
+        ]
 
 
 def make_corpus(scenario: Scenario) -> Corpus:
