@@ -1,6 +1,7 @@
 """A way in without a server, for the load tests' own tests."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -36,10 +37,12 @@ class FakeWay:
             cosines: FloatArray = vectors(task.images) @ text_vectors(task.texts).T
             return cosines
         assert isinstance(task, Classify)
-        return np.abs(vectors(task.images)) / np.abs(vectors(task.images)).sum(axis=1, keepdims=True)
+        positive = np.abs(vectors(task.images))
+        probabilities: FloatArray = positive / positive.sum(axis=1, keepdims=True)
+        return probabilities
 
 
-def vectors(items: list[bytes] | tuple[bytes, ...]) -> FloatArray:
+def vectors(items: Sequence[bytes]) -> FloatArray:
     rows = []
     for item in items:
         seed = int.from_bytes(hashlib.sha256(item).digest()[:8], "little")
@@ -48,5 +51,5 @@ def vectors(items: list[bytes] | tuple[bytes, ...]) -> FloatArray:
     return np.array(rows, dtype=np.float32)
 
 
-def text_vectors(texts: list[str] | tuple[str, ...]) -> FloatArray:
+def text_vectors(texts: Sequence[str]) -> FloatArray:
     return vectors([text.strip().encode() for text in texts])
