@@ -32,7 +32,8 @@ class Table:
         return self._error(self.name, key, reason)
 
     def has(self, key: str) -> bool:
-        """Whether the key is given."""
+        """Whether the key is given, which may be there from now on."""
+        self._known.add(key)
         return key in self._values
 
     def get(self, key: str, default: Any = None) -> Any:

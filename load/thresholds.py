@@ -90,8 +90,6 @@ def parse_thresholds(name: str, values: object) -> Thresholds:
         for field in fields(Thresholds)
         if table.has(field.name)
     }
-    for field in fields(Thresholds):
-        table.get(field.name, 0.0)  # so that an unknown key is told what there is
     table.done()
     if not limits:
         raise table.fault("table", "states no limit")
