@@ -32,7 +32,7 @@ MOST_CONNECTIONS = 10_000  # of one user: as many as an open loop has requests u
 OK = 200
 
 grpc_gevent.init_gevent()  # before any channel is made: else a call would stop every other user until its answer came
-# Each call waits in a thread of gevent's pool. Of its ten, an eleventh call would not get its answer before one of them.
+# Each call waits in a thread of gevent's pool. It has ten: an eleventh call would get its answer after one of those.
 gevent.get_hub().threadpool.maxsize = MOST_CALLS
 
 
