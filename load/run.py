@@ -7,7 +7,6 @@
 The master's options reach its workers with each run, the key too.
 """
 
-import logging
 import os
 import sys
 import time
@@ -22,7 +21,6 @@ import httpx
 from locust import LoadTestShape, User, events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.exception import StopTest
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from load.deck import PATIENCE, Corpus, Deck, make_corpus, prepare
@@ -101,11 +99,7 @@ def listen_to_workers(environment: Environment, runner: Runner, **_: Any) -> Non
     except ThresholdError as error:
         sys.exit(f"error: thresholds of {error}")
 
-    def unprepared(msg: Any, **_: Any) -> None:
-        RUN.failure = str(msg.data)
-        logging.error("cannot run: %s", RUN.failure)
-
-    runner.register_message(UNPREPARED, unprepared)
+    runner.register_message(UNPREPARED, lambda environment, msg, **_: give_up(environment, str(msg.data)))
 
 
 @events.test_start.add_listener
@@ -131,30 +125,40 @@ def judge_run(environment: Environment, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         environment.stop_timeout = 0  # its users are gone, and Locust would sleep as long before it is ready again
         return
+    if RUN.failure is None and not environment.stats.num_requests:
+        give_up(environment, "no request was made")
+    if RUN.failure is None:
+        _judge(environment, scenario_of(environment))
+    if not options_of(environment).headless:
+        print_lines()
+
+
+def _judge(environment: Environment, scenario: Scenario) -> None:
     options = options_of(environment)
-    if RUN.failure is not None:
-        environment.process_exit_code = COULD_NOT_RUN
-        RUN.lines = [f"scenario {options.scenario} could not run: {RUN.failure}"]
-    else:
-        scenario = scenario_of(environment)
-        limits = read_thresholds(Path(options.thresholds)).get(scenario.name, Thresholds())
-        count_from_first_request(environment.stats)
-        verdicts = judge(limits, figures_of(environment.stats))
-        path = Path(options.report or f"build/load/{scenario.name}.json")
-        write(report(scenario, environment.stats, verdicts), path)
-        lines = [str(verdict) for verdict in verdicts] or [f"no thresholds for it in {options.thresholds}"]
-        RUN.lines = [f"scenario {scenario.name}: {path}", *lines]
-        # Without thresholds Locust's own rule holds: any failure is one.
-        environment.process_exit_code = (0 if all_held(verdicts) else MISSED) if verdicts else None
-    if not options.headless:
-        print(*RUN.lines, sep="\n", flush=True)
+    limits = read_thresholds(Path(options.thresholds)).get(scenario.name, Thresholds())
+    count_from_first_request(environment.stats)
+    verdicts = judge(limits, figures_of(environment.stats))
+    path = Path(options.report or f"build/load/{scenario.name}.json")
+    write(report(scenario, environment.stats, verdicts), path)
+    lines = [str(verdict) for verdict in verdicts] or [f"no thresholds for it in {options.thresholds}"]
+    RUN.lines = [f"scenario {scenario.name}: {path}", *lines]
+    # Without thresholds Locust's own rule holds: any failure is one.
+    environment.process_exit_code = (0 if all_held(verdicts) else MISSED) if verdicts else None
+
+
+def give_up(environment: Environment, reason: str) -> None:
+    """End the run, which could not take place, at the next tick of its shape."""
+    RUN.failure = reason
+    RUN.lines = [f"scenario {scenario_of(environment).name} could not run: {reason}"]
+    environment.process_exit_code = COULD_NOT_RUN
 
 
 @events.quit.add_listener
-def print_verdicts(exit_code: int, **_: Any) -> None:  # noqa: ARG001
-    """After Locust's own table, where nobody looks at a page."""
+def print_lines(**_: Any) -> None:
+    """The verdicts, once: as soon as they are known, or after Locust's own table where nobody looks at a page."""
     if RUN.lines:
         print(*RUN.lines, sep="\n", flush=True)
+    RUN.lines = ()
 
 
 class ScenarioShape(LoadTestShape):
@@ -175,6 +179,9 @@ class ScenarioShape(LoadTestShape):
         """Users, how many of them to start per second, and their classes; None ends the run."""
         environment = self._environment()
         scenario, running, now = scenario_of(environment), self.get_current_user_count(), time.monotonic()
+        classes = classes_of(scenario, environment)
+        if not classes:
+            give_up(environment, "it has none of the user classes that were chosen")
         if RUN.failure is not None:
             return None
         wanted = users_at(scenario, 0.0 if self._began is None else now - self._began)
@@ -184,7 +191,7 @@ class ScenarioShape(LoadTestShape):
             self._emptied = self._emptied or now
             if not isinstance(environment.runner, MasterRunner) or now >= self._emptied + LAST_REPORTS:
                 return None
-        return wanted or 0, scenario.spawn_rate, classes_of(scenario, environment)
+        return wanted or 0, scenario.spawn_rate, classes
 
     def _environment(self) -> Environment:
         if self.runner is None:
@@ -205,8 +212,6 @@ def scenario_of(environment: Environment) -> Scenario:
 def classes_of(scenario: Scenario, environment: Environment) -> list[type[User]]:
     """The scenario's user classes, with its weights; of those that Locust was told to use, where it was."""
     chosen = [user for user in environment.user_classes if user.__name__ in scenario.classes]
-    if not chosen:
-        raise StopTest(f"scenario {scenario.name} has none of the classes that were chosen")
     for user in chosen:
         user.weight = scenario.classes[user.__name__]
     return chosen

@@ -191,6 +191,13 @@ def test_a_worker_that_cannot_prepare_ends_the_run(start: Started, settings: dic
     assert "scenario crowd could not run: ConnectError" in said
 
 
+def test_classes_that_the_scenario_has_not_are_no_run(start: Started, tmp_path: Path) -> None:
+    code, said, report = run(start, tmp_path, "--scenario", "crowd", "TextUser")
+    assert code == 2, said
+    assert report == {}
+    assert "scenario crowd could not run: it has none of the user classes" in said
+
+
 def test_locusts_page(start: Started, tmp_path: Path) -> None:
     """A scenario is chosen from the list there; the gateway's key is not on it."""
     port, path = find_port(LOOPBACK, 0), tmp_path / "report.json"
