@@ -45,7 +45,11 @@ class Stack:
 
     def compose(self, *arguments: str, check: bool = True) -> str:
         """Run docker compose for this project; what it printed."""
-        return docker("compose", "-p", self.name, *FILES, *arguments, check=check).stdout
+        return self.run(*arguments, check=check).stdout
+
+    def run(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+        """The same, with its exit code."""
+        return docker("compose", "-p", self.name, *FILES, *arguments, check=check)
 
     def containers(self, service: str) -> list[dict[str, Any]]:
         """What the engine knows of a service's containers, stopped ones too."""

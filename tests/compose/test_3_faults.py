@@ -112,9 +112,3 @@ def back(stack: Stack, container: str, *, starts: int) -> bool:
 def back_by_name(stack: Stack, service: str) -> bool:
     (found,) = stack.containers(service)
     return bool(found["RestartCount"] >= 1) and is_healthy(found)
-
-
-def test_down_leaves_nothing(stack: Stack) -> None:
-    assert stack.left_behind()  # it is up, so there is something to leave
-    stack.compose("--profile", "*", "down", "--volumes", "--remove-orphans")
-    assert stack.left_behind() == []
