@@ -52,6 +52,11 @@ class Checkpoint:
         return tower
 
     @property
+    def image_parameters(self) -> int:
+        """How many numbers the image tower has learnt."""
+        return sum(parameter.numel() for parameter in self.image_tower.parameters())
+
+    @property
     def embedding_width(self) -> int:
         """D, the length of a feature."""
         config = open_clip.get_model_config(self.variant.source)

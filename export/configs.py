@@ -20,6 +20,10 @@ CPU_MAX_QUEUE = 64
 # Two image encoders, each on all cores: while one waits for a thread that decoding has pushed aside, the other one
 # works. Measured on 2 cores, interleaved: 1.02 to 1.15 of the bare encoder's throughput, with one 0.91 to 0.95.
 CPU_INSTANCES = {"image_preprocess": 2, "image_encoder": 2}
+# A small encoder spends most of a small batch on calls and weights, not on images: one process gets batches twice as
+# large and takes a quarter less CPU time an image (docs/performance.md, "The pipeline's own limit"). Measured on 3.4
+# million parameters (one is better) and on 88 million (two are); the limit lies between them, nobody knows where best.
+SMALL_ENCODER_PARAMETERS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Deployment:
     embedding_width: int
     context_length: int
     clean: str  # open_clip's text cleaning: lower, whitespace or canonicalize
+    small_image_encoder: bool  # below SMALL_ENCODER_PARAMETERS
 
     def dims(self, tensor: str) -> list[int] | None:
         """The dimensions that end this tensor's shape, or None where the variant does not change it."""
@@ -67,6 +72,8 @@ def configure(repository: Path, deployment: Deployment) -> None:
             config.parameters[key].string_value = value
         if deployment.host == "cpu":
             set_cpu_host(config)
+            if deployment.small_image_encoder and config.name == "image_encoder":
+                config.instance_group[0].count = 1
         if config != committed:
             path.write_text(text_format.MessageToString(config), encoding="utf-8")
 

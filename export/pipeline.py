@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from export.checkpoint import Checkpoint, load_checkpoint
-from export.configs import OVERLAY, Deployment, configure, read_config
+from export.configs import OVERLAY, SMALL_ENCODER_PARAMETERS, Deployment, configure, read_config
 from export.encoders import ImageEncoder, Similarity, TextEncoder
 from export.label_sets import carry_over
 from export.manifest import build_manifest, read_manifest, write_manifest
@@ -113,6 +113,7 @@ def deployment_of(checkpoint: Checkpoint, host: str) -> Deployment:
         embedding_width=checkpoint.embedding_width,
         context_length=settings.context_length,
         clean=settings.clean,
+        small_image_encoder=checkpoint.image_parameters < SMALL_ENCODER_PARAMETERS,
     )
 
 

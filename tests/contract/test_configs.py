@@ -26,6 +26,7 @@ DEFAULT = Deployment(  # of the default variant on a GPU host, as test_the_defau
     embedding_width=640,
     context_length=77,
     clean="lower",
+    small_image_encoder=False,
 )
 LARGER = resolve("convnext_base_w_320-laion_aesthetic_s13b_b82k_augreg")
 VIT = resolve("ViT-B-32/openai")
@@ -191,6 +192,17 @@ def test_a_cpu_host_changes_instances_queues_warmup_and_the_shape_of_compare(tmp
     }
     assert ModelInstanceGroup().kind == ModelInstanceGroup.KIND_AUTO  # what an absent kind means
     assert [step["modelName"] for step in gate][-1] == "text_gate"
+
+
+def test_a_small_image_encoder_has_one_process_on_a_cpu_host_and_no_say_on_a_gpu(tmp_path: Path) -> None:
+    assert deployment_of(load_checkpoint(resolve("demo")), "cpu").small_image_encoder
+    assert not DEFAULT.small_image_encoder
+    for host, small, count in (("cpu", True, 1), ("cpu", False, 2), ("gpu", True, 2)):
+        target = replace(DEFAULT, host=host, small_image_encoder=small)
+        folder = tmp_path / f"{host}-{small}"
+        folder.mkdir()
+        (group,) = configs_of(published(target, folder))["image_encoder"].instance_group
+        assert group.count == count
 
 
 def test_compare_on_a_cpu_host_never_has_two_steps_to_run_at_once(tmp_path: Path) -> None:

@@ -91,6 +91,16 @@ def test_requests_become_one_forward_pass_and_each_gets_its_own_rows(tmp_path: P
         np.testing.assert_array_equal(output.as_numpy(), array * 2.0)
 
 
+def test_weights_are_constants_of_the_loaded_graph(tmp_path: Path) -> None:
+    linear = nn.Linear(3, 2).eval()
+    model = backend(linear, tmp_path, ["input"], ["features"], 64)
+    assert list(model.model.parameters()) == []
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    (output,) = model.execute([request(input=array)])[0].output_tensors
+    with torch.inference_mode():
+        np.testing.assert_allclose(output.as_numpy(), linear(torch.from_numpy(array)).numpy(), rtol=1e-6)
+
+
 def test_a_failing_pass_fails_its_batch_and_not_the_next(tmp_path: Path) -> None:
     model = backend(Counted(), tmp_path, ["tokens"], ["features"], 64)
     good, bad = (np.full((1, 3), value, dtype=np.int32) for value in (1, -1))

@@ -34,7 +34,9 @@ class TritonPythonModel:
         self._apply_process_settings()
         self.device = torch.device(f"cuda:{args['model_instance_device_id']}" if _on_gpu(args) else "cpu")
         path = Path(args["model_repository"]) / args["model_version"] / "model.pt"
-        self.model = torch.jit.load(str(path), map_location=self.device).eval()  # type: ignore[no-untyped-call]
+        model = torch.jit.load(str(path), map_location=self.device).eval()  # type: ignore[no-untyped-call]
+        # Frozen, the weights are constants: no look-ups through modules at each call, which a small batch notices.
+        self.model = torch.jit.freeze(model)
         self.arguments = [argument.name for argument in self.model.forward.schema.arguments if argument.name != "self"]
         self.outputs = [output["name"] for output in config["output"]]
         self.batches = config["max_batch_size"] > 0
