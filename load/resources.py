@@ -1,4 +1,4 @@
-"""What a running service holds: resident memory, descriptors, shared memory, threads."""
+"""What a running service holds: resident memory, descriptors, threads, shared memory."""
 
 import contextlib
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Triton's stubs keep their
 
 @dataclass(frozen=True)
 class Usage:
-    """Sums over Triton and its Python processes, and over the gateway. Pages that processes share count in each."""
+    """Sums over Triton and its Python processes, and the gateway. A page that processes share counts for each."""
 
     triton_mib: float  # resident
     gateway_mib: float
@@ -30,33 +30,34 @@ class Usage:
 
 def measure(triton: psutil.Process, gateway: psutil.Process, shm_prefix: str) -> Usage:
     """Take the sums now; a process that ends meanwhile counts nothing."""
-    family = [triton, *triton.children(recursive=True)]
+    triton_mib, triton_descriptors, triton_threads = _held_by([triton, *triton.children(recursive=True)])
+    gateway_mib, gateway_descriptors, gateway_threads = _held_by([gateway])
     return Usage(
-        triton_mib=_sum(process.memory_info().rss / MIB for process in _alive(family)),
-        gateway_mib=_sum(process.memory_info().rss / MIB for process in _alive([gateway])),
-        shm_mib=_sum(_blocks(path) / MIB for path in SHARED_MEMORY.glob(f"{shm_prefix}*")),
-        triton_descriptors=int(_sum(process.num_fds() for process in _alive(family))),
-        gateway_descriptors=int(_sum(process.num_fds() for process in _alive([gateway]))),
-        triton_threads=int(_sum(process.num_threads() for process in _alive(family))),
-        gateway_threads=int(_sum(process.num_threads() for process in _alive([gateway]))),
+        triton_mib=triton_mib,
+        gateway_mib=gateway_mib,
+        shm_mib=_shared_mib(shm_prefix),
+        triton_descriptors=triton_descriptors,
+        gateway_descriptors=gateway_descriptors,
+        triton_threads=triton_threads,
+        gateway_threads=gateway_threads,
     )
 
 
-def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+def _held_by(processes: Iterable[psutil.Process]) -> tuple[float, int, int]:
+    """Resident MiB, descriptors and threads of all."""
+    mib, descriptors, threads = 0.0, 0, 0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one too, by the time its memory is asked for
+            mib += process.memory_info().rss / MIB
+            descriptors += process.num_fds()
+            threads += process.num_threads()
+    return mib, descriptors, threads
 
 
-def _sum(values: Iterable[float]) -> float:
+def _shared_mib(prefix: str) -> float:
+    """What the regions really take: they are sparse."""
     total = 0.0
-    iterator = iter(values)
-    while True:
-        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
-            try:
-                total += next(iterator)
-            except StopIteration:
-                return total
-
-
-def _blocks(path: Path) -> int:
-    """Bytes that a file really takes: regions are sparse."""
-    return path.stat().st_blocks * 512
+    for path in SHARED_MEMORY.glob(f"{prefix}*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_blocks * 512 / MIB
+    return total
