@@ -4,7 +4,9 @@ Whether those are right is known from the manifest's probe, whose vectors are ea
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,13 +65,32 @@ async def about_images(target: Target, images: Sequence[bytes], per_request: int
     ]
 
 
+async def text_references(target: Target, texts: Sequence[str]) -> References:
+    """The right vectors of texts."""
+    return References(await answers(target, [EmbedTexts([text]) for text in texts]))
+
+
 async def about_texts(target: Target, texts: Sequence[str], per_request: int = 1) -> list[Question]:
     """Requests to embed all texts, so many at a time. The server's response cache knows single ones from now on."""
-    references = References(await answers(target, [EmbedTexts([text]) for text in texts]))
+    references = await text_references(target, texts)
     return [
         Question(target.prepare(EmbedTexts([texts[i] for i in indices])), references.check(indices))
         for indices in windows(len(texts), per_request)
     ]
+
+
+def never_sent(
+    target: Target, texts: Sequence[str], references: References, per_request: int = 1
+) -> Iterator[Question]:
+    """Requests without end to embed texts that no response cache knows, so many at a time.
+
+    Each text gets white space at its end that was never sent: other bytes, but the same tokens once it is cleaned, and
+    so the same vector. `references` are of the texts as they are.
+    """
+    numbers = itertools.count(time.time_ns())  # of another run against the same server, too
+    for indices in itertools.cycle(windows(len(texts), per_request)):
+        batch = [texts[i] + _blank(next(numbers)) for i in indices]
+        yield Question(target.prepare(EmbedTexts(batch)), references.check(indices))
 
 
 async def about_both(
@@ -77,7 +98,7 @@ async def about_both(
 ) -> list[Question]:
     """Requests to compare images, so many at a time, with all texts. What is right follows from the vectors of each."""
     image_side = References(await answers(target, [EmbedImages([image]) for image in images])).features
-    text_side = References(await answers(target, [EmbedTexts([text]) for text in texts])).features
+    text_side = (await text_references(target, texts)).features
     cosines = image_side @ text_side.T
     return [
         Question(target.prepare(Compare([images[i] for i in indices], texts)), check_scores(cosines[indices]))
@@ -96,6 +117,10 @@ async def about_labels(
         )
         for indices in windows(len(images), per_request)
     ]
+
+
+def _blank(number: int) -> str:
+    return f"{number:b}".replace("0", " ").replace("1", "\t")
 
 
 def windows(count: int, size: int) -> list[list[int]]:

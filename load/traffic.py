@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,7 @@ class Result:
 
 
 class Traffic:
-    """Questions for a target.
+    """Questions for a target, asked in turn and, where they are a list, from the beginning again.
 
     `was_killed` says, when a connection breaks, whether the server had been killed just then: such requests are lost,
     others failed. A request that has no answer after `deadline` and `grace` seconds hangs.
@@ -117,27 +117,27 @@ class Traffic:
     def __init__(
         self,
         target: Target,
-        questions: Sequence[Question],
+        questions: Iterable[Question],
         *,
         deadline: float = DEADLINE,
         grace: float = GRACE,
         was_killed: Callable[[], bool] = lambda: False,
     ) -> None:
         self._target = target
-        self._questions = questions
+        # A list comes round again; what is made as it goes on (questions.never_sent) has no end.
+        self._questions = itertools.cycle(questions) if isinstance(questions, Sequence) else iter(questions)
         self._patience = deadline + grace
         self._was_killed = was_killed
 
     async def closed_loop(self, clients: int, seconds: float, warm_up: float = 1.0) -> Result:
         """So many clients for so many seconds after the warm-up."""
         samples: list[Sample] = []
-        questions = itertools.cycle(self._questions)
         started = time.perf_counter()
         end = started + warm_up + seconds
 
         async def client() -> None:
-            while (now := time.perf_counter()) < end:
-                sample = await self.ask(next(questions), now)
+            while time.perf_counter() < end:
+                sample = await self.ask(next(self._questions), time.perf_counter())
                 samples.append(sample)
                 if sample.outcome is not Outcome.ANSWERED:
                     await asyncio.sleep(REST)
@@ -156,11 +156,9 @@ class Traffic:
             samples.append(await self.ask(question, intended))
 
         async with asyncio.TaskGroup() as group:
-            for question, arrival in zip(
-                itertools.cycle(self._questions), arrivals(rate, warm_up + seconds, seed), strict=False
-            ):
+            for arrival in arrivals(rate, warm_up + seconds, seed):
                 await _sleep_until(started + arrival)
-                group.create_task(one(question, started + arrival))
+                group.create_task(one(next(self._questions), started + arrival))
         begin = started + warm_up
         return Result(samples, begin, begin + seconds, time.perf_counter() - started)
 

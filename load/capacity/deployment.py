@@ -1,0 +1,83 @@
+"""What is measured: a server started here on a served repository, or one that is up already."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.configs import read_config
+from serve.server import Ports, Server
+from tritonclip import Client, Manifest, TritonClipError
+
+STAGES = {
+    "image_preprocess": "decode and resize",
+    "image_encoder": "image encoder",
+    "text_gate": "text gate",
+    "text_tokenize": "tokenise",
+    "text_encoder": "text encoder",
+    "similarity": "similarity",
+}
+"""The members of the ensembles that are measured, in the order of a request, as reports name them."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A server that is up.
+
+    `instances` says how many of each stage there are, as far as its repository is known: Triton closes its
+    configuration to all but operators.
+    """
+
+    grpc_url: str
+    manifest: Manifest
+    instances: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Embedded(Deployment):
+    """One that was started here, so that its files are at hand."""
+
+    http_url: str
+    repository: Path
+
+
+class NotMeasurable(Exception):
+    """There is nothing to measure; says why."""
+
+
+@contextmanager
+def embedded(repository: Path, log: Path) -> Iterator[Embedded]:
+    """An embedded server on free ports, stopped at the end."""
+    with Server(repository, Ports(0, 0, 0), log=log) as server:
+        yield Embedded(
+            server.grpc_url, _manifest(server.grpc_url), instance_counts(repository), server.http_url, repository
+        )
+
+
+def running(url: str, repository: Path | None) -> Deployment:
+    """A server that is up at grpc://HOST:PORT; raises NotMeasurable. `repository` is what it serves, where known."""
+    if not url.startswith("grpc://"):
+        raise NotMeasurable(f"{url}: statistics are read over gRPC, so the URL must be grpc://HOST:PORT")
+    return Deployment(url, _manifest(url), instance_counts(repository) if repository is not None else {})
+
+
+def instance_counts(repository: Path) -> dict[str, int]:
+    """Instances of each stage by its config: processes, or copies on one device."""
+    counts = {}
+    for stage in STAGES:
+        path = repository / stage / "config.pbtxt"
+        if path.is_file():
+            groups = read_config(path).instance_group
+            counts[stage] = sum(group.count for group in groups) or 1
+    return counts
+
+
+def _manifest(url: str) -> Manifest:
+    try:
+        with Client(url) as client:
+            manifest = client.status().manifest
+    except TritonClipError as error:
+        raise NotMeasurable(str(error)) from error
+    if manifest is None:
+        raise NotMeasurable(f"{url}: the server has no manifest, so it is not known what it serves")
+    return manifest

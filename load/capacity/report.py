@@ -1,0 +1,92 @@
+"""The capacity report as a JSON document; Markdown and charts are made of it alone.
+
+Keys are stable: programs read them. Times are milliseconds, rates are items (images or texts) per second.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from load.capacity import knee as knees
+from load.capacity.deployment import Deployment, Embedded
+from load.capacity.stages import limiting_stage, split, utilisation
+from load.capacity.sweep import Step
+from load.capacity.work import Closed, Work
+from load.counters import Counters
+from load.machine import describe_machine
+
+FORMAT = 1
+
+
+def describe(deployment: Deployment, work: Work) -> dict[str, Any]:
+    """What was measured, and on which machine."""
+    manifest = deployment.manifest
+    return {
+        "format": FORMAT,
+        "variant": manifest.variant,
+        "precision": manifest.precision,
+        "random_weights": manifest.random_weights,
+        "fingerprint": manifest.fingerprint,
+        "task": work.task,
+        "encoder": work.encoder,
+        "unit": work.unit,
+        "items_per_request": work.per_request,
+        "picture": None if work.task == "embed_text" else asdict(work.spec),
+        "deployment": "embedded" if isinstance(deployment, Embedded) else deployment.grpc_url,
+        "instances": dict(deployment.instances),
+        "machine": describe_machine(),
+    }
+
+
+def step_json(step: Step, work: Work, instances: Mapping[str, int]) -> dict[str, Any]:
+    """One step: what the client saw, what Triton counted, and where the time went."""
+    closed = isinstance(step.load, Closed)
+    used = utilisation(step, instances)
+    return {
+        "concurrency": step.load.clients if isinstance(step.load, Closed) else None,
+        "rate_per_s": None if closed else asdict(step.load)["rate"],
+        "client": step.result.to_json(),
+        "sent": {outcome.value: count for outcome, count in step.result.totals().items()},
+        "counted_all": step.counted_all(work.task),
+        "models": {name: _model_json(counters, used.get(name)) for name, counters in step.counters.items()},
+        "split_ms": split(step, work.task).to_json(),
+    }
+
+
+def findings(closed: Sequence[Step], instances: Mapping[str, int]) -> dict[str, Any]:
+    """The knee of a sweep of concurrency, and what limits throughput there."""
+    # What the knee looks at is goodput in items; every request of a sweep has the same number of them.
+    knee = knees.find_knee([(_clients(step), step.result.goodput) for step in closed])
+    limit = limiting_stage(closed[knee.index], instances)
+    return {
+        "knee": {
+            "concurrency": knee.concurrency,
+            "goodput_per_s": round(knee.goodput, 3),
+            "latency_ms": closed[knee.index].result.latency_ms(),
+            "at_the_edge": knee.at_the_edge,
+            "rule": knees.RULE,
+        },
+        "limiting_stage": None if limit is None else asdict(limit),
+    }
+
+
+def _clients(step: Step) -> int:
+    assert isinstance(step.load, Closed)  # noqa: S101 - the caller's choice
+    return step.load.clients
+
+
+def _model_json(counters: Counters, used: float | None) -> dict[str, Any]:
+    return {
+        "requests": counters.requests,
+        "refused": counters.refused,
+        "items": counters.items,
+        "executions": counters.executions,
+        "cache_hits": counters.cache_hits,
+        "mean_batch": round(counters.mean_batch, 3),
+        "executions_by_batch": {str(size): batches.executions for size, batches in counters.batches.items()},
+        "request_ms": round(counters.mean_total_ms, 3),
+        "queue_ms": round(counters.mean_ms("queue"), 3),
+        "compute_ms": round(sum(counters.mean_ms(f"compute_{part}") for part in ("input", "infer", "output")), 3),
+        "busy_seconds": round(counters.busy_seconds, 3),
+        "utilisation": None if used is None else round(used, 4),
+    }
