@@ -1,7 +1,8 @@
 """Requests as bytes, for clients that behave as no library would let them.
 
-    HTTP/1.1    a head that announces the body (or says that it comes in chunks), then the body
-    gRPC        HTTP/2's preface, an empty SETTINGS frame and the HEADERS of a call, then its message in DATA frames
+HTTP/1.1    a head that announces the body (or says that it comes in chunks), then the body
+gRPC        HTTP/2's preface, SETTINGS that take one byte of an answer, the HEADERS of a call,
+            then its message in DATA frames
 """
 
 import socket
@@ -16,6 +17,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_BYTES = 16_384  # the largest that every HTTP/2 server takes
 DATA, HEADERS, SETTINGS = 0x0, 0x1, 0x4
 END_STREAM, END_HEADERS = 0x1, 0x4
+INITIAL_WINDOW = 0x4  # a setting: how much of an answer the server may send before it is asked for more
 CHUNK = 16_000
 ENDLESS = 2**30  # bytes that a gRPC message announces which will never be whole
 
@@ -72,7 +74,7 @@ def _http(way: str, address: tuple[str, int], path: str, headers: dict[str, str]
 
 
 def _grpc(address: tuple[str, int], message: bytes) -> Wire:
-    hello = PREFACE + _frame(SETTINGS, 0, 0, b"")
+    hello = PREFACE + _frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW, 1))
     fields = {
         ":method": "POST",
         ":scheme": "http",
