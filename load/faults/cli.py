@@ -4,8 +4,9 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from load.faults.clock import clock
 from load.faults.idle import idle
@@ -20,7 +21,7 @@ from load.service import Service
 REPOSITORY = Path("build/models/demo")
 RESULTS = Path("build/faults.json")
 
-EXPERIMENTS: dict[str, Callable[[Service, argparse.Namespace], Awaitable[Report]]] = {
+EXPERIMENTS: dict[str, Callable[[Service, argparse.Namespace], Coroutine[Any, Any, Report]]] = {
     "overload": lambda service, options: overload(service, seconds=options.seconds),
     "poison": lambda service, options: poison(service, rounds=options.rounds),
     "slow": lambda service, options: slow(service, seconds=min(options.seconds, 40.0)),

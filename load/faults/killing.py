@@ -5,6 +5,7 @@ three ways in are asked all the while.
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -49,7 +50,7 @@ def back_seconds(samples: Sequence[Sample], blow: float) -> float:
     """
     ends = [blow, *sorted(s.finished for s in samples if s.outcome is Outcome.ANSWERED and s.finished > blow)]
     bad = max((s.finished for s in samples if s.outcome is not Outcome.ANSWERED), default=blow)
-    gaps = [(later - earlier, later) for earlier, later in zip(ends, ends[1:], strict=False)]
+    gaps = [(later - earlier, later) for earlier, later in itertools.pairwise(ends)]
     after_gap = max(gaps, default=(0.0, blow))[1]
     return min((end for end in ends[1:] if end >= max(bad, after_gap)), default=float("inf")) - blow
 

@@ -1,7 +1,7 @@
 """One unusable image in a dynamic batch of 32: the 31 others get their right answers, each time.
 
-Every instance of the preprocessing is first given a picture that takes it a while. Whatever is sent meanwhile waits, and
-is then taken as one batch; Triton's statistics say whether it was.
+Every instance of the preprocessing is first given a picture that takes it a while. Whatever is sent meanwhile
+waits, and is then taken as one batch; Triton's statistics say whether it was.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ async def poison(service: Service, *, rounds: int) -> Report:
     whole = batches.batches[BATCH].executions if BATCH in batches.batches else 0
     figures = {"rounds": rounds, "whole_batches": whole, "mean_batch": round(batches.mean_batch, 2)}
     notes = [f"{sample.outcome}: {sample.note}" for sample in samples if sample.note][:5]
-    rejected = Row("the bad one", "grpc", {outcome: 0 for outcome in Outcome} | {Outcome.FAILED: codes.total()})
+    rejected = Row("the bad one", "grpc", dict.fromkeys(Outcome, 0) | {Outcome.FAILED: codes.total()})
     return Report(
         "poison",
         [Row("the 31 good ones", "grpc", {o: counts[o] for o in Outcome}, figures=figures, notes=notes), rejected],
@@ -104,12 +104,13 @@ async def _one_batch(
             codes["answered"] += 1
 
     async with asyncio.TaskGroup() as group:
-        blockers = [group.create_task(traffic.ask(question, time.perf_counter())) for question in blocking]
+        for question in blocking:
+            group.create_task(traffic.ask(question, time.perf_counter()))
         await asyncio.sleep(HEAD_START)
         tasks = [group.create_task(traffic.ask(question, time.perf_counter())) for question in good[:position]]
         group.create_task(ask_badly())
         tasks += [group.create_task(traffic.ask(question, time.perf_counter())) for question in good[position:]]
-    return [task.result() for task in (*tasks, *blockers)]
+    return [task.result() for task in tasks]
 
 
 def _encoded(kind: str) -> bytes:
