@@ -5,6 +5,7 @@ else's are ever measured or killed.
 """
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from load.resources import Usage, measure
 from load.targets import GatewayTarget, GrpcTarget, HttpTarget, Target
 
 ROOT = Path(__file__).resolve().parents[1]
+USUAL_DESCRIPTORS = 1024
 START_SECONDS = 300.0
 STOP_SECONDS = 90.0
 
@@ -32,19 +34,12 @@ class ServiceProblem(Exception):
 class Service:
     """A running launcher with its Triton and its gateway; a context manager.
 
-    `environment` is set for all of its processes; `prepare` runs in the launcher's process before it starts.
+    `environment` is set for all of its processes. They begin with the soft limit of descriptors that most systems give.
     """
 
-    def __init__(
-        self,
-        repository: Path,
-        *,
-        environment: Mapping[str, str] | None = None,
-        prepare: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, repository: Path, *, environment: Mapping[str, str] | None = None) -> None:
         self._repository = repository
         self._environment = dict(environment or {})
-        self._prepare = prepare
         self._process: subprocess.Popen[str] | None = None
         self._said: list[str] = []
         self._changed = threading.Condition()
@@ -61,7 +56,7 @@ class Service:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C is for the experiment, which then ends the service itself
-            preexec_fn=self._prepare,
+            preexec_fn=_begin_with_few_descriptors,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -152,3 +147,7 @@ class Service:
                 process.wait()
         self._reader.join(STOP_SECONDS)
         self._folder.cleanup()
+
+
+def _begin_with_few_descriptors() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (USUAL_DESCRIPTORS, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
