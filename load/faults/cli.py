@@ -26,7 +26,7 @@ EXPERIMENTS: dict[str, Callable[[Service, argparse.Namespace], Coroutine[Any, An
     "poison": lambda service, options: poison(service, rounds=options.rounds),
     "slow": lambda service, options: slow(service, seconds=min(options.seconds, 40.0)),
     "idle": lambda service, options: idle(service, connections=options.connections, seconds=5.0),
-    "clock": lambda _service, options: clock(options.repository, seconds=10.0),
+    "clock": lambda service, _options: clock(service, seconds=10.0),
     "kill": lambda service, _options: kill(service),
 }
 

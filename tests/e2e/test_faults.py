@@ -74,5 +74,5 @@ def test_what_is_killed_comes_back(service: Service) -> None:
     assert all(row.back_seconds is not None and row.back_seconds < float("inf") for row in report.rows)
 
 
-def test_a_wall_clock_that_jumps_costs_nothing(demo_repository: Path) -> None:
-    check(asyncio.run(clock(demo_repository, seconds=3.0)))
+def test_a_wall_clock_that_jumps_costs_nothing(service: Service) -> None:
+    check(asyncio.run(clock(service, seconds=3.0)))
