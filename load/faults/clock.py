@@ -1,8 +1,8 @@
 """A wall clock that jumps a day ahead, and then two days back: no request may expire early, hang or be refused.
 
-Debian's `faketime` gives a gateway of its own, gRPC's clocks included, another wall clock than the machine's; what it
-says is changed while requests are under way. Clocks that only count on are left alone, as they are when an administrator
-sets the time. (Under this library Triton and the launcher cannot run: it breaks their sleeps.)
+Debian's `faketime` gives a gateway, gRPC inside it included, another wall clock than the machine's; what it says is
+changed while requests are under way. Clocks that only count on are left alone, as they are when an administrator sets
+the time. (The launcher and Triton cannot run under this library: it breaks their sleeps.)
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from pathlib import Path
 import aiohttp
 
 from load.corpus import pictures
-from load.faults.beside import SMALL, ask_beside
+from load.faults.beside import SMALL, Ways, ask_beside
 from load.faults.reports import Limit, Report, Row, unanswered
 from load.questions import about_images
 from load.service import ROOT, Service
@@ -51,7 +51,7 @@ async def clock(service: Service, *, seconds: float) -> Report:
         offset.write_text("+0\n")
         with _gateway(service.grpc_url, library, offset) as url:
             target = GatewayTarget(url)
-            ways = {target.name: (target, await about_images(target, pictures(SMALL)))}
+            ways: Ways = {target.name: (target, await about_images(target, pictures(SMALL)))}
             for jump, ahead in JUMPS.items():
                 asking = asyncio.create_task(ask_beside(ways, seconds))
                 await asyncio.sleep(seconds / 2)

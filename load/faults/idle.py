@@ -1,4 +1,6 @@
-"""Ten thousand connections that say nothing, to each way in: everybody else must be served as before."""
+"""Ten thousand connections that say nothing, to each way in: everybody else must be served as before.
+
+Over HTTP/2 they have said hello; over HTTP/1.1 there is nothing to say."""
 
 import asyncio
 import contextlib
