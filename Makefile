@@ -3,11 +3,12 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEFAULT_VARIANT := convnext_base_w-laion2b_s13b_b82k_augreg
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint bench demo clean
+.PHONY: help setup up load test lint bench demo clean
 
 help:
 	@echo "make up      export a model and serve it: gateway and page 8080, Triton 8000 to 8002, on loopback, until Ctrl-C"
 	@echo "             VARIANT=NAME serves that model, e.g. $(DEFAULT_VARIANT) (default: demo)"
+	@echo "make load    Locust against what is up, with limits it must hold; SCENARIO=NAME (default: smoke)"
 	@echo "make test    lint, types and every test"
 	@echo "make bench   served against bare, and gateway against gRPC, into build/bench.json"
 	@echo "make demo    train the demo checkpoint again, in about half an hour on 2 cores"
@@ -30,6 +31,12 @@ ifeq ($(VARIANT),demo)
 	$(BIN)/python -m export labels scenes --labels samples/scenes/classes.txt --repository $(SERVED) --if-changed
 endif
 	@exec $(BIN)/python -m serve $(SERVED) --gateway-port 8080 --greet $(SERVE_FLAGS)
+
+# A scenario of load/scenarios.toml, judged by load/thresholds.toml; an error where a limit is missed.
+SCENARIO ?= smoke
+
+load: setup
+	$(BIN)/python -m locust -f load/locustfile.py --headless --only-summary --scenario $(SCENARIO) $(LOAD_FLAGS)
 
 lint: setup
 	$(BIN)/ruff check

@@ -60,6 +60,11 @@ def sentences(count: int, seed: int = 0) -> tuple[str, ...]:
     )
 
 
+def respelled(text: str, number: int) -> str:
+    """The same to the model, which strips texts; other bytes to a cache: the number in blanks and tabs at the end."""
+    return text + f"{number:b}".replace("0", " ").replace("1", "\t")
+
+
 @cache
 def _photos() -> tuple[Image.Image, ...]:
     return tuple(Image.open(path).convert("RGB") for path in sorted((SAMPLES / "photos").glob("*.jpg")))

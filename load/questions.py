@@ -3,7 +3,6 @@
 Whether those are right is known from the manifest's probe, whose vectors are eager open_clip's: `check_probe` first.
 """
 
-import base64
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from load.outcomes import COSINE, Check, References, check_scores
+from load.corpus import respelled
+from load.outcomes import Check, References, check_scores
+from load.probe import WrongModel, probe_questions
 from load.targets import Prepared, Target
 from load.tasks import Classify, Compare, EmbedImages, EmbedTexts, Task
 from tritonclip._messages import FloatArray
@@ -27,27 +28,11 @@ class Question:
     check: Check
 
 
-class WrongModel(Exception):
-    """The server does not answer what its manifest says it should."""
-
-
 async def check_probe(target: Target, probe: Mapping[str, str] | None) -> None:
-    """Ask for the image and the sentence that the manifest has the right vectors of; raises WrongModel.
-
-    Manifests of older exports have no probe (None): then nothing can be checked.
-    """
-    if probe is None:
-        return
-    tasks: dict[str, Task] = {
-        "image_features": EmbedImages([base64.b64decode(probe["image"])]),
-        "text_features": EmbedTexts([probe["text"]]),
-    }
-    for name, task in tasks.items():
-        right = np.frombuffer(base64.b64decode(probe[name]), dtype="<f2").astype(np.float32)
-        answer = (await answers(target, [task]))[0]
-        cosine = float(answer @ right / np.linalg.norm(right)) if answer.shape == right.shape else 0.0
-        if not cosine >= COSINE:
-            raise WrongModel(f"{name} of the probe have cosine {cosine:.4f} to what the manifest says")
+    """Ask for the image and the sentence that the manifest has the right vectors of; raises WrongModel."""
+    for name, (task, check) in probe_questions(probe).items():
+        if fault := check(await answers(target, [task])):
+            raise WrongModel(f"{name} of the probe: {fault}")
 
 
 async def answers(target: Target, tasks: Sequence[Task]) -> FloatArray:
@@ -89,7 +74,7 @@ def never_sent(
     """
     numbers = itertools.count(time.time_ns())  # of another run against the same server, too
     for indices in itertools.cycle(windows(len(texts), per_request)):
-        batch = [texts[i] + _blank(next(numbers)) for i in indices]
+        batch = [respelled(texts[i], next(numbers)) for i in indices]
         yield Question(target.prepare(EmbedTexts(batch)), references.check(indices))
 
 
@@ -117,10 +102,6 @@ async def about_labels(
         )
         for indices in windows(len(images), per_request)
     ]
-
-
-def _blank(number: int) -> str:
-    return f"{number:b}".replace("0", " ").replace("1", "\t")
 
 
 def windows(count: int, size: int) -> list[list[int]]:

@@ -126,6 +126,20 @@ class Compare:
 
 
 @dataclass(frozen=True)
+class ClassifyTexts(Compare):
+    """Cosines [B, N] of images with labels that come along, by which the gateway classifies. On Triton: `compare`."""
+
+    def post(self) -> tuple[str, bytes]:
+        """`/v1/classify`, every label as it stands."""
+        images = [data_url(image) for image in self.images]
+        return "/v1/classify", orjson.dumps({"images": images, "labels": list(self.texts), "template": "{}"})
+
+    def read_json(self, document: Any) -> FloatArray:
+        """The cosines, back in the order of the labels."""
+        return _array(lambda: _by_label(document, "cosine"))
+
+
+@dataclass(frozen=True)
 class Classify:
     """Probabilities [B, C] of the labels of a stored label set, in the order of the set."""
 
@@ -154,14 +168,7 @@ class Classify:
 
     def read_json(self, document: Any) -> FloatArray:
         """The probabilities, back in the order of the set."""
-
-        def rows() -> list[list[float]]:
-            return [
-                [label["probability"] for label in sorted(image["labels"], key=lambda label: int(label["index"]))]
-                for image in document["data"]
-            ]
-
-        return _array(rows)
+        return _array(lambda: _by_label(document, "probability"))
 
 
 def data_url(image: bytes) -> str:
@@ -183,6 +190,13 @@ def _vectors(document: Any) -> FloatArray:
         return [np.frombuffer(base64.b64decode(entry["embedding"]), dtype="<f4") for entry in entries]
 
     return _array(rows)
+
+
+def _by_label(document: Any, field: str) -> list[list[float]]:
+    return [
+        [label[field] for label in sorted(image["labels"], key=lambda label: int(label["index"]))]
+        for image in sorted(document["data"], key=lambda image: int(image["index"]))
+    ]
 
 
 def _array(rows: Any) -> FloatArray:

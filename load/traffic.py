@@ -20,7 +20,7 @@ import numpy as np
 
 from load.outcomes import Outcome, Sample
 from load.questions import Question
-from load.targets import Disconnected, Malformed, Refused, RequestProblem, Target, Unanswered
+from load.targets import Disconnected, RequestProblem, Target
 
 DEADLINE = 30.0  # seconds for an answer
 GRACE = 5.0  # on top, for an answer on its way when the deadline passes; then the request hangs
@@ -175,15 +175,9 @@ class Traffic:
         return Sample(started, latency, outcome, question.request.task.items, note)
 
     def _outcome_of(self, problem: RequestProblem) -> Outcome:
-        if isinstance(problem, Refused):
-            return Outcome.REFUSED
-        if isinstance(problem, Malformed):
-            return Outcome.WRONG
-        if isinstance(problem, Unanswered):
-            return Outcome.HUNG
         if isinstance(problem, Disconnected) and self._was_killed():
             return Outcome.LOST
-        return Outcome.FAILED
+        return problem.outcome
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:

@@ -91,7 +91,7 @@ def _batches(document: Mapping[str, Any], steps: Sequence[Any], knee: int, path:
     at_knee = next(step for step in steps if step["concurrency"] == knee)
     found = at_knee["models"].get(encoder, {}).get("executions_by_batch", {})
     total = sum(found.values()) or 1
-    sizes.bar(list(found), [100 * count / total for count in found.values()])
+    sizes.bar([int(size) for size in found], [100 * count / total for count in found.values()])
     sizes.set_xlabel(f"batch size of {STAGES[encoder]} at the knee, {knee} clients")
     sizes.set_ylabel("% of executions")
     _save(figure, path)

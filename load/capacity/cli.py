@@ -15,15 +15,17 @@ from typing import Any
 
 from load.capacity import tune
 from load.capacity.charts import draw_report
-from load.capacity.deployment import Deployment, Embedded, NotMeasurable, embedded, running
+from load.capacity.deployment import Deployment, Embedded, embedded, running
+from load.capacity.errors import NotMeasurable
 from load.capacity.markdown import report_markdown
-from load.capacity.options import add_common, output_folder, positive, work_of
+from load.capacity.options import add_common, output_folder, positive, say, work_of
 from load.capacity.report import describe, findings, step_json
 from load.capacity.sweep import Step, sweep
 from load.capacity.versus import count_outcomes, with_bare, with_unbatched
 from load.capacity.work import Closed, Load, Open, Work
 from load.counters import Statistics
-from load.targets import GrpcTarget
+from load.probe import WrongModel
+from load.targets import GrpcTarget, RequestProblem
 from serve.errors import ServeError
 
 CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments[:1] == ["tune"]:
             return tune.main(arguments[1:])
         return _measure(_parse(arguments))
-    except (NotMeasurable, ServeError) as error:
+    except (NotMeasurable, WrongModel, RequestProblem, ServeError) as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -124,8 +126,3 @@ async def _sweeps(deployment: Deployment, work: Work, options: argparse.Namespac
     finally:
         statistics.close()
         await target.close()
-
-
-def say(line: str) -> None:
-    """Progress, for whoever waits."""
-    print(line, file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.configs import read_config
+from load.capacity.errors import NotMeasurable
 from serve.server import Ports, Server
 from tritonclip import Client, Manifest, TritonClipError
 
@@ -39,10 +40,6 @@ class Embedded(Deployment):
 
     http_url: str
     repository: Path
-
-
-class NotMeasurable(Exception):
-    """There is nothing to measure; says why."""
 
 
 @contextmanager

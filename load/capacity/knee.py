@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from load.capacity.errors import NotMeasurable
+
 SHARE = 0.95
 RULE = f"the smallest concurrency whose goodput is at least {SHARE:.0%} of the best"
 
@@ -18,10 +20,10 @@ class Knee:
 
 
 def find_knee(points: Sequence[tuple[int, float]]) -> Knee:
-    """The knee of (concurrency, goodput) pairs; raises ValueError where nothing was answered."""
+    """The knee of (concurrency, goodput) pairs; raises NotMeasurable where nothing was answered."""
     best = max((goodput for _, goodput in points), default=0.0)
     if best <= 0:
-        raise ValueError("nothing was answered at any concurrency, so there is no knee")
+        raise NotMeasurable("nothing was answered at any concurrency, so there is no knee")
     reached = [(concurrency, index) for index, (concurrency, goodput) in enumerate(points) if goodput >= SHARE * best]
     concurrency, index = min(reached)
     return Knee(index, concurrency, points[index][1], concurrency == max(point[0] for point in points))

@@ -1,6 +1,7 @@
 """Options that the capacity report and the tuning share."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -61,3 +62,8 @@ def _size(text: str) -> tuple[int, int]:
         return positive(int)(width), positive(int)(height)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 640x480") from error
+
+
+def say(line: str) -> None:
+    """Progress, for whoever waits."""
+    print(line, file=sys.stderr, flush=True)

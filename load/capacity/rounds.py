@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from load.capacity.errors import NotMeasurable
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -36,7 +38,7 @@ async def in_turn(
 
 
 def ratio(rates: Sequence[float], base: Sequence[float]) -> Ratio:
-    """The ratio of each round; raises ValueError where the base measured nothing."""
+    """The ratio of each round; raises NotMeasurable where the base measured nothing."""
     if not all(base):
-        raise ValueError(f"cannot compare with a rate of nothing: {list(base)}")
+        raise NotMeasurable(f"cannot compare with a rate of nothing: {list(base)}")
     return Ratio([rate / other for rate, other in zip(rates, base, strict=True)])

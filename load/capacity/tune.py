@@ -12,7 +12,6 @@ promise to clients, and no setting.
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from export.configs import read_config
 from load.capacity.charts import draw_tuning
 from load.capacity.deployment import Embedded, embedded
 from load.capacity.markdown import tuning_markdown
-from load.capacity.options import add_common, output_folder, positive, work_of
+from load.capacity.options import add_common, output_folder, positive, say, work_of
 from load.capacity.report import describe
 from load.capacity.repositories import Edit, edited
 from load.capacity.rounds import Ratio, in_turn, ratio
@@ -73,12 +72,17 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit code: 1 where an answer was wrong or a request hung."""
     command = argparse.ArgumentParser(prog="python -m load.capacity tune", description=__doc__)
     add_common(command)
-    numbers = {"nargs": "*", "metavar": "N"}
     command.add_argument("--concurrency", type=positive(int), default=32, help="clients (default: %(default)s)")
-    command.add_argument("--delays", type=int, default=(0, 500, 2000, 5000), help="µs a batch may wait", **numbers)
-    command.add_argument("--batches", type=positive(int), default=(4, 8, 16), help="preferred batch sizes", **numbers)
-    command.add_argument("--encoders", type=positive(int), default=(1, 2, 3), help="encoder instances", **numbers)
-    command.add_argument("--preparers", type=positive(int), default=(1, 2, 3), help="instances before it", **numbers)
+    for name, values, what in (
+        ("--delays", (0, 500, 2000, 5000), "microseconds a batch of the encoder may wait to grow"),
+        ("--batches", (4, 8, 16), "preferred batch sizes of the encoder"),
+        ("--encoders", (1, 2, 3), "encoder instances"),
+        ("--preparers", (1, 2, 3), "instances of the stage before the encoder"),
+    ):
+        shown = " ".join(map(str, values))
+        command.add_argument(
+            name, type=_whole, nargs="*", default=values, metavar="N", help=f"{what} (default: {shown})"
+        )
     options = command.parse_args(arguments)
     work = work_of(options)
     with embedded(options.repository, LOGS / "tune-triton.log") as present:
@@ -90,10 +94,8 @@ def main(arguments: Sequence[str]) -> int:
     text = tuning_markdown(document, document["charts"])
     (folder / "tune.md").write_text(text + "\n", encoding="utf-8")
     print(text)
-    bad = [
-        count for trial in document["candidates"] for count in (trial["outcomes"]["wrong"], trial["outcomes"]["hung"])
-    ]
-    return 1 if any(bad) else 0
+    outcomes = [trial["outcomes"] for trial in document["candidates"]]
+    return 1 if any(outcome["wrong"] or outcome["hung"] for outcome in outcomes) else 0
 
 
 async def tune(present: Embedded, work: Work, options: argparse.Namespace) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def recommend(trials: Sequence[Trial], noise: Ratio) -> dict[str, Any]:
 
 
 async def _try(candidate: Candidate, present: Embedded, work: Work, options: argparse.Namespace) -> Trial:
-    print(candidate.name, file=sys.stderr, flush=True)
+    say(candidate.name)
     load = Closed(options.concurrency)
     with (
         edited(present.repository, candidate.edits) as repository,
@@ -167,7 +169,7 @@ async def _try(candidate: Candidate, present: Embedded, work: Work, options: arg
             meter(present, work, load, options.seconds) as base,
             meter(changed, work, load, options.seconds) as other,
         ):
-            rates = await in_turn({"present": base, "candidate": other}, options.rounds, lambda line: None)
+            rates = await in_turn({"present": base, "candidate": other}, options.rounds, say)
     return Trial(
         candidate,
         ratio(rates["candidate"], rates["present"]),
@@ -175,6 +177,12 @@ async def _try(candidate: Candidate, present: Embedded, work: Work, options: arg
         other.mean_batch(work.encoder),
         other.outcomes(),
     )
+
+
+def _whole(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
 
 
 def _one(model: str, what: str, value: str, edit: Edit) -> Candidate:

@@ -12,7 +12,8 @@ from statistics import median
 from typing import Any
 
 from load.bare import BareEncoder
-from load.capacity.deployment import Deployment, Embedded, NotMeasurable, embedded
+from load.capacity.deployment import Deployment, Embedded, embedded
+from load.capacity.errors import NotMeasurable
 from load.capacity.repositories import without_batching
 from load.capacity.rounds import in_turn, ratio
 from load.capacity.sweep import Step, run_step

@@ -1,6 +1,7 @@
 """gRPC, blocking. A channel and its stub may be used by any number of threads."""
 
 import queue
+from typing import Any
 
 import grpc
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
@@ -28,12 +29,15 @@ class GrpcTransport:
     def send(self, call: Call, timeout: float) -> Reply:
         """Send a call and wait for its reply."""
         method, message = _codec_grpc.encode(call)
+        return _codec_grpc.decode(call, self.exchange(call, method, message, timeout))
+
+    def exchange(self, call: Call, method: str, message: Any, timeout: float) -> Any:
+        """The answer to a call that is encoded already, as it came; load tests encode before their clock starts."""
         try:
-            answer = getattr(self._stub, method)(message, timeout=timeout, metadata=metadata(call, self._admin_key))
+            return getattr(self._stub, method)(message, timeout=timeout, metadata=metadata(call, self._admin_key))
         except grpc.RpcError as exc:
             connected = not is_ambiguous(exc) or self._is_ready()
             raise translate(exc, call, self._url, connected=connected) from exc
-        return _codec_grpc.decode(call, answer)
 
     def close(self) -> None:
         """Close the channel; calls still on the wire are cancelled."""

@@ -1,0 +1,55 @@
+"""A way in without a server, for the load tests' own tests."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from load.tasks import Classify, Compare, EmbedImages, EmbedTexts, Task
+from load.wire import Prepared, RequestProblem
+from tritonclip._messages import FloatArray
+
+WIDTH = 16
+
+
+class FakeWay:
+    """Vectors that follow from an item alone, texts stripped as the model does; `problem` is raised where it is set."""
+
+    name = "grpc"
+
+    def __init__(self) -> None:
+        self.asked: list[Task] = []
+        self.problem: RequestProblem | None = None
+
+    def prepare(self, task: Task) -> Prepared:
+        return Prepared(task, task.infer(), None)
+
+    def send(self, request: Prepared, deadline: float) -> FloatArray:
+        task = request.task
+        self.asked.append(task)
+        if self.problem is not None:
+            raise self.problem
+        if isinstance(task, EmbedImages):
+            return vectors(task.images)
+        if isinstance(task, EmbedTexts):
+            return text_vectors(task.texts)
+        if isinstance(task, Compare):
+            cosines: FloatArray = vectors(task.images) @ text_vectors(task.texts).T
+            return cosines
+        assert isinstance(task, Classify)
+        positive = np.abs(vectors(task.images))
+        probabilities: FloatArray = positive / positive.sum(axis=1, keepdims=True)
+        return probabilities
+
+
+def vectors(items: Sequence[bytes]) -> FloatArray:
+    rows = []
+    for item in items:
+        seed = int.from_bytes(hashlib.sha256(item).digest()[:8], "little")
+        row = np.random.default_rng(seed).standard_normal(WIDTH)
+        rows.append(row / np.linalg.norm(row))
+    return np.array(rows, dtype=np.float32)
+
+
+def text_vectors(texts: Sequence[str]) -> FloatArray:
+    return vectors([text.strip().encode() for text in texts])
