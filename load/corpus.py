@@ -18,6 +18,7 @@ SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 SMALLEST_PIECE = 0.35  # of a photograph's side
 COLOUR_GAINS = (0.5, 1.5)
 GRAIN = 4.0  # standard deviation of the noise, of 255: photographs have some, and enlarged ones have lost theirs
+TILE = 256  # pixels; the grain repeats
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def _draw(photo: Image.Image, spec: Spec, generator: np.random.Generator) -> Ima
     if generator.random() < 0.5:
         piece = ImageOps.mirror(piece)
     pixels = np.asarray(piece, dtype=np.float32) * generator.uniform(*COLOUR_GAINS, size=3).astype(np.float32)
-    pixels += GRAIN * generator.standard_normal(pixels.shape, dtype=np.float32)
+    tile = GRAIN * generator.standard_normal((TILE, TILE, 3), dtype=np.float32)  # drawing it all takes seconds
+    repeats = (-(-spec.height // TILE), -(-spec.width // TILE), 1)
+    pixels += np.tile(tile, repeats)[: spec.height, : spec.width]
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
