@@ -44,7 +44,7 @@ class Wire:
 
     def connect(self) -> socket.socket:
         """A blocking connection."""
-        return socket.create_connection(self.address, timeout=10.0)
+        return socket.create_connection(self.address, timeout=60.0)
 
 
 def wire(way: str, url: str, request: Prepared) -> Wire:

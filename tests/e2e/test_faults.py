@@ -4,18 +4,21 @@ Decided by how requests ended and by what is left, never by how long anything to
 """
 
 import asyncio
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from load.faults.beside import ways_in
 from load.faults.clock import clock
 from load.faults.idle import idle
 from load.faults.killing import kill
 from load.faults.overload import TIMES, overload
 from load.faults.poison import BATCH, poison, poisons
 from load.faults.reports import Report
-from load.faults.slowness import CLIENT_KINDS, slow
+from load.faults.slowness import CLIENT_KINDS, slow, wires_of
+from load.faults.wires import Wire
 from load.outcomes import Outcome
 from load.service import USUAL_DESCRIPTORS, Service
 
@@ -50,6 +53,33 @@ def test_a_bad_image_costs_its_batch_nothing(service: Service) -> None:
     good, bad = report.rows
     assert good.counts[Outcome.ANSWERED] == rounds * (BATCH - 1)
     assert bad.counts[Outcome.FAILED] == rounds
+
+
+def answer_of(each: Wire) -> bytes:
+    """What comes back for a whole request, until nothing more comes for a second."""
+    answer = b""
+    with each.connect() as connection:
+        connection.sendall(each.head + each.body)
+        while True:
+            try:
+                answer += connection.recv(65536)
+                connection.settimeout(1.0)
+            except TimeoutError:
+                return answer
+
+
+def test_requests_written_by_hand_are_requests(service: Service) -> None:
+    """Else clients that send them slowly, or vanish after them, would show nothing."""
+
+    async def ask() -> dict[str, tuple[Wire, bytes]]:
+        async with ways_in(service) as ways:
+            vectors = {name: await target.send(asked[0].request, 60) for name, (target, asked) in ways.items()}
+            return {each.way: (each, vectors[each.way].tobytes()) for each in wires_of(service, ways)}
+
+    wires = asyncio.run(ask())
+    assert set(wires) == WAYS
+    for way, (each, vector) in wires.items():
+        assert (base64.b64encode(vector) if way == "gateway" else vector) in answer_of(each), way
 
 
 def test_slow_and_vanishing_clients_cost_others_nothing(service: Service) -> None:
