@@ -8,9 +8,9 @@ import resource
 import socket
 
 from load.faults.beside import ask_beside, ways_in
+from load.faults.raw import Raw
 from load.faults.reports import Limit, Report, Row, unanswered
-from load.faults.slowness import connected, left_over, wires_of
-from load.faults.wires import Wire
+from load.faults.slowness import connected, left_over, raw_requests
 from load.service import Service
 
 AT_ONCE = 256  # connections that are being made at a time
@@ -26,7 +26,7 @@ async def idle(service: Service, *, connections: int, seconds: float) -> Report:
     limits: list[Limit] = []
     async with ways_in(service) as ways:
         await ask_beside(ways, 2.0)  # opens the connections that it keeps
-        for each in wires_of(service, ways):
+        for each in raw_requests(service, ways):
             before = service.usage()
             opened = await _open(each, connections)
             try:
@@ -60,7 +60,7 @@ def allow_descriptors(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-async def _open(each: Wire, count: int) -> list[socket.socket]:
+async def _open(each: Raw, count: int) -> list[socket.socket]:
     """The connections that were made, of so many tried."""
     room = asyncio.Semaphore(AT_ONCE)
     opened: list[socket.socket] = []

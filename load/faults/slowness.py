@@ -18,8 +18,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from load.faults.beside import Ways, ask_beside, ways_in
+from load.faults.raw import Raw, raw_request
 from load.faults.reports import Limit, Report, Row, unanswered
-from load.faults.wires import Wire, wire
 from load.resources import MIB, Usage
 from load.service import Service
 from load.traffic import Result
@@ -41,11 +41,11 @@ class ClosedByServer(Exception):
 class Attack:
     """CLIENTS of a kind to each way in. `closed` says how many of them the server sent away, by way in."""
 
-    def __init__(self, wires: Sequence[Wire], client: "Client") -> None:
-        self._wires = wires
+    def __init__(self, requests: Sequence[Raw], client: "Client") -> None:
+        self._requests = requests
         self._client = client
         self._sent = 0
-        self.closed = {each.way: 0 for each in wires}
+        self.closed = {each.way: 0 for each in requests}
 
     @property
     def sent_mib(self) -> float:
@@ -54,7 +54,7 @@ class Attack:
 
     async def run(self, ways: Ways, seconds: float) -> dict[str, Result]:
         """What was asked beside them, for so many seconds."""
-        tasks = [asyncio.create_task(self._be_bad(each)) for each in self._wires for _ in range(CLIENTS)]
+        tasks = [asyncio.create_task(self._be_bad(each)) for each in self._requests for _ in range(CLIENTS)]
         try:
             return await ask_beside(ways, seconds)
         finally:
@@ -70,14 +70,14 @@ class Attack:
             if connection.recv(1, socket.MSG_PEEK) == b"":
                 raise ClosedByServer
 
-    async def _be_bad(self, each: Wire) -> None:
+    async def _be_bad(self, each: Raw) -> None:
         try:
             await self._client(self, each)
         except (ClosedByServer, OSError):
             self.closed[each.way] += 1
 
 
-Client = Callable[[Attack, Wire], Awaitable[None]]
+Client = Callable[[Attack, Raw], Awaitable[None]]
 
 
 async def slow(service: Service, *, seconds: float) -> Report:
@@ -85,12 +85,12 @@ async def slow(service: Service, *, seconds: float) -> Report:
     rows: list[Row] = []
     limits: list[Limit] = []
     async with ways_in(service) as ways:
-        wires = wires_of(service, ways)
+        requests = raw_requests(service, ways)
         rest = await ask_beside(ways, 2.0)  # opens the connections that it keeps
         rows += [Row.of("nothing bad yet", name, result) for name, result in rest.items()]
         for part, client in CLIENT_KINDS.items():
             before = service.usage()
-            attacks = [Attack(wires, client) for _ in range(PASSES)]
+            attacks = [Attack(requests, client) for _ in range(PASSES)]
             for attack in attacks:
                 beside = await attack.run(ways, seconds / PASSES)
                 rows += [
@@ -107,10 +107,10 @@ async def slow(service: Service, *, seconds: float) -> Report:
     return Report("slow", rows, limits)
 
 
-def wires_of(service: Service, ways: Ways) -> list[Wire]:
+def raw_requests(service: Service, ways: Ways) -> list[Raw]:
     """The three ways in as bytes."""
     urls = {"grpc": service.grpc_url, "http": service.http_url, "gateway": service.gateway_url}
-    return [wire(name, urls[name], questions[0].request) for name, (_, questions) in ways.items()]
+    return [raw_request(name, urls[name], questions[0].request) for name, (_, questions) in ways.items()]
 
 
 async def left_over(
@@ -142,7 +142,7 @@ async def left_over(
         await asyncio.sleep(0.5)
 
 
-async def _send_slowly(attack: Attack, each: Wire) -> None:
+async def _send_slowly(attack: Attack, each: Raw) -> None:
     with await connected(each) as connection:
         await attack.send(connection, each.head)
         for byte in each.body:
@@ -150,7 +150,7 @@ async def _send_slowly(attack: Attack, each: Wire) -> None:
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _read_slowly(attack: Attack, each: Wire) -> None:
+async def _read_slowly(attack: Attack, each: Raw) -> None:
     with await connected(each, receive_buffer=1) as connection:
         requests = 1 if each.way == "grpc" else PIPELINED  # its stingy head alone holds the answer up
         sending = asyncio.create_task(attack.send(connection, (each.stingy_head + each.body) * requests))
@@ -163,7 +163,7 @@ async def _read_slowly(attack: Attack, each: Wire) -> None:
             await asyncio.gather(sending, return_exceptions=True)
 
 
-async def _vanish(attack: Attack, each: Wire) -> None:
+async def _vanish(attack: Attack, each: Raw) -> None:
     request = each.head + each.body
     while True:
         for length in (len(request) // 2, len(request)):
@@ -174,7 +174,7 @@ async def _vanish(attack: Attack, each: Wire) -> None:
         await asyncio.sleep(PART_SECONDS)
 
 
-async def _send_without_end(attack: Attack, each: Wire) -> None:
+async def _send_without_end(attack: Attack, each: Raw) -> None:
     with await connected(each) as connection:
         await attack.send(connection, each.endless_head)
         while True:
@@ -190,7 +190,7 @@ CLIENT_KINDS: dict[str, Client] = {
 }
 
 
-async def connected(each: Wire, receive_buffer: int | None = None, source: str | None = None) -> socket.socket:
+async def connected(each: Raw, receive_buffer: int | None = None, source: str | None = None) -> socket.socket:
     """A connection that does not block; with as small a receive buffer as there is, or from another address."""
     connection = socket.socket()
     connection.setblocking(False)

@@ -16,9 +16,9 @@ from load.faults.idle import idle
 from load.faults.killing import kill
 from load.faults.overload import TIMES, overload
 from load.faults.poison import BATCH, poison, poisons
+from load.faults.raw import Raw
 from load.faults.reports import Report
-from load.faults.slowness import CLIENT_KINDS, slow, wires_of
-from load.faults.wires import Wire
+from load.faults.slowness import CLIENT_KINDS, raw_requests, slow
 from load.outcomes import Outcome
 from load.service import USUAL_DESCRIPTORS, Service
 
@@ -55,7 +55,7 @@ def test_a_bad_image_costs_its_batch_nothing(service: Service) -> None:
     assert bad.counts[Outcome.FAILED] == rounds
 
 
-def answer_of(each: Wire) -> bytes:
+def answer_of(each: Raw) -> bytes:
     """What comes back for a whole request, until nothing more comes for a second."""
     answer = b""
     with each.connect() as connection:
@@ -71,14 +71,14 @@ def answer_of(each: Wire) -> bytes:
 def test_requests_written_by_hand_are_requests(service: Service) -> None:
     """Else clients that send them slowly, or vanish after them, would show nothing."""
 
-    async def ask() -> dict[str, tuple[Wire, bytes]]:
+    async def ask() -> dict[str, tuple[Raw, bytes]]:
         async with ways_in(service) as ways:
             vectors = {name: await target.send(asked[0].request, 60) for name, (target, asked) in ways.items()}
-            return {each.way: (each, vectors[each.way].tobytes()) for each in wires_of(service, ways)}
+            return {each.way: (each, vectors[each.way].tobytes()) for each in raw_requests(service, ways)}
 
-    wires = asyncio.run(ask())
-    assert set(wires) == WAYS
-    for way, (each, vector) in wires.items():
+    requests = asyncio.run(ask())
+    assert set(requests) == WAYS
+    for way, (each, vector) in requests.items():
         assert (base64.b64encode(vector) if way == "gateway" else vector) in answer_of(each), way
 
 

@@ -8,7 +8,6 @@ gRPC        HTTP/2's preface, an empty SETTINGS frame, the HEADERS of a call,
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import urlsplit
 
 from load.targets import Prepared
@@ -21,11 +20,9 @@ INITIAL_WINDOW = 0x4  # a setting: how much of an answer the server may send bef
 PART_BYTES = 4 * FRAME_BYTES  # of a body without an end
 ENDLESS = 2**30  # bytes that a gRPC message announces which will never be whole
 
-Protocol = Literal["grpc", "http", "gateway"]
-
 
 @dataclass(frozen=True)
-class Wire:
+class Raw:
     """One way in, as an address and the bytes of a request to it.
 
     `idle` is what a client says that then says nothing; `head` and `body` are a whole request, with `stingy_head` one
@@ -47,25 +44,22 @@ class Wire:
         return socket.create_connection(self.address, timeout=60.0)
 
 
-def wire(way: str, url: str, request: Prepared) -> Wire:
-    """The wire of a way in; `url` is its own, `request` what its target prepared."""
+def raw_request(way: str, url: str, request: Prepared) -> Raw:
+    """A request to a way in; `url` is its own, `request` what its target prepared."""
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 0)
     if way == "grpc":
         return _grpc(address, request.message.SerializeToString())
-    if way == "http":
-        message = request.message
-        return _http(way, address, message.path, dict(message.headers), message.content)
-    path, content = request.message
-    return _http(way, address, path, {"content-type": "application/json"}, content)
+    post = request.message
+    return _http(way, address, post.path, dict(post.headers), post.content)
 
 
-def _http(way: str, address: tuple[str, int], path: str, headers: dict[str, str], body: bytes) -> Wire:
+def _http(way: str, address: tuple[str, int], path: str, headers: dict[str, str], body: bytes) -> Raw:
     start = f"POST {path} HTTP/1.1\r\nhost: {address[0]}:{address[1]}\r\n"
     start += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     chunk = b" " * PART_BYTES  # white space may stand before JSON in any amount
     head = f"{start}content-length: {len(body)}\r\n\r\n".encode()
-    return Wire(
+    return Raw(
         way,
         address,
         idle=b"",
@@ -77,7 +71,7 @@ def _http(way: str, address: tuple[str, int], path: str, headers: dict[str, str]
     )
 
 
-def _grpc(address: tuple[str, int], message: bytes) -> Wire:
+def _grpc(address: tuple[str, int], message: bytes) -> Raw:
     hello = PREFACE + _frame(SETTINGS, 0, 0, b"")
     stingy = PREFACE + _frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW, 1))
     fields = {
@@ -91,7 +85,7 @@ def _grpc(address: tuple[str, int], message: bytes) -> Wire:
     call = _frame(HEADERS, END_HEADERS, 1, b"".join(_literal(*field) for field in fields.items()))
     framed = b"\0" + struct.pack(">I", len(message)) + message
     parts = [framed[i : i + FRAME_BYTES] for i in range(0, len(framed), FRAME_BYTES)]
-    return Wire(
+    return Raw(
         "grpc",
         address,
         idle=hello,
