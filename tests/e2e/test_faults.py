@@ -39,7 +39,7 @@ def check(report: Report) -> None:
 
 
 def test_overload_is_refused_not_failed(service: Service) -> None:
-    report = asyncio.run(overload(service, seconds=8.0))
+    report = asyncio.run(overload(service, seconds=6.0))
     check(report)
     beyond = [row for row in report.rows if row.part == f"{TIMES:g} times the knee"]
     assert {row.way for row in beyond} == WAYS
