@@ -13,7 +13,10 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Triton's stubs keep their
 
 @dataclass(frozen=True)
 class Usage:
-    """Sums over Triton and its Python processes, and the gateway. A page that processes share counts for each."""
+    """Sums over Triton and its Python processes, and the gateway. A page that processes share counts for each.
+
+    Descriptors are open files less connections that are up: how many of those there are, clients decide.
+    """
 
     triton_mib: float  # resident
     gateway_mib: float
@@ -49,7 +52,8 @@ def _held_by(processes: Iterable[psutil.Process]) -> tuple[float, int, int]:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one too, by the time its memory is asked for
             mib += process.memory_info().rss / MIB
-            descriptors += process.num_fds()
+            up = [c for c in process.net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED]
+            descriptors += process.num_fds() - len(up)
             threads += process.num_threads()
     return mib, descriptors, threads
 

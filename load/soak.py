@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from load.corpus import Spec
-from load.faults.beside import Ways, ways_in
+from load.faults.beside import Ways, ask_beside, ways_in
 from load.faults.overload import find_rate
 from load.machine import describe_machine
 from load.outcomes import Outcome
@@ -36,6 +36,8 @@ RESULTS = Path("build/soak")
 PICTURES = Spec(count=32)
 SHARE = 0.7
 KNEE_SECONDS = 5.0
+FILL_SECONDS = 5.0
+FILL_CLIENTS = 128  # on each way
 SAMPLE_SECONDS = 10.0
 LEAST_SAMPLES = 60
 P99 = "p99_ms"
@@ -108,8 +110,13 @@ class Soak:
 
 
 async def soak(service: Service, *, seconds: float, spec: Spec = PICTURES) -> Soak:
-    """Find the knee through the gateway, which all of the service takes part in, and run at 70 % of it."""
+    """Find the knee through the gateway, which all of the service takes part in, and run at 70 % of it.
+
+    Before that as much is asked at once as the service ever lets in, so that a stall of the machine, after which much
+    is under way at a time, finds allocators that have grown to it already.
+    """
     async with ways_in(service, spec) as ways:
+        await ask_beside(ways, FILL_SECONDS, clients=FILL_CLIENTS)
         rate = SHARE * (await find_rate(Traffic(*ways["gateway"]), KNEE_SECONDS))[0]
         sampling = asyncio.create_task(_sample(service, min(SAMPLE_SECONDS, seconds / LEAST_SAMPLES)))
         results = await _ask(ways, rate / len(ways), seconds)
