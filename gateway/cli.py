@@ -19,6 +19,9 @@ from tritonclip import AsyncClient, ConfigError
 
 DEFAULT_PORT = 8080
 CREATE_KEY = "python -m gateway keys create NAME"
+# Longer than clients and balancers keep idle connections (60 s is common): whoever ends a connection that the other one
+# is about to use breaks a request, and a POST is not sent again.
+KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 5  # beyond the time limit of a request, when asked to stop
 
 
@@ -79,6 +82,7 @@ def _serve(options: argparse.Namespace) -> int:
                 access_log=False,
                 log_level="warning",
                 server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=int(settings.limits.seconds) + DRAIN_SECONDS,
             )
         )

@@ -5,6 +5,7 @@ Doorkeeper   the API alone: key, rate, the whole body under its limit, deadline,
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -54,7 +55,10 @@ class Envelope:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 message["headers"] = [*message["headers"], *self._answer_headers(exchange)]
-            await send(message)
+            try:
+                await send(message)
+            except (OSError, RuntimeError) as error:  # uvloop's for a connection that is closed is a RuntimeError
+                raise ClientGone from error
 
         try:
             await self._app(scope, receive, send_named)
@@ -64,7 +68,8 @@ class Envelope:
             refusal = translate(error)
             self._metrics.rejections.labels(refusal.code).inc()
             if exchange.status is None:
-                await error_answer(refusal)(scope, receive, send_named)
+                with contextlib.suppress(ClientGone):
+                    await error_answer(refusal)(scope, receive, send_named)
         finally:
             endpoint = self._endpoint_of(scope)
             self._metrics.requests.labels(endpoint, str(exchange.status or 499)).inc()

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import resource
 import signal
 import sys
 import threading
@@ -76,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command until a signal or Triton ends it; returns its exit code."""
     options = parser().parse_args(arguments)
+    _allow_descriptors()
     try:
         return _serve(options)
     except ServeError as error:
@@ -126,6 +128,15 @@ def _serve(options: argparse.Namespace) -> int:
             gateway.stop()
         server.stop()
     return 0
+
+
+def _allow_descriptors() -> None:
+    """Let Triton and the gateway open as many files as the system allows: each connection is one.
+
+    The usual soft limit is 1024, kept low for programs that use select(), which these do not.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _start(server: Server) -> None:

@@ -17,6 +17,9 @@ from serve.server import LOOPBACK, die_with_parent, find_port
 
 STARTUP_SECONDS = 60.0
 STOP_SECONDS = 40.0  # it drains: the longest request may still end
+# All that is let in must be answered within the gateway's 30 s, and a CPU encodes a few images a second of the real
+# model. Triton's queues, as published for a CPU host, hold as many.
+ITEMS_IN_FLIGHT = 128
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -53,7 +56,7 @@ class Gateway:
         self.port = find_port(LOOPBACK, self.port)
         command = [sys.executable, "-m", "gateway", "--host", LOOPBACK, "--port", str(self.port)]
         self._process = subprocess.Popen(
-            [*command, "--url", self._triton_url],
+            [*command, "--url", self._triton_url, "--max-items-in-flight", str(ITEMS_IN_FLIGHT)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which lets it drain

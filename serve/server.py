@@ -31,6 +31,10 @@ CACHE_BYTES = 64 * 2**20  # response cache of embed_text: about 20,000 texts
 # Latency quantiles of the last minute, each with the rank error that is tolerated; Triton has none of them by itself.
 METRICS_CONFIG = ("summary_latencies=true", "summary_quantiles=0.5:0.05,0.95:0.01,0.99:0.001")
 STOP_SECONDS = 15
+# What Triton says once no inference is under way. Then it unloads one model after the other, for seconds, or for the
+# whole of its timeout where one of their processes is dead; there is nothing in them to be saved.
+DRAINED = "All models are stopped, unloading models"
+ANSWERING_SECONDS = 0.5  # after that, for the last answers to be written
 ERROR_CHARACTERS = 500  # of each of Triton's errors in ours; the log has them whole
 # Said by every Triton on a machine with no GPU, and by none for another reason.
 HARMLESS = ("CudaDriverHelper has not been initialized",)
@@ -70,6 +74,7 @@ class Server:
         self._startup_seconds = startup_seconds
         self._identity = f"tritonclip-{os.getpid()}-{secrets.token_hex(4)}"
         self._errors: list[str] = []
+        self._drained = threading.Event()
         self._stubs: dict[int, str] = {}  # model instance by process id
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -105,6 +110,7 @@ class Server:
         self._backends = Path(tempfile.mkdtemp(prefix="tritonclip-backends-"))
         try:
             installation.copy_backends(self._backends)
+            self._drained.clear()
             self._process = subprocess.Popen(
                 [str(installation.binary), *self._arguments(self._backends, installation.caches)],
                 env=installation.environment(),
@@ -145,8 +151,11 @@ class Server:
         process = self._process
         if process is not None:
             self.terminate()
+            deadline = time.monotonic() + STOP_SECONDS
+            while process.poll() is None and not self._drained.wait(0.1) and time.monotonic() < deadline:
+                pass
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_SECONDS)
+                process.wait(ANSWERING_SECONDS)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -201,6 +210,8 @@ class Server:
             if log is not None:
                 log.write(line)
                 log.flush()
+            if DRAINED in line:
+                self._drained.set()
             if line.startswith("E") and not any(phrase in line for phrase in HARMLESS):
                 self._errors.append(line.strip()[:ERROR_CHARACTERS])
                 del self._errors[:-10]

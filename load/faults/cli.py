@@ -1,0 +1,79 @@
+"""The `python -m load.faults` command: every experiment, a table for each, and a verdict."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from load.faults.clock import clock
+from load.faults.idle import idle
+from load.faults.killing import kill
+from load.faults.overload import overload
+from load.faults.poison import poison
+from load.faults.reports import Report
+from load.faults.slowness import slow
+from load.machine import describe_machine
+from load.service import Service
+
+REPOSITORY = Path("build/models/demo")
+RESULTS = Path("build/faults.json")
+
+EXPERIMENTS: dict[str, Callable[[Service, argparse.Namespace], Coroutine[Any, Any, Report]]] = {
+    "overload": lambda service, options: overload(service, seconds=options.seconds),
+    "poison": lambda service, options: poison(service, rounds=options.rounds),
+    "slow": lambda service, options: slow(service, seconds=options.seconds),
+    "idle": lambda service, options: idle(service, connections=options.connections, seconds=5.0),
+    "clock": lambda service, _options: clock(service, seconds=10.0),
+    "kill": lambda service, _options: kill(service),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    command = argparse.ArgumentParser(prog="python -m load.faults", description=__doc__)
+    command.add_argument(
+        "repository",
+        nargs="?",
+        type=Path,
+        default=REPOSITORY,
+        metavar="REPOSITORY",
+        help="what to serve (default: %(default)s)",
+    )
+    command.add_argument("--only", nargs="+", choices=EXPERIMENTS, metavar="NAME", help=", ".join(EXPERIMENTS))
+    command.add_argument(
+        "--seconds",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="of overload by each way in, and of each kind of slow client (default: %(default)s)",
+    )
+    command.add_argument(
+        "--rounds", type=int, default=500, metavar="N", help="batches with a bad image in them (default: %(default)s)"
+    )
+    command.add_argument(
+        "--connections", type=int, default=10_000, metavar="N", help="that say nothing (default: %(default)s)"
+    )
+    command.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="default: %(default)s")
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 1 where anything was wrong or hung, or a limit was missed."""
+    options = parser().parse_args(arguments)
+    reports = []
+    for name, experiment in EXPERIMENTS.items():
+        if options.only is None or name in options.only:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            with Service(options.repository) as service:  # a new one, so that none inherits the harm of another
+                report = asyncio.run(experiment(service, options))
+            print(report.table(), flush=True)
+            reports.append(report)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    results = {"machine": describe_machine(), "experiments": {report.name: report.to_json() for report in reports}}
+    options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    faults = [f"{report.name}: {fault}" for report in reports for fault in report.faults()]
+    print("\n".join(["FAULTS", *faults] if faults else ["no faults"]), f"\nwritten to {options.json}")
+    return 1 if faults else 0

@@ -1,0 +1,96 @@
+"""Four times the load that the service carries: it must do its usual work, and refuse the rest at once.
+
+The knee is found first, in the same run, by closed loops; then requests arrive at random at four times its rate,
+whatever became of the others. Pictures cost more to decode than to send, so that the sender, which shares the machine,
+is not what is measured.
+"""
+
+import asyncio
+
+import numpy as np
+
+from load.capacity.knee import find_knee
+from load.corpus import Spec
+from load.faults.beside import ask_beside, ways_in
+from load.faults.reports import Limit, Report, Row, unanswered
+from load.outcomes import Outcome
+from load.service import Service
+from load.traffic import Result, Traffic
+
+HEAVY = Spec(width=1280, height=960, format="WEBP", count=8)
+CONCURRENCIES = (2, 8, 32)
+TIMES = 4.0
+GOODPUT_SHARE = 0.8
+REFUSED_MS = 1000.0  # p99; the sender is as busy as the server
+ACCEPTED_MS = 30_000.0  # p99: what the gateway grants a request; Triton's queues are shorter than that
+GROWTH_SHARE = 0.10  # of resident memory, from the middle of the run to its end
+USAGE_SECONDS = 1.0
+
+
+async def overload(service: Service, *, seconds: float, spec: Spec = HEAVY) -> Report:
+    """Each way in for so many seconds, one after the other."""
+    rows, limits = [], []
+    async with ways_in(service, spec) as ways:
+        for name, (target, questions) in ways.items():
+            traffic = Traffic(target, questions)
+            knee, steps = await find_rate(traffic, seconds / 10)
+            watch = asyncio.create_task(_watch_memory(service))
+            result = await traffic.open_loop(TIMES * knee, seconds)
+            watch.cancel()
+            memory = await watch
+            share = result.goodput / knee
+            rows += [
+                Row("to find the knee", name, _sum_of(steps), figures={"knee_per_s": round(knee, 2)}),
+                Row.of(f"{TIMES:g} times the knee", name, result, goodput_share=round(share, 3)),
+            ]
+            limits += [
+                Limit(f"{name}: goodput at {TIMES:g} times the knee, of the knee's", share, GOODPUT_SHARE, True, True),
+                Limit(f"{name}: p99 of refusals, ms", _p99(result, Outcome.REFUSED), REFUSED_MS, timing=True),
+                Limit(f"{name}: p99 of answers, ms", _p99(result, Outcome.ANSWERED), ACCEPTED_MS, timing=True),
+                Limit(f"{name}: refused, or nothing was shown", rows[-1].counts[Outcome.REFUSED], 1, True, True),
+                Limit(f"{name}: answered", rows[-1].counts[Outcome.ANSWERED], 1, True),
+                Limit(f"{name}: failed or lost", _broken(result), 0),
+                Limit(f"{name}: growth of resident memory", growth(memory), GROWTH_SHARE),
+            ]
+        after = await ask_beside(ways, min(5.0, seconds))
+    rows += [Row.of("afterwards", name, result) for name, result in after.items()]
+    limits.append(Limit("not answered afterwards", unanswered(rows[-len(after) :]), 0))
+    return Report("overload", rows, limits)
+
+
+async def find_rate(traffic: Traffic, seconds: float) -> tuple[float, list[Result]]:
+    """Items a second at the knee, by closed loops of so many seconds each, and their results."""
+    steps = [await traffic.closed_loop(clients, max(1.0, seconds)) for clients in CONCURRENCIES]
+    knee = find_knee([(clients, step.goodput) for clients, step in zip(CONCURRENCIES, steps, strict=True)])
+    return knee.goodput, steps
+
+
+def growth(memory: list[float]) -> float:
+    """How much the mean of the last third of a series is above that of the middle third, as a share."""
+    third = max(1, len(memory) // 3)
+    middle, end = float(np.mean(memory[third : 2 * third] or memory)), float(np.mean(memory[-third:]))
+    return end / middle - 1
+
+
+async def _watch_memory(service: Service) -> list[float]:
+    """Resident MiB of all processes each second, until cancelled."""
+    memory = []
+    try:
+        while True:
+            usage = await asyncio.to_thread(service.usage)
+            memory.append(usage.triton_mib + usage.gateway_mib)
+            await asyncio.sleep(USAGE_SECONDS)
+    except asyncio.CancelledError:
+        return memory
+
+
+def _p99(result: Result, outcome: Outcome) -> float:
+    return (result.latency_ms(outcome) or {"p99": 0.0})["p99"]
+
+
+def _broken(result: Result) -> int:
+    return result.totals()[Outcome.FAILED] + result.totals()[Outcome.LOST]
+
+
+def _sum_of(results: list[Result]) -> dict[Outcome, int]:
+    return {outcome: sum(result.totals()[outcome] for result in results) for outcome in Outcome}

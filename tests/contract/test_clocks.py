@@ -1,0 +1,40 @@
+"""Deadlines go by clocks that only count on: a wall clock that jumps must not expire or hold up a request."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
+ALLOWED = {
+    "gateway/routes/models.py",  # `created`, which OpenAI's clients want
+    "gateway/keys.py",  # the day a key was made
+}
+
+
+def wall_clocks(source: str) -> list[str]:
+    """The wall clocks that a module refers to, called or not."""
+    names = (ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute))
+    imported = (
+        f"time.{alias.name}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module == "time"
+        for alias in node.names
+    )
+    return [name for name in (*names, *imported) if ".".join(name.split(".")[-2:]) in WALL_CLOCKS]
+
+
+def test_a_wall_clock_is_seen() -> None:
+    assert wall_clocks("import time\ndeadline = time.time() + 5")
+    assert wall_clocks("from time import time")
+    assert wall_clocks("import datetime\nf(clock=datetime.datetime.now)")
+    assert not wall_clocks("import time\ndeadline = time.monotonic() + loop.time()")
+
+
+def test_only_dates_go_by_the_wall_clock() -> None:
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("client/tritonclip", "gateway", "serve", "model_repository")
+        for path in (ROOT / folder).rglob("*.py")
+        if wall_clocks(path.read_text(encoding="utf-8"))
+    }
+    assert found == ALLOWED

@@ -1,0 +1,108 @@
+"""Everything in load/faults, in short, on the real product: nothing wrong, nothing hung, nothing left behind.
+
+Decided by how requests ended and by what is left, never by how long anything took.
+"""
+
+import asyncio
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from load.faults.beside import ways_in
+from load.faults.clock import clock
+from load.faults.idle import idle
+from load.faults.killing import kill
+from load.faults.overload import TIMES, overload
+from load.faults.poison import BATCH, poison, poisons
+from load.faults.raw import Raw
+from load.faults.reports import Report
+from load.faults.slowness import CLIENT_KINDS, raw_requests, slow
+from load.outcomes import Outcome
+from load.service import USUAL_DESCRIPTORS, Service
+
+WAYS = {"grpc", "http", "gateway"}
+
+
+@pytest.fixture(scope="module")
+def service(demo_repository: Path) -> Iterator[Service]:
+    with Service(demo_repository) as running:
+        yield running
+
+
+def check(report: Report) -> None:
+    """No fault but of time, and every row has answers, or it showed nothing."""
+    print(report.table())
+    assert report.faults(timing=False) == []
+    assert all(row.counts[Outcome.ANSWERED] for row in report.rows if row.part != "the bad one")
+
+
+def test_overload_is_refused_not_failed(service: Service) -> None:
+    report = asyncio.run(overload(service, seconds=6.0))
+    check(report)
+    beyond = [row for row in report.rows if row.part == f"{TIMES:g} times the knee"]
+    assert {row.way for row in beyond} == WAYS
+    assert any(row.counts[Outcome.REFUSED] for row in beyond), "nothing was overloaded, so this showed nothing"
+
+
+def test_a_bad_image_costs_its_batch_nothing(service: Service) -> None:
+    rounds = len(poisons())
+    report = asyncio.run(poison(service, rounds=rounds))
+    check(report)
+    good, bad = report.rows
+    assert good.counts[Outcome.ANSWERED] == rounds * (BATCH - 1)
+    assert bad.counts[Outcome.FAILED] == rounds
+
+
+def answer_of(each: Raw) -> bytes:
+    """What comes back for a whole request, until nothing more comes for a second."""
+    answer = b""
+    with each.connect() as connection:
+        connection.sendall(each.head + each.body)
+        while True:
+            try:
+                answer += connection.recv(65536)
+                connection.settimeout(1.0)
+            except TimeoutError:
+                return answer
+
+
+def test_requests_written_by_hand_are_requests(service: Service) -> None:
+    """Else clients that send them slowly, or vanish after them, would show nothing."""
+
+    async def ask() -> dict[str, tuple[Raw, bytes]]:
+        async with ways_in(service) as ways:
+            vectors = {name: await target.send(asked[0].request, 60) for name, (target, asked) in ways.items()}
+            return {each.way: (each, vectors[each.way].tobytes()) for each in raw_requests(service, ways)}
+
+    requests = asyncio.run(ask())
+    assert set(requests) == WAYS
+    for way, (each, vector) in requests.items():
+        assert (base64.b64encode(vector) if way == "gateway" else vector) in answer_of(each), way
+
+
+def test_slow_and_vanishing_clients_cost_others_nothing(service: Service) -> None:
+    report = asyncio.run(slow(service, seconds=3.0))
+    check(report)
+    assert {row.part for row in report.rows} == {"nothing bad yet", *CLIENT_KINDS}
+
+
+def test_idle_connections_cost_others_nothing(service: Service) -> None:
+    """More of them than a process may have open unless it asks for more."""
+    report = asyncio.run(idle(service, connections=2 * USUAL_DESCRIPTORS, seconds=1.0))
+    check(report)
+
+
+def test_what_is_killed_comes_back(service: Service) -> None:
+    victims = ["an encoder's process", "the gateway"]  # of the others tests/e2e/test_serve.py sees to the restart
+    report = asyncio.run(kill(service, victims=victims))
+    check(report)
+    through = {row.part: row for row in report.rows if row.way == "gateway"}
+    assert set(through) == set(victims)
+    assert through["the gateway"].counts[Outcome.LOST]  # it was asked while it was gone
+    assert all(row.back_seconds is not None and row.back_seconds < float("inf") for row in report.rows)
+
+
+def test_a_wall_clock_that_jumps_costs_nothing(service: Service) -> None:
+    check(asyncio.run(clock(service, seconds=3.0)))

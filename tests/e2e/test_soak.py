@@ -1,0 +1,22 @@
+"""The soak in its short form: a minute, which the suite can bear. What takes half an hour is in docs/performance.md."""
+
+import asyncio
+from pathlib import Path
+
+from load.outcomes import Outcome
+from load.service import Service
+from load.soak import LEAST_SAMPLES, NEVER, P99, soak, write
+
+SECONDS = 60.0
+
+
+def test_a_minute_leaves_nothing_behind(demo_repository: Path, tmp_path: Path) -> None:
+    with Service(demo_repository) as service:
+        run = asyncio.run(soak(service, seconds=SECONDS))
+    assert run.counts[Outcome.ANSWERED] > 0
+    assert not any(run.counts[outcome] for outcome in NEVER), run.notes
+    assert len(run.moments) >= LEAST_SAMPLES / 2
+    growing = {name: trend for name, trend in run.trends().items() if trend.growing and name != P99}
+    assert growing == {}  # but for time, which a busy machine takes
+    write(run, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"soak.json", "soak.csv", "soak.png"}

@@ -1,0 +1,43 @@
+"""A caller whose connection is gone when its answer is written: counted as such, and no error of ours."""
+
+import asyncio
+import logging
+
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import ApiError
+from gateway.metrics import Metrics
+from gateway.middleware import Envelope
+
+
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    raise ApiError("overloaded", "try again")
+
+
+async def receive() -> Message:
+    return {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize(("app", "status"), [(answer, "499"), (refuse, "429")])
+@pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), BrokenPipeError()])
+def test_a_broken_connection_is_a_hang_up(
+    app: ASGIApp, status: str, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """uvloop raises a RuntimeError for a closed connection, others an OSError."""
+    metrics = Metrics()
+    envelope = Envelope(
+        app, metrics=metrics, seconds=1.0, fingerprint=lambda: None, endpoint_of=lambda scope: "/v1/embeddings"
+    )
+
+    async def send(message: Message) -> None:
+        raise error
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(envelope({"type": "http", "headers": []}, receive, send))
+    assert caplog.records == []
+    assert metrics.requests.labels("/v1/embeddings", status)._value.get() == 1
