@@ -6,6 +6,7 @@ Triton sums durations twice. By request: each request of a batch counts the whol
 request lived through. By execution (`batches`): these tell how long instances were busy. Seconds, everywhere.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from tritonclip._settings import parse_url, resolve_admin_key
 from tritonclip._transports import _grpc_common
 
 TIMEOUT = 30.0
+SETTLE_SECONDS = 0.2
+SETTLE_TRIES = 5
 PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
 
 
@@ -95,7 +98,20 @@ class Statistics:
         self._metadata = _grpc_common.metadata(StatisticsRequest(), resolve_admin_key(None))
 
     def read(self) -> dict[str, Counters]:
-        """The counters since each model was loaded, by its name."""
+        """The counters since each model was loaded, by its name.
+
+        Triton counts a request a moment after it has answered it: this waits until nothing changes any more, or, where
+        others keep asking, a few moments.
+        """
+        counters = self._read()
+        for _ in range(SETTLE_TRIES):
+            time.sleep(SETTLE_SECONDS)
+            earlier, counters = counters, self._read()
+            if counters == earlier:
+                break
+        return counters
+
+    def _read(self) -> dict[str, Counters]:
         answer = self._stub.ModelStatistics(pb.ModelStatisticsRequest(), timeout=TIMEOUT, metadata=self._metadata)
         return {entry.name: _counters(entry) for entry in answer.model_stats}
 

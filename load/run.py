@@ -129,6 +129,7 @@ def prepare_users(environment: Environment, **_: Any) -> None:
 def judge_run(environment: Environment, **_: Any) -> None:
     """Write the report, and say what was held and what was missed."""
     if isinstance(environment.runner, WorkerRunner):
+        environment.stop_timeout = 0  # its users are gone, and Locust would sleep as long before it is ready again
         return
     options = options_of(environment)
     if RUN.failure is not None:

@@ -49,6 +49,10 @@ __all__ = [
     "Unanswered",
 ]
 
+# Servers close connections that idle (uvicorn after 5 s). Whoever sends on one just then gets no answer, so we close
+# ours before: a request that fails is to be the server's fault.
+IDLE_SECONDS = 2.0
+
 
 class Target(Protocol):
     """A way in. It belongs to the event loop in which it sends first."""
@@ -132,7 +136,7 @@ class _Pool:
     async def post(self, message: Post, deadline: float) -> tuple[Mapping[str, str], bytes]:
         """Headers (names in lower case) and body of a 200; anything else is a RequestProblem."""
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
             self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
         try:
             async with (

@@ -27,10 +27,13 @@ from tritonclip._messages import FloatArray
 from tritonclip._settings import parse_url
 from tritonclip._transports._grpc_sync import GrpcTransport
 
+MOST_CALLS = 1000  # over gRPC at a time, of all users of a process
 MOST_CONNECTIONS = 10_000  # of one user: as many as an open loop has requests under way
 OK = 200
 
 grpc_gevent.init_gevent()  # before any channel is made: else a call would stop every other user until its answer came
+# Each call waits in a thread of gevent's pool. It has ten: an eleventh call would get its answer after one of those.
+gevent.get_hub().threadpool.maxsize = MOST_CALLS
 
 
 class GrpcWay(GrpcWire):

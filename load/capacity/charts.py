@@ -30,7 +30,7 @@ def draw_report(document: Mapping[str, Any], folder: Path) -> list[str]:
 def draw_tuning(document: Mapping[str, Any], folder: Path) -> list[str]:
     """The chart of a tuning: each candidate's ratio to the present setting, every round, beside what noise does."""
     candidates = document["candidates"]
-    figure = Figure(figsize=(SIZE[0], 1.6 + 0.4 * (len(candidates) + 1)), layout="constrained")
+    figure = Figure(figsize=(SIZE[0], 2.2 + 0.4 * len(candidates)), layout="constrained")
     axes = figure.subplots()
     low, high = document["noise"]["low"], document["noise"]["high"]
     axes.axvspan(low, high, color="0.9", label="the present setting against itself")
@@ -40,10 +40,10 @@ def draw_tuning(document: Mapping[str, Any], folder: Path) -> list[str]:
         axes.plot(candidate["ratio"]["rounds"], [row] * len(candidate["ratio"]["rounds"]), "o", color=colour, alpha=0.5)
         axes.plot(candidate["ratio"]["median"], row, "|", color=colour, markersize=18, markeredgewidth=3)
     axes.set_yticks(range(len(candidates)), [candidate["name"] for candidate in candidates])
-    axes.invert_yaxis()
+    axes.set_ylim(len(candidates) - 0.4, -0.6)  # the first one on top
     axes.set_xlabel(f"{document['unit']}/s ÷ present setting (dots: rounds, bars: medians)")
     axes.set_title(_title(document, f"settings, {document['concurrency']} clients"))
-    axes.legend(loc="best", fontsize="small")
+    figure.legend(loc="outside lower center", fontsize="small")
     return [_save(figure, folder / "tune.png")]
 
 

@@ -57,6 +57,10 @@ class Meter:
         """Requests by how they ended, of all measurements together."""
         return count_outcomes(self.steps)
 
+    def notes(self) -> list[str]:
+        """What went wrong, in words."""
+        return [note for step in self.steps for note in step.result.notes()]
+
 
 def count_outcomes(steps: Iterable[Step]) -> dict[str, int]:
     """Requests of all steps by how they ended, warm-ups included."""
@@ -114,6 +118,7 @@ async def with_bare(
         "bare_images_per_s_by_batch": {str(size): round(rate, 2) for size, rate in by_batch.items()},
         "served_over_bare": {name: ratio(rates[name], rates["bare"]).to_json() for name in meters},
         "outcomes": {name: found.outcomes() for name, found in meters.items()},
+        "notes": {name: found.notes() for name, found in meters.items()},
     }
 
 
@@ -134,4 +139,5 @@ async def with_unbatched(
         "mean_batch": {name: round(m.mean_batch(work.encoder), 3) for name, m in (("on", on), ("off", off))},
         "p95_ms": {"on": on.p95_ms(), "off": off.p95_ms()},
         "outcomes": {"on": on.outcomes(), "off": off.outcomes()},
+        "notes": {"on": on.notes(), "off": off.notes()},
     }
