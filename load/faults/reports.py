@@ -106,6 +106,10 @@ class Report:
         }
 
 
-def unanswered(rows: Iterable[Row]) -> int:
-    """Requests of all rows that got no right answer: for those beside a fault which must not touch them."""
-    return sum(count for row in rows for outcome, count in row.counts.items() if outcome is not Outcome.ANSWERED)
+def unanswered(rows: Iterable[Row], *, but_refused: bool = False) -> int:
+    """Requests of all rows that got no right answer: for those beside a fault which must not touch them.
+
+    `but_refused` leaves out the refused ones, where the fault is a load too.
+    """
+    fine = {Outcome.ANSWERED, Outcome.REFUSED} if but_refused else {Outcome.ANSWERED}
+    return sum(count for row in rows for outcome, count in row.counts.items() if outcome not in fine)

@@ -32,6 +32,7 @@ SETTLE_SECONDS = 60.0  # longer than the gateway waits for a body
 SPARE_DESCRIPTORS = 8  # the checked requests' own connections come and go
 SPARE_MIB = 128.0  # beside the bodies that were sent: decoders, tensors, new requests' buffers
 PASSES = 3
+VANISHING = "vanishing"
 
 
 class ClosedByServer(Exception):
@@ -103,7 +104,15 @@ async def slow(service: Service, *, seconds: float) -> Report:
                 needed_mib=max(attack.sent_mib for attack in attacks),
                 lost_descriptors=PASSES * CLIENTS if client is _read_slowly else 0,
             )
-        limits.append(Limit("not answered beside", unanswered(rows), 0))
+        limits += [
+            Limit("not answered beside", unanswered(row for row in rows if row.part != VANISHING), 0),
+            # A whole request is work, whoever waits for it: hundreds a second are an overload, and are refused as one.
+            Limit(
+                f"{VANISHING}: neither answered nor refused beside",
+                unanswered((row for row in rows if row.part == VANISHING), but_refused=True),
+                0,
+            ),
+        ]
     return Report("slow", rows, limits)
 
 
@@ -185,7 +194,7 @@ async def _send_without_end(attack: Attack, each: Raw) -> None:
 CLIENT_KINDS: dict[str, Client] = {
     "slow to send": _send_slowly,
     "slow to read": _read_slowly,
-    "vanishing": _vanish,
+    VANISHING: _vanish,
     "without an end": _send_without_end,
 }
 
