@@ -16,6 +16,8 @@ MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 CONNECT_TIMEOUT: Final = 10.0
 BACKOFF_FIRST: Final = 0.1  # the longest pause before the first retry; doubles with each one
 BACKOFF_LONGEST: Final = 5.0
+# A process that dies is answered for with INTERNAL until it is noticed; another server of the same name may be well.
+SERVER_ERRORS_RETRIED: Final = 2
 
 # What the command fetches when an image is given as a URL.
 FETCH_TIMEOUT: Final = 30.0

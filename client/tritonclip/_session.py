@@ -19,6 +19,7 @@ from tritonclip._errors import (
     DeadlineExceededError,
     ProtocolError,
     RequestCancelledError,
+    ServerError,
     StatusError,
     TritonClipError,
     UnavailableError,
@@ -78,13 +79,17 @@ class Session:
         self.known.label_features = kept
 
     def call(self, call: Call) -> Steps[Reply]:
-        """Send a call, with retries inside the timeout."""
+        """Send a call, with retries inside the timeout: any number while the server is away, few where it fails."""
         deadline = self.clock() + self.timeout
         ceiling = _defaults.BACKOFF_FIRST
+        server_errors = 0
         while True:
             try:
                 return (yield from self.call_once(call, deadline - self.clock()))
-            except (UnavailableError, ConnectError) as exc:
+            except (UnavailableError, ConnectError, ServerError) as exc:
+                server_errors += isinstance(exc, ServerError)
+                if server_errors > _defaults.SERVER_ERRORS_RETRIED:
+                    raise
                 if isinstance(exc, ConnectError) and not self.known.reached:
                     raise
                 pause = self.random() * ceiling

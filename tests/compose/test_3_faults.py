@@ -74,7 +74,7 @@ def test_both_instances_get_requests(stack: Stack, key: str, pair: list[str]) ->
             "requests at both instances",
             lambda: all(now > then + 20 for now, then in zip(served(stack, pair), before, strict=True)),
         )
-    assert set(caller.statuses) == {"200"}, caller.statuses
+    assert set(caller.statuses) == {"200"}, stack.compose("logs", "--no-color", "--tail=50", "gateway")
 
 
 def test_a_killed_instance_costs_no_request_and_comes_back(stack: Stack, key: str, pair: list[str]) -> None:
@@ -85,7 +85,7 @@ def test_a_killed_instance_costs_no_request_and_comes_back(stack: Stack, key: st
         seen = caller.statuses["200"]
         wait_for("answers from the other one", lambda: caller.statuses["200"] > seen + 20)
         wait_for("the container started again", lambda: back(stack, victim["Id"], starts=1))
-    assert set(caller.statuses) == {"200"}, caller.statuses
+    assert set(caller.statuses) == {"200"}, stack.compose("logs", "--no-color", "--tail=50", "gateway")
 
 
 def test_a_killed_gateway_comes_back(stack: Stack, key: str) -> None:

@@ -101,7 +101,20 @@ def test_time_that_runs_out_in_a_pause_is_a_deadline() -> None:
     assert len(world.timeouts) == 1
 
 
-@pytest.mark.parametrize("code", ["INTERNAL", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "CANCELLED"])
+BROKEN = status_error("INTERNAL", "a process died")
+
+
+def test_a_server_that_fails_is_asked_twice_more() -> None:
+    world = World(BROKEN, BUSY, BROKEN)
+    assert isinstance(world.call(), InferResponse)
+    assert world.pauses == pytest.approx([0.1, 0.2, 0.4])
+    world = World(*[BROKEN] * 3)
+    with pytest.raises(ServerError):
+        world.call()
+    assert (len(world.timeouts), len(world.pauses)) == (3, 2)
+
+
+@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "CANCELLED"])
 def test_other_errors_are_not_retried(code: str) -> None:
     world = World(status_error(code, "no"))
     with pytest.raises(TritonClipError):
