@@ -24,6 +24,9 @@ CPU_INSTANCES = {"image_preprocess": 2, "image_encoder": 2}
 # large and takes a quarter less CPU time an image (docs/performance.md, "The pipeline's own limit"). Measured on 3.4
 # million parameters (one is better) and on 88 million (two are); the limit lies between them, nobody knows where best.
 SMALL_ENCODER_PARAMETERS = 20_000_000
+# A large one encodes a few images a second, and an execution takes all that wait: this many in the queue, and as many
+# in each of two executions, are 16 s at 3 images/s. With 64, requests waited longer than their callers.
+LARGE_ENCODER_QUEUE = 16
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,18 @@ def configure(repository: Path, deployment: Deployment) -> None:
             config.parameters[key].string_value = value
         if deployment.host == "cpu":
             set_cpu_host(config)
-            if deployment.small_image_encoder and config.name == "image_encoder":
-                config.instance_group[0].count = 1
+            if config.name == "image_encoder":
+                _set_image_encoder(config, small=deployment.small_image_encoder)
         if config != committed:
             path.write_text(text_format.MessageToString(config), encoding="utf-8")
+
+
+def _set_image_encoder(config: ModelConfig, *, small: bool) -> None:
+    """On a CPU host: one process for a small encoder, a short queue for a large one."""
+    if small:
+        config.instance_group[0].count = 1
+    else:
+        config.dynamic_batching.default_queue_policy.max_queue_size = LARGE_ENCODER_QUEUE
 
 
 def _set_shapes(config: ModelConfig, deployment: Deployment) -> None:

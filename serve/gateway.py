@@ -18,8 +18,8 @@ from serve.server import LOOPBACK, die_with_parent, find_port
 STARTUP_SECONDS = 60.0
 STOP_SECONDS = 40.0  # it drains: the longest request may still end
 # All that is let in must be answered within the gateway's 30 s, and a CPU encodes a few images a second of the real
-# model. Triton's queues, as published for a CPU host, hold as many.
-ITEMS_IN_FLIGHT = 128
+# model: 64 are 21 s at 3 a second. One request may bring as many.
+ITEMS_IN_FLIGHT = 64
 ROOT = Path(__file__).resolve().parents[1]
 
 
