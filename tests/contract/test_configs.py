@@ -184,7 +184,7 @@ def test_a_cpu_host_changes_instances_queues_warmup_and_the_shape_of_compare(tmp
     assert changed == {
         "image_preprocess": {"instanceGroup[0].count": 2, queue: 64},
         "text_tokenize": {"instanceGroup[0].count": 1, queue: 64},
-        "image_encoder": {"instanceGroup[0].kind": None, queue: 64},
+        "image_encoder": {"instanceGroup[0].kind": None, queue: 16},
         "text_encoder": {"instanceGroup[0].kind": None, queue: 64},
         "similarity": {"instanceGroup[0].kind": None},
         "compare": {},
