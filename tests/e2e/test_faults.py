@@ -5,12 +5,13 @@ Decided by how requests ended and by what is left, never by how long anything to
 
 import asyncio
 import base64
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from load.faults.beside import ways_in
+from load.faults.beside import ask_beside, ways_in
 from load.faults.clock import clock
 from load.faults.idle import idle
 from load.faults.killing import kill
@@ -18,7 +19,7 @@ from load.faults.overload import TIMES, overload
 from load.faults.poison import BATCH, poison, poisons
 from load.faults.raw import Raw
 from load.faults.reports import Report
-from load.faults.slowness import CLIENT_KINDS, raw_requests, slow
+from load.faults.slowness import CLIENT_KINDS, CRASHED, Watch, cancelling_is_safe, raw_requests, slow
 from load.outcomes import Outcome
 from load.service import USUAL_DESCRIPTORS, Service
 
@@ -35,7 +36,7 @@ def check(report: Report) -> None:
     """No fault but of time, and every row has answers, or it showed nothing."""
     print(report.table())
     assert report.faults(timing=False) == []
-    assert all(row.counts[Outcome.ANSWERED] for row in report.rows if row.part != "the bad one")
+    assert all(row.counts[Outcome.ANSWERED] for row in report.rows if row.part not in {"the bad one", CRASHED})
 
 
 def test_overload_is_refused_not_failed(service: Service) -> None:
@@ -85,7 +86,22 @@ def test_requests_written_by_hand_are_requests(service: Service) -> None:
 def test_slow_and_vanishing_clients_cost_others_nothing(service: Service) -> None:
     report = asyncio.run(slow(service, seconds=3.0))
     check(report)
-    assert {row.part for row in report.rows} == {"nothing bad yet", *CLIENT_KINDS}
+    assert {row.part for row in report.rows} - {CRASHED} == {"nothing bad yet", *CLIENT_KINDS}
+
+
+def test_a_crash_of_triton_is_seen_and_waited_for(service: Service) -> None:
+    """What a pass of vanishing clients ends with where Triton could not stand them."""
+
+    async def ask() -> int:
+        async with ways_in(service) as ways:
+            return sum(result.totals()[Outcome.ANSWERED] for result in (await ask_beside(ways, 1.0)).values())
+
+    watch = Watch(service)
+    assert not asyncio.run(watch.back_after_crash())
+    service.triton.send_signal(signal.SIGSEGV)
+    assert asyncio.run(watch.back_after_crash())
+    assert asyncio.run(ask())
+    assert asyncio.run(cancelling_is_safe(service)) is False  # the embedded Triton is of 24.10
 
 
 def test_idle_connections_cost_others_nothing(service: Service) -> None:
