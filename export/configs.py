@@ -25,8 +25,9 @@ CPU_INSTANCES = {"image_preprocess": 2, "image_encoder": 2}
 # million parameters (one is better) and on 88 million (two are); the limit lies between them, nobody knows where best.
 SMALL_ENCODER_PARAMETERS = 20_000_000
 # A large one encodes a few images a second, and an execution takes all that wait: this many in the queue, and as many
-# in each of two executions, are 16 s at 3 images/s. With 64, requests waited longer than their callers.
-LARGE_ENCODER_QUEUE = 16
+# in each of two executions, are 8 s at 3 images/s. With 64, requests waited longer than their callers; with 16 nearly
+# as long, where something else ran beside.
+LARGE_ENCODER_QUEUE = 8
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from serve.errors import ServeError, ServerDied
-from serve.gateway import Gateway
+from serve.gateway import Gateway, items_in_flight
 from serve.greeting import greet
 from serve.repository import check_repository
 from serve.server import LOOPBACK, Ports, Server
@@ -113,7 +113,7 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         _start(server)
         if options.gateway_port is not None:
-            gateway = Gateway(server.grpc_url, options.gateway_port)
+            gateway = Gateway(server.grpc_url, options.gateway_port, items_in_flight(options.repository))
             _start_gateway(gateway)
         if manifest["random_weights"]:
             _say("RANDOM WEIGHTS: this shows how the server works; its answers mean nothing")

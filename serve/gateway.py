@@ -13,14 +13,23 @@ from pathlib import Path
 import httpx
 
 from serve.errors import ServerDied
+from serve.repository import encoder_queue
 from serve.server import LOOPBACK, die_with_parent, find_port
 
 STARTUP_SECONDS = 60.0
 STOP_SECONDS = 40.0  # it drains: the longest request may still end
-# All that is let in must be answered within the gateway's 30 s, and a CPU encodes a few images a second of the real
-# model: 64 are 21 s at 3 a second. One request may bring as many.
-ITEMS_IN_FLIGHT = 64
+# One request may bring as many; and a CPU serves what it can serve with fewer at work.
+MOST_ITEMS_IN_FLIGHT = 64
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def items_in_flight(repository: Path) -> int:
+    """What a gateway before this served repository lets in.
+
+    Three times what the image encoder's queue holds, since each of two executions takes as many. What Triton refused
+    for a full queue, the gateway would only ask for again, and have decoded again.
+    """
+    return min(3 * encoder_queue(repository), MOST_ITEMS_IN_FLIGHT)
 
 
 class Gateway:
@@ -29,8 +38,9 @@ class Gateway:
     Start it from a thread that outlives it: the kernel ends it with the thread that started it.
     """
 
-    def __init__(self, triton_url: str, port: int) -> None:
+    def __init__(self, triton_url: str, port: int, items_in_flight: int = MOST_ITEMS_IN_FLIGHT) -> None:
         self.port = port
+        self._items_in_flight = items_in_flight
         self._triton_url = triton_url
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,7 +66,7 @@ class Gateway:
         self.port = find_port(LOOPBACK, self.port)
         command = [sys.executable, "-m", "gateway", "--host", LOOPBACK, "--port", str(self.port)]
         self._process = subprocess.Popen(
-            [*command, "--url", self._triton_url, "--max-items-in-flight", str(ITEMS_IN_FLIGHT)],
+            [*command, "--url", self._triton_url, "--max-items-in-flight", str(self._items_in_flight)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the launcher alone, which lets it drain

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
 from serve.errors import RepositoryProblem
 
 HOW_TO_PUBLISH = "publish one with `python -m export VARIANT --host cpu`"
@@ -42,6 +45,13 @@ def check_repository(folder: Path) -> dict[str, Any]:
             "with `python -m export labels`, or remove their folders"
         )
     return manifest
+
+
+def encoder_queue(folder: Path) -> int:
+    """How many requests may wait for the image encoder of a served repository."""
+    text = (folder / "image_encoder" / "config.pbtxt").read_text(encoding="utf-8")
+    config = text_format.Parse(text, ModelConfig())
+    return int(config.dynamic_batching.default_queue_policy.max_queue_size)
 
 
 def _label_sets(folder: Path) -> Iterator[tuple[str, str | None]]:

@@ -22,7 +22,7 @@ from load.counters import Statistics
 from load.outcomes import Outcome
 from load.targets import GatewayTarget, GrpcTarget, HttpTarget, Target
 from load.traffic import Traffic
-from serve.gateway import Gateway
+from serve.gateway import Gateway, items_in_flight
 
 Say = Callable[[str], None]
 
@@ -98,7 +98,7 @@ async def with_bare(
         async def bare_rate() -> float:
             return bare.images_per_s(seconds)  # nothing else is to run meanwhile
 
-        with Gateway(deployment.grpc_url, 0) as gateway:
+        with Gateway(deployment.grpc_url, 0, items_in_flight(deployment.repository)) as gateway:
             async with AsyncExitStack() as stack:
                 meters = {
                     target.name: await stack.enter_async_context(meter(deployment, work, load, seconds, target))

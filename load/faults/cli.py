@@ -11,7 +11,7 @@ from typing import Any
 from load.faults.clock import clock
 from load.faults.idle import idle
 from load.faults.killing import kill
-from load.faults.overload import overload
+from load.faults.overload import PICTURES, overload
 from load.faults.poison import poison
 from load.faults.reports import Report
 from load.faults.slowness import slow
@@ -22,7 +22,7 @@ REPOSITORY = Path("build/models/demo")
 RESULTS = Path("build/faults.json")
 
 EXPERIMENTS: dict[str, Callable[[Service, argparse.Namespace], Coroutine[Any, Any, Report]]] = {
-    "overload": lambda service, options: overload(service, seconds=options.seconds),
+    "overload": lambda service, options: overload(service, seconds=options.seconds, spec=PICTURES[options.pictures]),
     "poison": lambda service, options: poison(service, rounds=options.rounds),
     "slow": lambda service, options: slow(service, seconds=options.seconds),
     "idle": lambda service, options: idle(service, connections=options.connections, seconds=5.0),
@@ -49,6 +49,13 @@ def parser() -> argparse.ArgumentParser:
         default=120.0,
         metavar="S",
         help="of overload by each way in, and of each kind of slow client (default: %(default)s)",
+    )
+    command.add_argument(
+        "--pictures",
+        choices=PICTURES,
+        default="heavy",
+        help="of overload: heavy (1280x960 WEBP) where decoding is the limit, usual (640x480 JPEG) where encoding is "
+        "(default: %(default)s)",
     )
     command.add_argument(
         "--rounds", type=int, default=500, metavar="N", help="batches with a bad image in them (default: %(default)s)"

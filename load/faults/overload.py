@@ -1,8 +1,9 @@
 """Four times the load that the service carries: it must do its usual work, and refuse the rest at once.
 
 The knee is found first, in the same run, by closed loops; then requests arrive at random at four times its rate,
-whatever became of the others. Pictures cost more to decode than to send, so that the sender, which shares the machine,
-is not what is measured.
+whatever became of the others. Heavy pictures cost more to decode than to send, so that the sender, which shares the
+machine, is not what is measured. Before a slow encoder usual ones do: it is Triton's encoder that refuses then, and a
+picture that is decoded in order to be refused costs those that are not.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from load.service import Service
 from load.traffic import Result, Traffic
 
 HEAVY = Spec(width=1280, height=960, format="WEBP", count=8)
+PICTURES = {"heavy": HEAVY, "usual": Spec(width=640, height=480)}
 CONCURRENCIES = (2, 8, 32)
 TIMES = 4.0
 GOODPUT_SHARE = 0.8

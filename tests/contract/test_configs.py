@@ -15,6 +15,8 @@ from export.configs import OVERLAY, Deployment, configure, read_config
 from export.pipeline import deployment_of
 from export.publishing import SOURCE, staged
 from export.variants import Variant, default_variant, resolve
+from serve.gateway import items_in_flight
+from serve.repository import encoder_queue
 
 STAGES = ("image_preprocess", "image_encoder", "text_tokenize", "text_encoder")
 ENSEMBLES = ("embed_image", "embed_text", "compare")
@@ -184,7 +186,7 @@ def test_a_cpu_host_changes_instances_queues_warmup_and_the_shape_of_compare(tmp
     assert changed == {
         "image_preprocess": {"instanceGroup[0].count": 2, queue: 64},
         "text_tokenize": {"instanceGroup[0].count": 1, queue: 64},
-        "image_encoder": {"instanceGroup[0].kind": None, queue: 16},
+        "image_encoder": {"instanceGroup[0].kind": None, queue: 8},
         "text_encoder": {"instanceGroup[0].kind": None, queue: 64},
         "similarity": {"instanceGroup[0].kind": None},
         "compare": {},
@@ -203,6 +205,16 @@ def test_a_small_image_encoder_has_one_process_on_a_cpu_host_and_no_say_on_a_gpu
         folder.mkdir()
         (group,) = configs_of(published(target, folder))["image_encoder"].instance_group
         assert group.count == count
+
+
+def test_what_waits_for_a_large_image_encoder_on_a_cpu_host_is_little(tmp_path: Path) -> None:
+    """In Triton's queue, and so in what the gateway before it lets in."""
+    for small, waiting, in_flight in ((True, 64, 64), (False, 8, 24)):
+        folder = tmp_path / str(small)
+        folder.mkdir()
+        served = published(replace(DEFAULT, host="cpu", small_image_encoder=small), folder)
+        assert encoder_queue(served) == waiting
+        assert items_in_flight(served) == in_flight
 
 
 def test_compare_on_a_cpu_host_never_has_two_steps_to_run_at_once(tmp_path: Path) -> None:
