@@ -20,9 +20,9 @@ CPU_MAX_QUEUE = 64
 # Two image encoders, each on all cores: while one waits for a thread that decoding has pushed aside, the other one
 # works. Measured on 2 cores, interleaved: 1.02 to 1.15 of the bare encoder's throughput, with one 0.91 to 0.95.
 CPU_INSTANCES = {"image_preprocess": 2, "image_encoder": 2}
-# A small encoder spends most of a small batch on calls and weights, not on images: one process gets batches twice as
-# large and takes a quarter less CPU time an image (docs/performance.md, "The pipeline's own limit"). Measured on 3.4
-# million parameters (one is better) and on 88 million (two are); the limit lies between them, nobody knows where best.
+# A small encoder's layers are too small to share out among threads, which then wait for each other: one thread each,
+# and the two processes fill the cores. docs/performance.md ("The pipeline's own limit") has the figures, of 3.4 million
+# parameters; at 88 million threads pay. The limit lies between them, nobody knows where best.
 SMALL_ENCODER_PARAMETERS = 20_000_000
 # A large one encodes a few images a second, and an execution takes all that wait: this many in the queue, and as many
 # in each of two executions, are 8 s at 3 images/s. With 64, requests waited longer than their callers; with 16 nearly
@@ -83,9 +83,9 @@ def configure(repository: Path, deployment: Deployment) -> None:
 
 
 def _set_image_encoder(config: ModelConfig, *, small: bool) -> None:
-    """On a CPU host: one process for a small encoder, a short queue for a large one."""
+    """On a CPU host: one thread for each process of a small encoder, a short queue for a large one."""
     if small:
-        config.instance_group[0].count = 1
+        config.parameters["INTRA_OP_THREAD_COUNT"].string_value = "1"
     else:
         config.dynamic_batching.default_queue_policy.max_queue_size = LARGE_ENCODER_QUEUE
 

@@ -196,15 +196,16 @@ def test_a_cpu_host_changes_instances_queues_warmup_and_the_shape_of_compare(tmp
     assert [step["modelName"] for step in gate][-1] == "text_gate"
 
 
-def test_a_small_image_encoder_has_one_process_on_a_cpu_host_and_no_say_on_a_gpu(tmp_path: Path) -> None:
+def test_a_small_image_encoder_has_one_thread_a_process_on_a_cpu_host_and_no_say_on_a_gpu(tmp_path: Path) -> None:
     assert deployment_of(load_checkpoint(resolve("demo")), "cpu").small_image_encoder
     assert not DEFAULT.small_image_encoder
-    for host, small, count in (("cpu", True, 1), ("cpu", False, 2), ("gpu", True, 2)):
+    for host, small, threads in (("cpu", True, "1"), ("cpu", False, ""), ("gpu", True, "")):
         target = replace(DEFAULT, host=host, small_image_encoder=small)
         folder = tmp_path / f"{host}-{small}"
         folder.mkdir()
-        (group,) = configs_of(published(target, folder))["image_encoder"].instance_group
-        assert group.count == count
+        config = configs_of(published(target, folder))["image_encoder"]
+        assert config.parameters["INTRA_OP_THREAD_COUNT"].string_value == threads
+        assert config.instance_group[0].count == 2
 
 
 def test_what_waits_for_a_large_image_encoder_on_a_cpu_host_is_little(tmp_path: Path) -> None:
