@@ -9,23 +9,19 @@ Each is done by several clients to each way in, beside checked requests by all w
 left. Memory is another matter: allocators keep what they once had for the next time. So each kind comes several times,
 and must not leave more than it can have needed at once; what was leaked would be left several times over.
 
-Triton before 25.04 can die of a gRPC call that is cancelled while its answer is being sent: two of its threads race for
-the call's state (github.com/triton-inference-server/server, issue 8034, mended in pull request 8078). Rows of a pass in
-which that happened have a name that says so; later Tritons may not die at all.
+Clients that vanish can kill an old Triton (`load.faults.crash`): rows of a pass in which that happened have a name that
+says so, and stand beside the others.
 """
 
 import asyncio
 import contextlib
-import json
 import socket
 import struct
 import time
-import urllib.request
 from collections.abc import Awaitable, Callable, Sequence
 
-import psutil
-
 from load.faults.beside import Ways, ask_beside, ways_in
+from load.faults.crash import Watch, cancelling_is_safe
 from load.faults.raw import Raw, raw_request
 from load.faults.reports import Limit, Report, Row, unanswered
 from load.resources import MIB, Usage
@@ -40,10 +36,8 @@ SETTLE_SECONDS = 60.0  # longer than the gateway waits for a body
 SPARE_DESCRIPTORS = 8  # the checked requests' own connections come and go
 SPARE_MIB = 128.0  # beside the bodies that were sent: decoders, tensors, new requests' buffers
 PASSES = 3
-DYING_SECONDS = 1.0  # from the signal until the process is gone, at most
 VANISHING = "vanishing"
 CRASHED = "vanishing: Triton crashed"
-CANCELLING_IS_SAFE = (2, 57)  # Triton's version in 25.04
 
 
 class ClosedByServer(Exception):
@@ -107,11 +101,11 @@ async def slow(service: Service, *, seconds: float) -> Report:
             for attack in attacks:
                 watch = Watch(service)
                 beside = await attack.run(ways, seconds / PASSES)
-                name_of_part = part
-                if part == VANISHING and await watch.back_after_crash():
-                    crashes, name_of_part, before = crashes + 1, CRASHED, service.usage()
+                crashed = part == VANISHING and await watch.back_after_crash()
+                if crashed:
+                    crashes, before = crashes + 1, service.usage()
                 rows += [
-                    Row.of(name_of_part, name, result, closed_by_server=attack.closed[name])
+                    Row.of(CRASHED if crashed else part, name, result, closed_by_server=attack.closed[name])
                     for name, result in beside.items()
                 ]
             limits += await left_over(
@@ -122,7 +116,7 @@ async def slow(service: Service, *, seconds: float) -> Report:
                 lost_descriptors=PASSES * CLIENTS if client is _read_slowly else 0,
             )
         limits += [
-            Limit("not answered beside", unanswered(row for row in rows if row.part != VANISHING), 0),
+            Limit("not answered beside", unanswered(row for row in rows if row.part not in {VANISHING, CRASHED}), 0),
             # A whole request is work, whoever waits for it: hundreds a second are an overload, and are refused as one.
             Limit(
                 f"{VANISHING}: neither answered nor refused beside",
@@ -132,34 +126,6 @@ async def slow(service: Service, *, seconds: float) -> Report:
             Limit(f"{CRASHED}, times", crashes, 0 if await cancelling_is_safe(service) else PASSES - 1),
         ]
     return Report("slow", rows, limits)
-
-
-class Watch:
-    """On Triton's process, from now on."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._triton = service.triton
-        self._lines = len(service.said.splitlines())
-
-    async def back_after_crash(self) -> bool:
-        """Whether the process has ended; if so, wait until the launcher's next one is ready."""
-        await asyncio.sleep(DYING_SECONDS)
-        if self._triton.is_running() and self._triton.status() != psutil.STATUS_ZOMBIE:
-            return False
-        await asyncio.to_thread(self._service.wait_for_line, "ready after", self._lines)
-        return True
-
-
-async def cancelling_is_safe(service: Service) -> bool:
-    """Whether this Triton survives every gRPC call that is cancelled."""
-
-    def version() -> str:
-        with urllib.request.urlopen(f"{service.http_url}/v2", timeout=10) as answer:  # noqa: S310 - our own server
-            return str(json.load(answer)["version"])
-
-    major, minor, *_ = (await asyncio.to_thread(version)).split(".")
-    return (int(major), int(minor)) >= CANCELLING_IS_SAFE
 
 
 def raw_requests(service: Service, ways: Ways) -> list[Raw]:

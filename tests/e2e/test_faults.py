@@ -13,13 +13,14 @@ import pytest
 
 from load.faults.beside import ask_beside, ways_in
 from load.faults.clock import clock
+from load.faults.crash import Watch, cancelling_is_safe
 from load.faults.idle import idle
 from load.faults.killing import kill
 from load.faults.overload import TIMES, overload
 from load.faults.poison import BATCH, poison, poisons
 from load.faults.raw import Raw
 from load.faults.reports import Report
-from load.faults.slowness import CLIENT_KINDS, CRASHED, Watch, cancelling_is_safe, raw_requests, slow
+from load.faults.slowness import CLIENT_KINDS, CRASHED, raw_requests, slow
 from load.outcomes import Outcome
 from load.service import USUAL_DESCRIPTORS, Service
 
