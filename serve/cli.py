@@ -22,6 +22,9 @@ DEFAULT_LOG = Path("build/triton.log")
 MAX_RESTARTS = 3
 RESTART_WINDOW_SECONDS = 300.0
 WATCH_SECONDS = 0.5
+# Where a process of a model has died: what waits for that one holds Triton's end up to no purpose, and nobody new is
+# served meanwhile.
+BROKEN_PATIENCE_SECONDS = 3.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -158,7 +161,7 @@ def _keep_serving(server: Server, gateway: Gateway | None, stopping: threading.E
         if (reason := server.fault()) and not stopping.is_set():
             triton_deaths.count(reason)
             _say(f"error: {reason}; starting Triton again")
-            server.stop()
+            server.stop(BROKEN_PATIENCE_SECONDS)
             _start(server)
         if gateway is not None and (reason := gateway.fault()) and not stopping.is_set():
             gateway_deaths.count(reason)

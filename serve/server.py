@@ -146,12 +146,15 @@ class Server:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
-    def stop(self) -> None:
-        """End Triton and its stubs, gently and then for certain, and remove what they leave behind."""
+    def stop(self, patience: float = STOP_SECONDS) -> None:
+        """End Triton and its stubs, gently and then for certain, and remove what they leave behind.
+
+        What has begun may still be answered within `patience` seconds.
+        """
         process = self._process
         if process is not None:
             self.terminate()
-            deadline = time.monotonic() + STOP_SECONDS
+            deadline = time.monotonic() + patience
             while process.poll() is None and not self._drained.wait(0.1) and time.monotonic() < deadline:
                 pass
             with contextlib.suppress(subprocess.TimeoutExpired):
