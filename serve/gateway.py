@@ -27,9 +27,9 @@ def items_in_flight(repository: Path) -> int:
     """What a gateway before this served repository lets in.
 
     Three times what the image encoder's queue holds, since each of two executions takes as many. What Triton refused
-    for a full queue, the gateway would only ask for again, and have decoded again.
+    for a full queue, the gateway would only ask for again, and have decoded again. A queue of 0 has no limit.
     """
-    return min(3 * encoder_queue(repository), MOST_ITEMS_IN_FLIGHT)
+    return min(3 * encoder_queue(repository) or MOST_ITEMS_IN_FLIGHT, MOST_ITEMS_IN_FLIGHT)
 
 
 class Gateway:

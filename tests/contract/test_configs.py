@@ -216,6 +216,8 @@ def test_what_waits_for_a_large_image_encoder_on_a_cpu_host_is_little(tmp_path: 
         served = published(replace(DEFAULT, host="cpu", small_image_encoder=small), folder)
         assert encoder_queue(served) == waiting
         assert items_in_flight(served) == in_flight
+    (served / "image_encoder" / "config.pbtxt").write_text('name: "image_encoder"')  # no limit at all
+    assert items_in_flight(served) == 64
 
 
 def test_compare_on_a_cpu_host_never_has_two_steps_to_run_at_once(tmp_path: Path) -> None:
