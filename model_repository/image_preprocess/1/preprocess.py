@@ -6,9 +6,10 @@ Nothing here knows Triton. Every image that cannot be used raises `InvalidImage`
 caller owns the batch array and gets one row of it filled per call.
 
 The reference is `open_clip.transform.image_transform(is_train=False)` before its normalisation (the image encoder
-does that itself). For RGB, grey and CMYK images the pixels are equal to it. Where open_clip would do something that is
-not meant (drop the alpha channel, clip 16-bit values, resize palette indices, ignore the camera's orientation) the
-image is first made upright and 8-bit, transparency over white. Colour profiles are ignored, as open_clip ignores them.
+does that itself). For RGB, grey and CMYK images the pixels are equal to it, unless a very large JPEG is decoded at
+reduced scale. Where open_clip would do something that is not meant (drop the alpha channel, clip 16-bit values, resize
+palette indices, ignore the camera's orientation) the image is first made upright and 8-bit, transparency over white.
+Colour profiles are ignored, as open_clip ignores them.
 """
 
 from collections.abc import Mapping
