@@ -88,6 +88,14 @@ def test_sizes(width: int, height: int, interpolation: str) -> None:
         assert_same(image, (64, 64), resize_mode=mode, interpolation=interpolation, fill_color=114)
 
 
+@pytest.mark.parametrize(
+    ("size", "mode"), [((70_000, 3), "squash"), ((70_001, 20), "squash"), ((70_000, 90), "shortest")]
+)
+def test_very_long_images(size: tuple[int, int], mode: str) -> None:
+    for width, height in (size, size[::-1]):
+        assert_same(hard_image(width, height), (64, 64), resize_mode=mode)
+
+
 @settings(max_examples=250, deadline=None)
 @given(
     width=st.integers(1, 700),

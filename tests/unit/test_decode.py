@@ -90,7 +90,7 @@ def test_cmyk_is_left_to_pillow() -> None:
 def test_without_a_place_for_a_cache_the_resize_is_compiled_all_the_same() -> None:
     """As in a container whose models and home cannot be written."""
     program = "import numpy, resample\nprint(resample.resample(numpy.zeros((9, 7), numpy.uint32), "
-    program += "resample.Axis(7, 5, 0, 5), resample.Axis(9, 4, 0, 4), vertical_first=False, cubic=True).shape)"
+    program += "resample.Axis(7, 7, 5, 0, 5), resample.Axis(9, 9, 4, 0, 4), vertical_first=False, cubic=True).shape)"
     environment = {**os.environ, "PYTHONPATH": str(FOLDER), "NUMBA_CACHE_LOCATOR_CLASSES": "ZipCacheLocator"}
     result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, "(4, 5)\n"), result.stderr

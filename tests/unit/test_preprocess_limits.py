@@ -4,6 +4,7 @@ import io
 import json
 import random
 import struct
+import tracemalloc
 import warnings
 from typing import Any
 
@@ -134,6 +135,23 @@ def test_large_images_are_allowed_up_to_our_limit_not_pillows() -> None:
     data = encode(Image.new("1", (10_000, 9_999)), "PNG")
     assert not pixels(data).any()
     assert reason(data, max_image_pixels=99_989_999).startswith("10000x9999 is more pixels than")
+
+
+def test_rows_that_pillow_cannot_hand_over() -> None:
+    assert reason(png(67_108_864, 1, 1, 0, b"")) == "67108864 pixels wide, more than the limit of 67108863"
+
+
+@pytest.mark.parametrize("mode", ["shortest", "squash"])
+@pytest.mark.parametrize("size", [(4_000_000, 1), (1, 4_000_000)])
+def test_a_very_long_image_does_not_fill_memory(size: tuple[int, int], mode: str) -> None:
+    """A file of a few kilobytes; resized at once, the windows and columns of its long side are 320 MB."""
+    data = encode(Image.new("1", size, 1), "PNG")
+    tracemalloc.start()
+    try:
+        assert (pixels(data, resize_mode=mode) == 255).all()
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_bomb_inside_an_icon() -> None:

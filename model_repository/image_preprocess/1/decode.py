@@ -30,6 +30,7 @@ FORMATS = tuple(name for name in _ALLOWED if name in Image.OPEN)
 # Pillow itself raises above twice its limit (`open_image` makes that ours) and warns above once.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
+_MAX_WIDTH = 2**26 - 1  # Pillow counts the bits of a row in 32 of them, and fails with a MemoryError
 
 Pixels = NDArray[np.uint32]
 """[H,W], a pixel's channels from the low byte up: red, green, blue and nothing, or cyan, magenta, yellow and black."""
@@ -54,6 +55,8 @@ def open_image(data: bytes, max_pixels: int) -> ImageFile:
         raise _undecodable(_signature(data), error) from error
     if image.width * image.height > max_pixels:
         raise _too_many_pixels(max_pixels, f"{image.width}x{image.height} is ")
+    if image.width > _MAX_WIDTH:
+        raise InvalidImage(f"{image.width} pixels wide, more than the limit of {_MAX_WIDTH}")
     return image
 
 

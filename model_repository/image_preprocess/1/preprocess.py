@@ -101,8 +101,8 @@ class Preprocessor:
         top, rows, y = _centered(full[1], self.size[0])
         pixels = resample(
             pixels,
-            Axis(extent[0], full[0], left, columns),
-            Axis(extent[1], full[1], top, rows),
+            Axis(pixels.shape[1], extent[0], full[0], left, columns),
+            Axis(pixels.shape[0], extent[1], full[1], top, rows),
             vertical_first=_vertical_first(extent, full),
             cubic=self._is_cubic,
         )

@@ -25,24 +25,19 @@ Function = TypeVar("Function", bound=Callable[..., object])
 _FRACTION_BITS = 22  # of a weight: 32, less the 8 of a channel and 2 for overshoot and sign
 _ONE = 1 << _FRACTION_BITS
 _TOGETHER = 16  # pixels that are summed side by side: their 64 channels fill the widest vector registers
+_LONGEST = 65_536  # of an axis that is resized at once: all windows of a longer one would fill gigabytes
 
 
 class Axis(NamedTuple):
-    """How one axis is resized: the first `extent` source pixels (the last may count in part) become `full` pixels, of
-    which `shown` from `start` on are wanted."""
+    """How one axis of `length` source pixels is resized: `extent` of them (the last may count in part) become `full`
+    pixels, of which `shown` from `start` on are wanted. The first `skipped` source pixels may be missing."""
 
+    length: int
     extent: float
     full: int
     start: int
     shown: int
-
-
-class _Windows(NamedTuple):
-    """int32 [shown], [shown], [shown, widest]: each output pixel's first source pixel, how many, and their weights."""
-
-    firsts: Integers
-    sizes: Integers
-    weights: Integers
+    skipped: int = 0
 
 
 def resample(pixels: Pixels, horizontal: Axis, vertical: Axis, *, vertical_first: bool, cubic: bool) -> Pixels:
@@ -51,33 +46,49 @@ def resample(pixels: Pixels, horizontal: Axis, vertical: Axis, *, vertical_first
     The filter is Keys' cubic with a = -0.5, or else the triangle (bilinear). The order of the axes shows in the
     result, because what is between them is rounded and clipped.
     """
-    columns, rows = _windows(pixels.shape[1], horizontal, cubic), _windows(len(pixels), vertical, cubic)
     if vertical_first:
-        return _summed(_summed(pixels, rows).T, columns).T
+        return _resized(_resized(pixels, vertical, cubic).T, horizontal, cubic).T
     # The first pass is worth its time only for the rows that the second one looks at.
-    first, last = rows.firsts[0], rows.firsts[-1] + rows.sizes[-1]
-    rows.firsts[:] -= first
-    return _summed(_summed(pixels[first:last].T, columns).T, rows)
+    (first, _), (_, last) = _window(vertical, 0, cubic), _window(vertical, vertical.shown - 1, cubic)
+    between = _resized(pixels[first:last].T, horizontal, cubic).T
+    return _resized(between, vertical._replace(skipped=first), cubic)
 
 
-def _windows(length: int, axis: Axis, cubic: bool) -> _Windows:
-    if axis.extent == axis.full == length:  # as it is
-        firsts = np.arange(axis.start, axis.start + axis.shown, dtype=np.int32)
-        return _Windows(firsts, np.ones_like(firsts), np.full((axis.shown, 1), _ONE, np.int32))
-    return _Windows(*_weigh(length, axis.extent / axis.full, axis.start, axis.shown, cubic))
-
-
-def _summed(pixels: Pixels, windows: _Windows) -> Pixels:
+def _resized(pixels: Pixels, axis: Axis, cubic: bool) -> Pixels:
     """Resize the first axis."""
-    firsts, _, weights = windows
-    if weights.shape[1] == 1:
-        return pixels[firsts[0] : firsts[0] + len(firsts)]
-    width = pixels.shape[1]
-    if width < _TOGETHER:
-        pixels = np.pad(pixels, ((0, 0), (0, _TOGETHER - width)))
-    resized = np.empty((len(firsts), pixels.shape[1]), np.uint32)
-    _sum_windows(pixels, *windows, resized)
-    return resized[:, :width]
+    if _is_kept(axis):
+        start = axis.start - axis.skipped
+        return pixels[start : start + axis.shown]
+    if axis.extent > _LONGEST and axis.shown > 1:
+        each = (axis._replace(start=axis.start + index, shown=1) for index in range(axis.shown))
+        return np.concatenate([_resized(pixels, pixel, cubic) for pixel in each])
+    firsts, sizes, weights = _weigh(axis.length, axis.extent / axis.full, axis.start, axis.shown, cubic)
+    first, last = firsts[0], firsts[-1] + sizes[-1]
+    pixels = pixels[first - axis.skipped : last - axis.skipped]
+    resized = np.empty((axis.shown, pixels.shape[1]), np.uint32)
+    sum_windows = _sum_windows if pixels.shape[1] >= _TOGETHER else _sum_narrow_windows
+    sum_windows(pixels, firsts - first, sizes, weights, resized)
+    return resized
+
+
+def _window(axis: Axis, index: int, cubic: bool) -> tuple[int, int]:
+    """Give the first source pixel that matters to a shown one, and that after the last."""
+    if _is_kept(axis):
+        return axis.start + index, axis.start + index + 1
+    firsts, sizes, _ = _weigh(axis.length, axis.extent / axis.full, axis.start + index, 1, cubic)
+    return int(firsts[0]), int(firsts[0] + sizes[0])
+
+
+def _is_kept(axis: Axis) -> bool:
+    return axis.extent == axis.full == axis.length
+
+
+def _sum_narrow_windows(source: Pixels, firsts: Integers, sizes: Integers, weights: Integers, target: Pixels) -> None:
+    """Do the same as `_sum_windows` where there are too few columns for it."""
+    channels = np.ascontiguousarray(source).view(np.uint8)
+    for first, size, weight, row in zip(firsts, sizes, weights, target.view(np.uint8), strict=True):
+        sums = weight[:size] @ channels[first : first + size].astype(np.int32) + _ONE // 2
+        row[:] = np.clip(sums >> _FRACTION_BITS, 0, 255)
 
 
 def _compiled(signature: str) -> Callable[[Function], Function]:
@@ -126,25 +137,26 @@ def _weigh(length: int, scale: float, start: int, shown: int, cubic: bool) -> tu
 
 @_compiled("void(Array(uint32, 2, 'A', readonly=True), int32[::1], int32[::1], int32[:, ::1], uint32[:, ::1])")
 def _sum_windows(source: Pixels, firsts: Integers, sizes: Integers, weights: Integers, target: Pixels) -> None:
-    """Fill `target` [shown, W] from `source` [H,W], 16 columns at a time: they lie close together meanwhile."""
-    start, end = firsts[0], firsts[-1] + sizes[-1]
-    columns = np.empty((end - start, _TOGETHER), np.uint32)
+    """Fill `target` [shown, W] from `source` [H,W], 16 columns at a time, which lie close together meanwhile.
+
+    W is 16 at least.
+    """
+    columns = np.empty((len(source), _TOGETHER), np.uint32)
     results = np.empty(_TOGETHER, np.uint32)
     channels, result_channels = columns.view(np.uint8), results.view(np.uint8)
     sums = np.empty(4 * _TOGETHER, np.int32)
     width = source.shape[1]
     for block in range((width + _TOGETHER - 1) // _TOGETHER):
         left = min(block * _TOGETHER, width - _TOGETHER)  # the last one may overlap: loops of fixed length are faster
-        for y in range(end - start):
+        for y in range(len(source)):
             for x in range(_TOGETHER):
-                columns[y, x] = source[start + y, left + x]
+                columns[y, x] = source[y, left + x]
         for i in range(len(firsts)):
-            first = firsts[i] - start
             sums[:] = _ONE // 2
             for j in range(sizes[i]):
                 weight = weights[i, j]
                 for k in range(4 * _TOGETHER):
-                    sums[k] += np.int32(channels[first + j, k]) * weight
+                    sums[k] += np.int32(channels[firsts[i] + j, k]) * weight
             for k in range(4 * _TOGETHER):
                 result_channels[k] = min(max(sums[k] >> _FRACTION_BITS, 0), 255)
             for x in range(_TOGETHER):
