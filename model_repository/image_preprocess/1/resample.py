@@ -152,11 +152,12 @@ def _sum_windows(source: Pixels, firsts: Integers, sizes: Integers, weights: Int
             for x in range(_TOGETHER):
                 columns[y, x] = source[y, left + x]
         for i in range(len(firsts)):
+            first = firsts[i]  # here, for the innermost loop must not look it up: it would not be vectorised
             sums[:] = _ONE // 2
             for j in range(sizes[i]):
                 weight = weights[i, j]
                 for k in range(4 * _TOGETHER):
-                    sums[k] += np.int32(channels[firsts[i] + j, k]) * weight
+                    sums[k] += np.int32(channels[first + j, k]) * weight
             for k in range(4 * _TOGETHER):
                 result_channels[k] = min(max(sums[k] >> _FRACTION_BITS, 0), 255)
             for x in range(_TOGETHER):
