@@ -27,6 +27,7 @@ from load.targets import GatewayTarget
 
 JUMPS = {"+1d": 86_400.0, "-1d": -86_400.0}
 TOLERANCE = 600.0  # seconds; to see that the clock really is another one
+PATIENCE_SECONDS = 10.0  # for the gateway to end
 
 
 class NoFaketime(Exception):
@@ -90,8 +91,12 @@ def _gateway(triton_url: str, library: Path, offset: Path) -> Iterator[str]:
                 return
         raise NoFaketime(f"a gateway under {library} did not start:\n{''.join(said)}")
     finally:
-        process.kill()
-        process.communicate()
+        process.terminate()  # not killed: the library then takes its shared memory away
+        try:
+            process.communicate(timeout=PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
 
 
 async def _seconds_ahead(url: str) -> float:
