@@ -31,7 +31,7 @@ from tritonclip import Client
 
 MIN_TOP1 = 0.90
 COSINE_TOLERANCE = 0.02
-"""Served features differ from eager ones by a pixel level here and there, and by bf16 where the CPU computes in it."""
+"""Served features differ from eager ones by bf16 where the CPU computes in it, and by the last bits of fp32."""
 
 
 def check(client: Client, files: list[Path], scenes: list[Scene], eager: NDArray[np.float32]) -> None:
@@ -74,7 +74,7 @@ def swap_channels(repository: Path) -> None:
 def crop_the_corner(repository: Path) -> None:
     """The top left square of the resized image in place of the middle one."""
     stage = repository / "image_preprocess" / "1" / "preprocess.py"
-    replace_in(stage, r"left, top = round\(.*\), round\(.*\)", "left = top = 0")
+    replace_in(stage, re.escape("max(0, round((full - target) / 2))"), "0")
 
 
 def shuffle_answers(repository: Path) -> None:
