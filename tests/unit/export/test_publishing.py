@@ -51,7 +51,9 @@ def test_an_exporter_killed_half_way_leaves_the_old_repository_as_it_was(
     destination.mkdir()
     (destination / "manifest.json").write_text("old")
     script = (
-        "import sys, time, pathlib; from export.publishing import staged\n"
+        "import signal, sys, time, pathlib; from export.publishing import staged\n"
+        # A shell's background job, in which these tests may run, ignores SIGINT, and so would its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with staged(pathlib.Path(sys.argv[1]), 'gpu') as repository:\n"
         "    (repository / 'manifest.json').write_text('new'); print('half way', flush=True); time.sleep(60)\n"
     )
