@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tests.modules import MODELS, REPOSITORY, load_module
 from tests.unit.test_preprocess import encode, pixels
@@ -61,6 +61,15 @@ def test_simplejpeg_reduces_as_pillow_reduces(size: tuple[int, int], factor: int
     by_pillow.load()
     assert by_pillow.size == (-(-size[0] // factor), -(-size[1] // factor))
     np.testing.assert_array_equal(row.view(np.uint8).reshape(*row.shape, 4)[..., :3], np.asarray(by_pillow))
+
+
+def test_an_ordinary_jpeg_is_not_decoded_by_pillow_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(image: ImageFile.ImageFile) -> None:
+        raise AssertionError("decoded by Pillow")
+
+    data = encode(photo(), "JPEG")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    assert decode.decode(decode.open_image(data, LIMIT), data, LIMIT)[0].shape == (60, 90)
 
 
 def irregular() -> dict[str, bytes]:
