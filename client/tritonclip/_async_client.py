@@ -115,7 +115,10 @@ class AsyncClient:
         return await self._driver.run(steps)
 
     async def count_tokens(self, texts: str | Iterable[str] | AsyncIterable[str]) -> list[int]:
-        """How many tokens the model reads of each text: start and end among them, its context length at most."""
+        """How many tokens each text has, start and end among them.
+
+        The model reads ``manifest().context_length`` of them at most, and cuts a longer text there.
+        """
         return await self._driver.run(_tokens.count_tokens(self._session, TEXT.source(texts)))
 
     async def manifest(self, *, refresh: bool = False) -> Manifest:

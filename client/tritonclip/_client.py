@@ -127,7 +127,10 @@ class Client:
         return self._driver.run(steps)
 
     def count_tokens(self, texts: str | Iterable[str]) -> list[int]:
-        """How many tokens the model reads of each text: start and end among them, its context length at most."""
+        """How many tokens each text has, start and end among them.
+
+        The model reads ``manifest().context_length`` of them at most, and cuts a longer text there.
+        """
         return self._driver.run(_tokens.count_tokens(self._session, TEXT.source(texts)))
 
     def manifest(self, *, refresh: bool = False) -> Manifest:

@@ -108,6 +108,7 @@ class Manifest:
     precision: str | None
     image_size: int | None
     embedding_width: int | None
+    context_length: int | None
     logit_scale: float | None
     logit_bias: float | None
     fingerprint: str | None
@@ -152,6 +153,7 @@ class Manifest:
                 precision=_optional(str, get("precision")),
                 image_size=_optional(int, get("image_size")),
                 embedding_width=_optional(int, get("embedding_width")),
+                context_length=_optional(int, get("context_length")),
                 logit_scale=_optional(float, get("logit_scale")),
                 logit_bias=_optional(float, get("logit_bias")),
                 fingerprint=_optional(str, get("fingerprint")),

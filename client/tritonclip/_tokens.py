@@ -18,11 +18,9 @@ def count_tokens(session: Session, source: Source) -> Steps[list[int]]:
 
 
 def _infer(session: Session, payloads: list[bytes]) -> Steps[list[int]]:
-    request = InferRequest("text_tokenize", (Tensor.from_items("text", payloads),), ("tokens",))
+    request = InferRequest("text_tokenize", (Tensor.from_items("text", payloads),), ("token_count",))
     response = yield from session.infer(request)
-    tokens = response["tokens"].integers()
-    if tokens.ndim != 2 or len(tokens) != len(payloads):
-        raise ProtocolError(f"text_tokenize: shape {list(tokens.shape)} for {len(payloads)} texts")
-    # The end has the highest id, and is where the text encoder reads the features from; padding follows it.
-    counts: list[int] = (tokens.argmax(axis=1) + 1).tolist()
-    return counts
+    counts = response["token_count"].integers()
+    if counts.shape != (len(payloads), 1):
+        raise ProtocolError(f"text_tokenize: shape {list(counts.shape)} for {len(payloads)} texts")
+    return [int(count) for count in counts[:, 0]]

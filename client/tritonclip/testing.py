@@ -33,6 +33,8 @@ from tritonclip._messages import (
 )
 from tritonclip._status import MODELS
 
+CONTEXT_LENGTH = 77
+
 __all__ = ["FakeAsyncTransport", "FakeServer", "FakeTransport", "refuse_bad"]
 
 
@@ -71,6 +73,7 @@ class FakeServer:
             "precision": "fp32",
             "image_size": 32,
             "embedding_width": width,
+            "context_length": CONTEXT_LENGTH,
             "logit_scale": 100.0,
             "logit_bias": None,
             "fingerprint": "fa4e0000",
@@ -139,7 +142,8 @@ class FakeServer:
         if request.model == "embed_text":
             return InferResponse((Tensor.from_array("text_features", self._embed(given["text"], request.model)),))
         if request.model == "text_tokenize":
-            return InferResponse((_tokens(given["text"].items()),))
+            tensors = _tokens(given["text"].items())
+            return InferResponse(tuple(tensors[name] for name in request.outputs))
         if request.model == "compare":
             images = self._embed(given["image"], request.model)
             return self._score(images, self._embed(given["text"], request.model))
@@ -222,13 +226,17 @@ class FakeAsyncTransport:
         self.closed = True
 
 
-def _tokens(texts: list[bytes], context_length: int = 77) -> Tensor:
+def _tokens(texts: list[bytes]) -> dict[str, Tensor]:
     """A start, a token for each word, the end (which has the highest id), and zeros up to the context length."""
-    rows = np.zeros((len(texts), context_length), dtype="<i4")
-    for row, text in zip(rows, texts, strict=True):
-        count = min(len(text.split()), context_length - 2)
+    rows = np.zeros((len(texts), CONTEXT_LENGTH), dtype="<i4")
+    words = np.array([[len(text.split())] for text in texts], dtype="<i4").reshape(-1, 1)
+    for row, (count,) in zip(rows, np.minimum(words, CONTEXT_LENGTH - 2), strict=True):
         row[: count + 2] = [49406, *range(1, count + 1), 49407]
-    return Tensor("tokens", "INT32", rows.shape, rows.tobytes())
+    counts = words + 2
+    return {
+        "tokens": Tensor("tokens", "INT32", rows.shape, rows.tobytes()),
+        "token_count": Tensor("token_count", "INT32", counts.shape, counts.tobytes()),
+    }
 
 
 def _in_classes(tensor: Tensor, request: InferRequest, labels: Sequence[str]) -> Tensor:

@@ -85,7 +85,7 @@ def test_names_and_tensors_are_those_of_the_design(committed: dict[str, ModelCon
         "compare": ({"image": [-1, 1], "text": [-1, 1]}, scores),
         "image_preprocess": ({"image": [1]}, {"pixels": [3, 256, 256]}),
         "image_encoder": ({"pixels": [3, 256, 256]}, {"image_features": [640]}),
-        "text_tokenize": ({"text": [1]}, {"tokens": [77]}),
+        "text_tokenize": ({"text": [1]}, {"tokens": [77], "token_count": [1]}),
         "text_encoder": ({"tokens": [77]}, {"text_features": [640]}),
         "similarity": ({"image_features": [-1, 640], "text_features": [-1, 640]}, scores),
         "manifest": ({}, {"manifest": [1], "fingerprint": [1]}),

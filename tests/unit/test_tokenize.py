@@ -50,6 +50,14 @@ def test_long_texts_are_cut_and_still_end(folder: Path) -> None:
     assert rows.tolist() == [[49406] + [2368] * 8 + [49407]]
 
 
+def test_tokens_are_counted_before_a_text_is_cut(folder: Path) -> None:
+    tokenizer = tokenize_text.TextTokenizer(folder / "tokenizer.json", context_length=10)
+    texts = [b"", b"cat " * 7, b"cat " * 8, b"cat " * 9, b"cat " * 5000, b"<end_of_text> " * 30]
+    rows = np.full((len(texts), 10), -1, np.int32)
+    assert tokenizer.fill(rows, texts) == [2, 9, 10, 11, 5002, 32]
+    assert (rows[3:, -1] == 49407).all()
+
+
 def test_no_texts(folder: Path) -> None:
     assert encode(folder).shape == (0, 77)
 
@@ -106,6 +114,9 @@ def test_the_adapter_answers_each_request(folder: Path) -> None:
     assert first.output_tensors[0].name == "tokens"
     assert first.output_tensors[0].values.dtype == np.int32
     assert first.output_tensors[0].values.tolist() == [CAT + [0] * 70, [49406, 49407] + [0] * 75]
+    assert first.output_tensors[1].name == "token_count"
+    assert first.output_tensors[1].values.dtype == np.int32
+    assert first.output_tensors[1].values.tolist() == [[7], [2]]
     assert (second.error.code, second.output_tensors) == ("INVALID_ARG", [])
     assert second.error.message == "text 1: not UTF-8 at byte 0 (invalid start byte)"
     assert third.output_tensors[0].values.tolist() == [CAT + [0] * 70]
@@ -115,10 +126,10 @@ def test_the_adapter_survives_its_own_faults(folder: Path, monkeypatch: pytest.M
     model = load_model(folder / "model.py", config())
     fill = model._tokenizer.fill
 
-    def broken(rows: Any, texts: Any) -> None:
+    def broken(rows: Any, texts: Any) -> Any:
         if b"bug" in texts:
             raise RuntimeError("a fault")
-        fill(rows, texts)
+        return fill(rows, texts)
 
     monkeypatch.setattr(model._tokenizer, "fill", broken)
     failed, fine = model.execute([request("text", [b"bug"]), request("text", [b"a photo of a cat"])])

@@ -11,7 +11,7 @@ from tokenize_text import InvalidText, Rows, TextTokenizer
 
 
 class TritonPythonModel:
-    """`text` BYTES [B,1] to `tokens` INT32 [B, context length]."""
+    """`text` BYTES [B,1] to `tokens` INT32 [B, context length] and `token_count` INT32 [B,1], of the text uncut."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the tokenizer beside this file; a missing one or an unknown parameter stops the model from loading."""
@@ -29,14 +29,15 @@ class TritonPythonModel:
 
     def _respond(self, texts: Any, rows: Rows) -> Any:
         try:
-            self._tokenizer.fill(rows, texts)
+            counts = self._tokenizer.fill(rows, texts)
         except InvalidText as error:
             return _failure(str(error), pb_utils.TritonError.INVALID_ARG)
         except Exception as error:
             # A fault of ours, not of the text: one request fails, and the log says where.
             pb_utils.Logger.log_error(f"text_tokenize: {traceback.format_exc()}")
             return _failure(f"{type(error).__name__} while tokenizing", pb_utils.TritonError.INTERNAL)
-        return pb_utils.InferenceResponse([pb_utils.Tensor("tokens", rows)])
+        count = np.array(counts, np.int32).reshape(-1, 1)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("tokens", rows), pb_utils.Tensor("token_count", count)])
 
 
 def _failure(message: str, code: Any) -> Any:

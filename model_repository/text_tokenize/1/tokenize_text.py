@@ -1,6 +1,6 @@
 """UTF-8 sentences in, CLIP's token ids out: open_clip's SimpleTokenizer without open_clip, torch or `regex`.
 
-    bytes ─check─> text ─clean─> pieces ─byte pairs─> [start] ids [end] 0 0 … as one int32 row
+    bytes ─check─> text ─clean─> pieces ─byte pairs─> [start] ids [end] 0 0 … as one int32 row, and how many there were
 
 Cleaning is open_clip's own (ftfy, HTML entities, white space, case). Splitting and byte pair encoding run in Rust,
 from the tokenizer.json that the exporter writes beside this file. Nothing here knows Triton.
@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 Rows = NDArray[np.int32]
+Counts = list[int]
 
 
 class InvalidText(ValueError):
@@ -45,8 +46,6 @@ class TextTokenizer:
         self._clean = CLEANING[clean]
         document = path.read_text(encoding="utf-8")
         self._tokenizer = Tokenizer.from_str(document)
-        self._tokenizer.enable_truncation(context_length)
-        self._tokenizer.enable_padding(length=context_length, pad_id=0)
         special_tokens = json.loads(document)["post_processor"]["special_tokens"]
         self._special_ids: dict[str, int] = {token: entry["ids"][0] for token, entry in special_tokens.items()}
 
@@ -67,12 +66,22 @@ class TextTokenizer:
             raise ValueError(f"parameter max_text_bytes: {limit!r} is not a whole number of at least 1")
         return cls(folder / "tokenizer.json", context_length=int(dims[0]), clean=clean, max_text_bytes=int(limit))
 
-    def fill(self, rows: Rows, texts: Iterable[bytes]) -> None:
-        """Write the ids of n texts into `rows`, int32 [n, context_length]. Raises InvalidText for the first bad one."""
+    def fill(self, rows: Rows, texts: Iterable[bytes]) -> Counts:
+        """Write the ids of n texts into `rows`, int32 [n, context_length]; give how many tokens each text has.
+
+        A text of more than `context_length` is cut there, and its last id is the end all the same. Raises InvalidText
+        for the first bad text.
+        """
         cleaned = [self._clean(self._decode(index, data)) for index, data in enumerate(texts)]
         encodings = self._tokenizer.encode_batch_fast(cleaned)
-        for index, (text, encoding) in enumerate(zip(cleaned, encodings, strict=True)):
-            rows[index] = self._with_special_tokens(text) or encoding.ids
+        counts = []
+        for row, text, encoding in zip(rows, cleaned, encodings, strict=True):
+            ids = self._with_special_tokens(text) or encoding.ids
+            row[: len(ids)] = ids[: len(row)]
+            row[len(ids) :] = 0
+            row[-1] = ids[-1] if len(ids) > len(row) else row[-1]
+            counts.append(len(ids))
+        return counts
 
     def _decode(self, index: int, data: bytes) -> str:
         if len(data) > self.max_text_bytes:
@@ -97,8 +106,7 @@ class TextTokenizer:
                 ids.append(self._special_ids[piece])
             else:
                 ids.extend(token.id for token in self._tokenizer.model.tokenize(piece))
-        ids = [*ids[: self.context_length - 1], end]
-        return ids + [0] * (self.context_length - len(ids))
+        return [*ids, end]
 
 
 def _basic(text: str) -> str:
