@@ -17,6 +17,7 @@ from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from export.attention import flatten_attention
 from export.errors import UnsupportedModel
 from export.folding import PIXEL_MAX, fold_pixel_scaling, fold_tower
 
@@ -35,6 +36,7 @@ class ImageEncoder(nn.Module):
         if fold:
             fold_tower(tower)
         self.scales_pixels = not (fold and fold_pixel_scaling(tower, mean, std))
+        flatten_attention(tower)
         self.tower = tower.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Pixel scaling that could not be folded stays in fp32: a few operations, and no rounding of mean and std.
         self.register_buffer("gain", 1.0 / (PIXEL_MAX * torch.tensor(std).view(1, 3, 1, 1)))
@@ -51,7 +53,9 @@ class TextEncoder(nn.Module):
     """int32 tokens to text features. Takes the text tower over: its weights are folded and cast in place.
 
     open_clip's own forward pools with `torch.arange(…, device=…)`, which a trace would bind to one device; this one
-    gathers instead and is otherwise the same.
+    gathers instead and is otherwise the same. It also answers any ids: an item with one that no token has gets NaN
+    features, which nobody can take for a vector, where an embedding would end its whole batch with an error and, on a
+    GPU, the process's use of the device with it.
     """
 
     def __init__(self, model: CLIP | CustomTextCLIP, dtype: torch.dtype, fold: bool = True) -> None:
@@ -62,6 +66,7 @@ class TextEncoder(nn.Module):
         self.eos_id: int = getattr(tower, "text_eos_id", None) or getattr(tower, "eos_id", None) or 0
         if fold:
             fold_tower(tower.transformer)
+        flatten_attention(tower.transformer)
         self.transformer = tower.transformer.to(dtype)
         self.token_embedding = tower.token_embedding.to(dtype)
         self.positional_embedding = nn.Parameter(tower.positional_embedding.to(dtype))
@@ -70,11 +75,13 @@ class TextEncoder(nn.Module):
         self.projection = _as_linear(tower.text_projection).to(dtype)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: int32 [B, L]. Returns fp32 [B, D] of length 1."""
-        x = self.token_embedding(tokens) + self.positional_embedding
+        """tokens: int32 [B, L]. Returns fp32 [B, D] of length 1; NaN for an item with an id outside the vocabulary."""
+        known = tokens.clamp(0, self.token_embedding.num_embeddings - 1)
+        x = self.token_embedding(known) + self.positional_embedding
         x = self.transformer(x, attn_mask=self.attn_mask)
-        x = self.projection(self._pool(self.ln_final(x), tokens))
-        return functional.normalize(x.float(), dim=-1)
+        x = self.projection(self._pool(self.ln_final(x), known))
+        features = functional.normalize(x.float(), dim=-1)
+        return features.masked_fill((known != tokens).any(dim=-1, keepdim=True), float("nan"))
 
     def _pool(self, x: Tensor, tokens: Tensor) -> Tensor:
         if self.pool_type == "first":
