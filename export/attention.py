@@ -1,6 +1,6 @@
 """Self-attention as the served graphs compute it: nn.MultiheadAttention's numbers by matrix products of two dimensions.
 
-    x [B, L, E] ──[B·L, E] × [E, 3E]──> q, k, v [B, heads, L, E/heads] ──softmax(q kᵀ/√d + mask) v──> [B·L, E] × [E, E]
+    x [B, L, E] ──[B·L, E] · [E, 3E]──> q, k, v [B, heads, L, E/heads] ──softmax(q kᵀ/√d + mask) v──> [B·L, E] · [E, E]
 
 nn.MultiheadAttention hands its in-projection a transposed view [L, B, E] of a batch-first input. ATen multiplies such a
 view row by row, copying the weight each time, unless the weight requires a gradient, and that is up to whoever loads
@@ -26,7 +26,13 @@ class SelfAttention(nn.Module):
         self.out_proj = attention.out_proj
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
+        self,
+        query: Tensor,
+        _key: Tensor,
+        _value: Tensor,
+        *,
+        attn_mask: Tensor | None = None,
+        need_weights: bool = False,  # noqa: ARG002 (as open_clip's blocks call it)
     ) -> tuple[Tensor, None]:
         """query: [B, L, E], and key and value the same; attn_mask: [L, L], added. Returns [B, L, E] and no weights."""
         batch, length, width = query.shape

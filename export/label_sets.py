@@ -12,6 +12,7 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,12 @@ def _load_tokenizer(model: Path) -> Any:
     if spec is None or spec.loader is None:
         raise RepositoryNotFound(f"{model} has no tokenizer: publish the repository again")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(model / "1"))  # as Triton has it: the file imports the one beside it
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(model / "1"))
+        sys.modules.pop("text_repair", None)  # another repository's may differ
     config = json_format.MessageToDict(read_config(model / "config.pbtxt"), preserving_proto_field_name=True)
     tokenizer = module.TextTokenizer.from_config(config, model / "1")
 

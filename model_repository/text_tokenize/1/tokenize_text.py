@@ -2,8 +2,9 @@
 
     bytes ─check─> text ─clean─> pieces ─byte pairs─> [start] ids [end] 0 0 … as one int32 row, and how many there were
 
-Cleaning is open_clip's own (ftfy, HTML entities, white space, case). Splitting and byte pair encoding run in Rust,
-from the tokenizer.json that the exporter writes beside this file. Nothing here knows Triton.
+Cleaning is open_clip's own (ftfy, HTML entities, white space, case), with a bound on its work (text_repair.py).
+Splitting and byte pair encoding run in Rust, from the tokenizer.json that the exporter writes beside this file. Nothing
+here knows Triton.
 """
 
 import html
@@ -14,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ftfy
 import numpy as np
 from numpy.typing import NDArray
+from text_repair import TooGarbled, fix_text
 from tokenizers import Tokenizer
 
 # Instances are processes, as many as the host is given for this; threads of their own would only compete.
@@ -30,6 +31,10 @@ class InvalidText(ValueError):
     """A text that cannot be used; the message names its index in the request and the reason, for the sender."""
 
 
+class MalformedEntity(ValueError):
+    """An HTML entity that cannot be resolved."""
+
+
 class TextTokenizer:
     """The tokenizer of one model: rows of `context_length` ids, zero after the end.
 
@@ -37,7 +42,7 @@ class TextTokenizer:
     """
 
     def __init__(
-        self, path: Path, *, context_length: int = 77, clean: str = "lower", max_text_bytes: int = 65_536
+        self, path: Path, *, context_length: int = 77, clean: str = "lower", max_text_bytes: int = 40_000
     ) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: run `python -m export VARIANT`, which writes it")
@@ -59,7 +64,7 @@ class TextTokenizer:
         if len(dims) != 1 or int(dims[0]) < 3:
             raise ValueError(f"output tokens: dims must be [context length], at least 3, not {dims}")
         given = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
-        clean, limit = given.get("clean", "lower"), given.get("max_text_bytes", "65536")
+        clean, limit = given.get("clean", "lower"), given.get("max_text_bytes", "40000")
         if clean not in CLEANING:
             raise ValueError(f"parameter clean: {clean!r} is not one of {', '.join(CLEANING)}")
         if not limit.isdecimal() or int(limit) < 1:
@@ -72,48 +77,53 @@ class TextTokenizer:
         A text of more than `context_length` is cut there, and its last id is the end all the same. Raises InvalidText
         for the first bad text.
         """
-        cleaned = [self._clean(self._decode(index, data)) for index, data in enumerate(texts)]
-        encodings = self._tokenizer.encode_batch_fast(cleaned)
+        cleaned = [self._cleaned(index, data) for index, data in enumerate(texts)]
+        encodings = iter(self._tokenizer.encode_batch_fast([t for t in cleaned if not self._has_special_tokens(t)]))
         counts = []
-        for row, text, encoding in zip(rows, cleaned, encodings, strict=True):
-            ids = self._with_special_tokens(text) or encoding.ids
+        for row, text in zip(rows, cleaned, strict=True):
+            ids = self._with_special_tokens(text) if self._has_special_tokens(text) else next(encodings).ids
             row[: len(ids)] = ids[: len(row)]
             row[len(ids) :] = 0
             row[-1] = ids[-1] if len(ids) > len(row) else row[-1]
             counts.append(len(ids))
         return counts
 
-    def _decode(self, index: int, data: bytes) -> str:
+    def _cleaned(self, index: int, data: bytes) -> str:
         if len(data) > self.max_text_bytes:
             raise InvalidText(f"text {index}: {len(data)} bytes, more than the limit of {self.max_text_bytes}")
         try:
-            return data.decode()
+            return self._clean(data.decode())
         except UnicodeDecodeError as error:
             raise InvalidText(f"text {index}: not UTF-8 at byte {error.start} ({error.reason})") from error
+        except (TooGarbled, MalformedEntity) as error:
+            raise InvalidText(f"text {index}: {error}") from error
 
-    def _with_special_tokens(self, text: str) -> list[int] | None:
-        """Encode a text in which special tokens are spelled out; None where there are none.
+    def _has_special_tokens(self, text: str) -> bool:
+        return any(token in text for token in self._special_ids)
+
+    def _with_special_tokens(self, text: str) -> list[int]:
+        """Encode a text in which special tokens are spelled out.
 
         The Rust model knows no special tokens (export/tokenizer.py says why), so here each piece is looked up first,
         as open_clip does.
         """
-        if not any(token in text for token in self._special_ids):
-            return None
         start, end = list(self._special_ids.values())[:2]
+        known = {token: [index] for token, index in self._special_ids.items()}
         ids = [start]
         for piece, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text):
-            if piece in self._special_ids:
-                ids.append(self._special_ids[piece])
-            else:
-                ids.extend(token.id for token in self._tokenizer.model.tokenize(piece))
+            if piece not in known:
+                known[piece] = [token.id for token in self._tokenizer.model.tokenize(piece)]
+            ids.extend(known[piece])
         return [*ids, end]
 
 
 def _basic(text: str) -> str:
     """Repair the encoding, resolve HTML entities (twice, as they come doubly escaped in web captions), strip."""
-    if "&" not in text and text.isascii() and text.isprintable():
-        return text.strip()  # where both change nothing; ftfy would take most of the time
-    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+    repaired = fix_text(text)
+    try:
+        return html.unescape(html.unescape(repaired)).strip()
+    except ValueError as error:  # Python's own limit of digits, and open_clip's with it
+        raise MalformedEntity("a character reference of thousands of digits") from error
 
 
 def _whitespace(text: str) -> str:
