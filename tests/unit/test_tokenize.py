@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from export.errors import UnsupportedModel
 from export.tokenizer import TokenizerSettings, tokenizer_settings, write_tokenizer
-from tests.modules import MODELS, json_text, load_model, load_module, request
+from tests.modules import MODELS, Tensor, json_text, load_model, load_module, request
 
 FOLDER = MODELS / "text_tokenize" / "1"
 REFERENCE = SimpleTokenizer()
@@ -93,6 +93,8 @@ def test_a_missing_file_says_what_writes_it(tmp_path: Path) -> None:
         (config(max_text_bytes="0"), "parameter max_text_bytes: '0'"),
         (config(max_text_bytes="many"), "parameter max_text_bytes: 'many'"),
         (config(width=2), "output tokens"),
+        (config(max_text_byte="100"), "parameter max_text_byte: there are clean, max_text_bytes"),
+        (config(Clean="lower"), "parameter Clean"),
     ],
 )
 def test_unknown_values_are_refused(folder: Path, given: dict[str, Any], message: str) -> None:
@@ -120,6 +122,20 @@ def test_the_adapter_answers_each_request(folder: Path) -> None:
     assert (second.error.code, second.output_tensors) == ("INVALID_ARG", [])
     assert second.error.message == "text 1: not UTF-8 at byte 0 (invalid start byte)"
     assert third.output_tensors[0].values.tolist() == [CAT + [0] * 70]
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1, 1), (1, 2), ()])
+def test_the_adapter_refuses_shapes_that_are_none_of_a_batch(folder: Path, shape: tuple[int, ...]) -> None:
+    """As [2**62, 1] arrives from Triton 2.51, whose batch sizes have 32 bits."""
+    model = load_model(folder / "model.py", config())
+    fine = request("text", [b"a photo of a cat"])
+    bad = {"text": Tensor("text", np.full(shape, b"a cat", dtype=np.object_))}
+    answers = model.execute([fine, bad, fine])
+    assert (answers[1].error.code, answers[1].error.message) == (
+        "INVALID_ARG", f"text: shape {list(shape)}, expected [-1, 1]"
+    )  # fmt: skip
+    assert answers[0].output_tensors[0].values.tolist() == [CAT + [0] * 70]
+    assert answers[2].output_tensors[0].values.tolist() == [CAT + [0] * 70]
 
 
 def test_the_adapter_survives_its_own_faults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

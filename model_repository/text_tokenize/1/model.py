@@ -19,17 +19,22 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Fill one array for all requests and answer each with its slice, or with its own error."""
-        batches = [pb_utils.get_input_tensor_by_name(request, "text").as_numpy().reshape(-1) for request in requests]
-        tokens = np.empty((sum(map(len, batches)), self._tokenizer.context_length), np.int32)
+        batches = [pb_utils.get_input_tensor_by_name(request, "text").as_numpy() for request in requests]
+        tokens = np.empty((sum(batch.size for batch in batches), self._tokenizer.context_length), np.int32)
         responses, start = [], 0
         for texts in batches:
-            responses.append(self._respond(texts, tokens[start : start + len(texts)]))
-            start += len(texts)
+            responses.append(self._respond(texts, tokens[start : start + texts.size]))
+            start += texts.size
         return responses
 
     def _respond(self, texts: Any, rows: Rows) -> Any:
+        if (
+            texts.ndim != 2 or texts.shape[1] != 1
+        ):  # Triton 2.51 lets pass what a batch dimension beyond 32 bits becomes
+            shape = list(texts.shape)
+            return _failure(f"text: shape {shape}, expected [-1, 1]", pb_utils.TritonError.INVALID_ARG)
         try:
-            counts = self._tokenizer.fill(rows, texts)
+            counts = self._tokenizer.fill(rows, texts[:, 0])
         except InvalidText as error:
             return _failure(str(error), pb_utils.TritonError.INVALID_ARG)
         except Exception as error:

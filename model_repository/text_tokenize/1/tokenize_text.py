@@ -58,12 +58,14 @@ class TextTokenizer:
     def from_config(cls, config: Mapping[str, Any], folder: Path) -> "TextTokenizer":
         """Read Triton's model configuration (parsed JSON): the width of `tokens` and the parameters.
 
-        Raises ValueError for a value it does not know, naming the parameter.
+        Raises ValueError for a parameter or a value it does not know, naming the parameter.
         """
         dims = next(output["dims"] for output in config["output"] if output["name"] == "tokens")
         if len(dims) != 1 or int(dims[0]) < 3:
             raise ValueError(f"output tokens: dims must be [context length], at least 3, not {dims}")
         given = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
+        for name in given.keys() - PARAMETERS:
+            raise ValueError(f"parameter {name}: there are {', '.join(sorted(PARAMETERS))}")
         clean, limit = given.get("clean", "lower"), given.get("max_text_bytes", "40000")
         if clean not in CLEANING:
             raise ValueError(f"parameter clean: {clean!r} is not one of {', '.join(CLEANING)}")
@@ -139,4 +141,5 @@ def _canonicalize(text: str) -> str:
 
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+PARAMETERS = {"clean", "max_text_bytes"}
 CLEANING: dict[str, Callable[[str], str]] = {"lower": _lower, "whitespace": _whitespace, "canonicalize": _canonicalize}
