@@ -6,6 +6,7 @@ ExportError                  every failure the exporter reports; the command pri
 ├── WeightsUnavailable       the checkpoint is missing, unreadable, or the hub cannot be reached
 ├── ArtifactDrift            the traced artifact does not reproduce eager open_clip; nothing was published
 ├── RepositoryNotFound       a label set was to go into a folder that is no served repository
+├── RepositoryDamaged        an artifact of it is not the file that was published
 ├── BadLabels                labels, templates or a name that cannot be used; the message has the file and the line
 └── LabelSetMismatch         label sets of the old repository do not fit the new encoder; nothing was published
 """
@@ -33,6 +34,10 @@ class ArtifactDrift(ExportError):
 
 class RepositoryNotFound(ExportError):
     """A folder that is no served repository."""
+
+
+class RepositoryDamaged(ExportError):
+    """An artifact of a served repository is not the file that was published."""
 
 
 class BadLabels(ExportError):

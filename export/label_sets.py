@@ -27,9 +27,9 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from export.configs import read_config, set_cpu_host
 from export.encoders import Head
-from export.errors import BadLabels, LabelSetMismatch, RepositoryNotFound
+from export.errors import BadLabels, LabelSetMismatch, RepositoryDamaged, RepositoryNotFound
 from export.label_sources import Prompts
-from export.manifest import read_manifest
+from export.manifest import file_digest, is_intact, read_manifest
 from export.publishing import amended
 from export.tracing import trace
 
@@ -48,6 +48,7 @@ class LabelSet:
     labels: tuple[str, ...]
     templates: tuple[str, ...]
     weights_sha256: str  # of the label vectors, fp32 [C, D]
+    model_sha256: str  # of the head's model.pt
 
     @property
     def models(self) -> tuple[str, str]:
@@ -58,12 +59,17 @@ class LabelSet:
 def publish_label_set(repository: Path, name: str, prompts: Prompts, device: torch.device) -> LabelSet:
     """Encode the labels and add the label set to a served repository, in the place of one with the same name.
 
-    Raises BadLabels for a name that cannot be a model's, or a text the tokenizer refuses; RepositoryNotFound. The
-    repository stays as it was until everything is there.
+    Raises BadLabels for a name that cannot be a model's, or texts that the model cannot tell apart or would not read
+    to the end; RepositoryNotFound, RepositoryDamaged. The repository stays as it was until everything is there.
     """
     if not NAME.fullmatch(name):
         raise BadLabels(f"{name!r} is no name for a label set: lower-case letters, digits, - and _, at most 64")
     _manifest(repository)  # before minutes of encoding
+    if not is_intact(repository):
+        raise RepositoryDamaged(
+            f"{repository} does not hold the files that were published, so its encoder may answer wrongly: publish it "
+            "again with `python -m export VARIANT`"
+        )
     return add_label_set(repository, name, prompts, encode_labels(repository, prompts, device))
 
 
@@ -71,17 +77,22 @@ def add_label_set(repository: Path, name: str, prompts: Prompts, vectors: Tensor
     """Add a label set whose label vectors, fp32 [C, D] of length 1, are there already."""
     manifest = _manifest(repository)
     digest = hashlib.sha256(vectors.numpy().tobytes()).hexdigest()
-    label_set = LabelSet(name, manifest["fingerprint"], prompts.labels, prompts.templates, digest)
     with amended(repository) as copy:
-        _write(copy, label_set, vectors, manifest)
+        model_digest = _write_models(copy, name, prompts.labels, vectors, manifest)
+        label_set = LabelSet(name, manifest["fingerprint"], prompts.labels, prompts.templates, digest, model_digest)
+        record = json.dumps(asdict(label_set), ensure_ascii=False, indent=1) + "\n"
+        (copy / label_set.models[0] / "1" / RECORD).write_text(record, encoding="utf-8")
     return label_set
 
 
 def is_published(repository: Path, name: str, prompts: Prompts) -> bool:
-    """Whether the repository holds this label set already, made of the same prompts for its present encoder."""
+    """Whether the repository holds this label set undamaged, of the same prompts and for its present encoder."""
     fingerprint = (read_manifest(repository) or {}).get("fingerprint")
-    wanted = (name, fingerprint, prompts.labels, prompts.templates)
-    return any((s.name, s.fingerprint, s.labels, s.templates) == wanted for s in stored_label_sets(repository))
+    stored = _read_record(repository / f"head_{name}")
+    if stored is None:
+        return False
+    found = (stored.name, stored.fingerprint, stored.labels, stored.templates)
+    return found == (name, fingerprint, prompts.labels, prompts.templates)
 
 
 @torch.inference_mode()
@@ -92,39 +103,54 @@ def encode_labels(repository: Path, prompts: Prompts, device: torch.device) -> T
     """
     tokenize = _load_tokenizer(repository / "text_tokenize")
     encoder = torch.jit.load(repository / "text_encoder" / "1" / "model.pt", map_location=device).eval()  # type: ignore[no-untyped-call]
-    vectors = []
+    vectors, seen = [], dict[bytes, str]()
     for label in tqdm(prompts.labels, unit="label", desc="labels", disable=None):
-        tokens = torch.from_numpy(tokenize(label, prompts.of(label)))
+        rows = tokenize(label, prompts.of(label))
+        known = seen.setdefault(hashlib.sha256(rows.tobytes()).digest(), label)
+        if known != label:
+            raise BadLabels(f"{known!r} and {label!r} are one label to the model: their tokens are equal")
+        tokens = torch.from_numpy(rows)
         features = torch.cat([encoder(part.to(device)).cpu() for part in torch.split(tokens, BATCH)])
         vectors.append(functional.normalize(features.mean(dim=0), dim=0))
     return torch.stack(vectors)
 
 
 def stored_label_sets(repository: Path) -> list[LabelSet]:
-    """The label sets of a served repository, by name."""
-    records = sorted(repository.glob(f"head_*/1/{RECORD}"))
-    documents = [json.loads(path.read_text(encoding="utf-8")) for path in records]
-    return [
-        LabelSet(**document | {key: tuple(document[key]) for key in ("labels", "templates")}) for document in documents
-    ]
+    """The undamaged label sets of a served repository, by name."""
+    records = [_read_record(head) for head in sorted(repository.glob("head_*"))]
+    return [record for record in records if record is not None]
 
 
 def carry_over(old: Path, new: Path, fingerprint: str) -> list[str]:
     """Copy the label sets of a repository into the one that takes its place; returns their names.
 
-    Raises LabelSetMismatch, naming those that were made for another fingerprint.
+    Raises LabelSetMismatch, naming those that were made for another fingerprint, or are damaged.
     """
-    label_sets = stored_label_sets(old)
-    strangers = [label_set.name for label_set in label_sets if label_set.fingerprint != fingerprint]
+    records = {head.name: _read_record(head) for head in sorted(old.glob("head_*"))}
+    strangers = [head for head, record in records.items() if record is None or record.fingerprint != fingerprint]
     if strangers:
         raise LabelSetMismatch(
-            f"{old} has label sets made for another fingerprint than {fingerprint}: {', '.join(strangers)}. Nothing "
-            "was published. --drop-label-sets publishes without them; make them again with `python -m export labels`"
+            f"{old} has label sets that are damaged, or made for another fingerprint than {fingerprint}: "
+            f"{', '.join(head.removeprefix('head_') for head in strangers)}. Nothing was published. --drop-label-sets "
+            "publishes without any; make them again with `python -m export labels`"
         )
+    label_sets = [record for record in records.values() if record is not None]
     for label_set in label_sets:
         for model in label_set.models:
             shutil.copytree(old / model, new / model)
     return [label_set.name for label_set in label_sets]
+
+
+def _read_record(head: Path) -> LabelSet | None:
+    """What lies in the folder of a classifier; None where it is not whole, or not what was published."""
+    try:
+        document = json.loads((head / "1" / RECORD).read_text(encoding="utf-8"))
+        record = LabelSet(**document | {key: tuple(document[key]) for key in ("labels", "templates")})
+        whole = file_digest(head / "1" / "model.pt") == record.model_sha256 and record.models[0] == head.name
+        texts = {(head.parent / model / "labels.txt").read_bytes() for model in record.models}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return record if whole and texts == {_lines(record.labels)} else None
 
 
 def _manifest(repository: Path) -> dict[str, Any]:
@@ -134,23 +160,31 @@ def _manifest(repository: Path) -> dict[str, Any]:
     return manifest
 
 
-def _write(repository: Path, label_set: LabelSet, vectors: Tensor, manifest: dict[str, Any]) -> None:
-    for model in label_set.models:
+def _write_models(
+    repository: Path, name: str, labels: tuple[str, ...], vectors: Tensor, manifest: dict[str, Any]
+) -> str:
+    """Write both models; returns the digest of the head's artifact."""
+    head, classify = f"head_{name}", f"classify_{name}"
+    for model in (head, classify):
         shutil.rmtree(repository / model, ignore_errors=True)
         (repository / model / "1").mkdir(parents=True)
-        (repository / model / "labels.txt").write_text("\n".join(label_set.labels) + "\n", encoding="utf-8")
-    head, classify = label_set.models
+        (repository / model / "labels.txt").write_bytes(_lines(labels))
     count, width = vectors.shape
     head_config = read_config(TEMPLATES / "head" / "config.pbtxt")
     head_config.input[0].dims[:] = [width]
     classify_config = read_config(TEMPLATES / "classify" / "config.pbtxt")
     classify_config.ensemble_scheduling.step[-1].model_name = head
-    for config, name in ((head_config, head), (classify_config, classify)):
-        _write_config(config, name, count, manifest["host"], repository)
+    for config, model in ((head_config, head), (classify_config, classify)):
+        _write_config(config, model, count, manifest["host"], repository)
     module = Head(vectors, manifest["logit_scale"], manifest["logit_bias"])
-    trace(module, (torch.eye(2, width),), repository / head / "1" / "model.pt")
-    record = json.dumps(asdict(label_set), ensure_ascii=False, indent=1) + "\n"
-    (repository / head / "1" / RECORD).write_text(record, encoding="utf-8")
+    artifact = repository / head / "1" / "model.pt"
+    trace(module, (torch.eye(2, width),), artifact)
+    return file_digest(artifact)
+
+
+def _lines(labels: tuple[str, ...]) -> bytes:
+    """labels.txt, as Triton reads it."""
+    return "".join(f"{label}\n" for label in labels).encode()
 
 
 def _write_config(config: ModelConfig, name: str, labels: int, host: str, repository: Path) -> None:
@@ -180,9 +214,15 @@ def _load_tokenizer(model: Path) -> Any:
     def tokenize(label: str, prompts: list[str]) -> Any:
         rows = np.empty((len(prompts), tokenizer.context_length), np.int32)
         try:
-            tokenizer.fill(rows, [prompt.encode() for prompt in prompts])
+            counts = tokenizer.fill(rows, [prompt.encode() for prompt in prompts])
         except module.InvalidText as error:
             raise BadLabels(f"label {label[:60]!r}: {error}") from error
+        longest = max(range(len(prompts)), key=counts.__getitem__)
+        if counts[longest] > tokenizer.context_length:
+            raise BadLabels(
+                f"label {label[:60]!r}: {prompts[longest][:90]!r} has {counts[longest]} tokens, more than the "
+                f"{tokenizer.context_length} that the model reads; it would be cut"
+            )
         return rows
 
     return tokenize

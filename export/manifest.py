@@ -10,8 +10,14 @@ from typing import Any
 from export.checkpoint import Checkpoint
 from export.configs import Deployment
 
-FORMAT = 1  # of the artifacts: raised when the exporter's own code changes the vectors of the same weights
+FORMAT = 2  # of the artifacts: raised when the exporter's own code changes the vectors of the same weights
 FINGERPRINT_HEX_DIGITS = 16
+ARTIFACTS = (
+    "image_encoder/1/model.pt",
+    "text_encoder/1/model.pt",
+    "similarity/1/model.pt",
+    "text_tokenize/1/tokenizer.json",
+)  # what the exporter makes; model_repository/manifest compares them with their digests before a server is ready
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "tokenizers", "pillow")
 
 
@@ -45,18 +51,38 @@ def build_manifest(
     }
 
 
+def digest_artifacts(repository: Path) -> dict[str, str]:
+    """The SHA-256 of every artifact of a repository, by its path in there."""
+    return {name: file_digest(repository / name) for name in ARTIFACTS}
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_intact(repository: Path) -> bool:
+    """Whether the artifacts of a served repository are the very files that its manifest was written for."""
+    manifest = read_manifest(repository)
+    try:
+        return manifest is not None and manifest.get("artifacts") == digest_artifacts(repository)
+    except OSError:
+        return False
+
+
 def write_manifest(manifest: dict[str, Any], repository: Path) -> None:
     """Write manifest.json into a served repository."""
     (repository / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def read_manifest(repository: Path) -> dict[str, Any] | None:
-    """The manifest of a served repository, or None where there is none."""
+    """The manifest of a served repository, or None where there is none that can be read."""
     try:
-        manifest: dict[str, Any] = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        manifest = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
-    return manifest
+    return manifest if isinstance(manifest, dict) else None
 
 
 def _digest(value: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from export.checkpoint import Checkpoint, load_checkpoint
 from export.configs import OVERLAY, SMALL_ENCODER_PARAMETERS, Deployment, configure, read_config
 from export.encoders import ImageEncoder, Similarity, TextEncoder
 from export.label_sets import carry_over
-from export.manifest import build_manifest, read_manifest, write_manifest
+from export.manifest import build_manifest, digest_artifacts, is_intact, read_manifest, write_manifest
 from export.probe import build_probe
 from export.publishing import SOURCE, staged
 from export.tokenizer import tokenizer_settings, write_tokenizer
@@ -60,9 +60,9 @@ class Request:
 
 
 def is_current(request: Request, destination: Path) -> bool:
-    """Whether the destination already holds what this request would publish."""
+    """Whether the destination already holds what this request would publish, undamaged."""
     manifest = read_manifest(destination)
-    return manifest is not None and manifest.get("recipe") == request.recipe()
+    return manifest is not None and manifest.get("recipe") == request.recipe() and is_intact(destination)
 
 
 def export(request: Request, destination: Path, report: Report, *, drop_label_sets: bool = False) -> dict[str, Any]:
@@ -93,13 +93,14 @@ def export(request: Request, destination: Path, report: Report, *, drop_label_se
             ),
             max_batch_size=read_config(repository / "embed_image" / "config.pbtxt").max_batch_size,
         )
-        write_manifest(manifest | {"probe": probe, "recipe": request.recipe()}, repository)
         if not drop_label_sets:
             for name in carry_over(destination, repository, manifest["fingerprint"]):
                 report(f"label set kept: {name}")
         _trace_all(checkpoint, repository, reference.pixels, reference.tokens, precision, device, report)
         report("verify: the traced files against the reference, at batch sizes 1, 2, 7 and 16")
         cosine = verify(repository, reference, precision, device)
+        manifest |= {"artifacts": digest_artifacts(repository)}
+        write_manifest(manifest | {"probe": probe, "recipe": request.recipe()}, repository)
         report(f"publish: smallest cosine {cosine:.6f}; {destination}")
     return manifest
 

@@ -1,49 +1,135 @@
-"""What is deployed in a served repository: its manifest.json, and the label sets beside it. Nothing here knows Triton.
+"""What is deployed in a served repository, checked before anybody is answered. Nothing here knows Triton.
 
-manifest.json ──────────────────┐
-head_NAME/1/label_set.json … ───┴──> one document; refused where a label set was made for another encoder
+manifest.json ──artifacts: path, SHA-256──> every file of weights ─┐
+head_NAME: label_set.json, labels.txt, model.pt ───────────────────┴──> one document, or NotServable
+
+A file that was damaged on a disk or in a copy mostly loads all the same, and then answers with plausible wrong vectors.
 """
 
+import hashlib
 import json
-from pathlib import Path
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+ARTIFACTS = (
+    "image_encoder/1/model.pt",
+    "text_encoder/1/model.pt",
+    "similarity/1/model.pt",
+    "text_tokenize/1/tokenizer.json",
+)
+"""What every manifest has a digest of."""
+
+KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "a text": lambda value: isinstance(value, str) and value != "",
+    "true or false": lambda value: isinstance(value, bool),
+    "a whole number above 0": lambda value: type(value) is int and value > 0,
+    "a finite number": lambda value: type(value) in (int, float) and abs(value) <= sys.float_info.max,
+    "a finite number or null": lambda value: value is None or KINDS["a finite number"](value),
+    "a list of texts": lambda value: isinstance(value, list) and all(map(KINDS["a text"], value)) and value != [],
+    "an object of paths and digests": lambda value: (
+        isinstance(value, dict) and all(map(_is_inside, value)) and all(map(KINDS["a text"], value.values()))
+    ),
+}
+MANIFEST = {
+    "variant": "a text",
+    "fingerprint": "a text",
+    "precision": "a text",
+    "host": "a text",
+    "random_weights": "true or false",
+    "image_size": "a whole number above 0",
+    "context_length": "a whole number above 0",
+    "embedding_width": "a whole number above 0",
+    "max_batch_size": "a whole number above 0",
+    "logit_scale": "a finite number",
+    "logit_bias": "a finite number or null",
+    "artifacts": "an object of paths and digests",
+}
+LABEL_SET = {
+    "name": "a text",
+    "fingerprint": "a text",
+    "labels": "a list of texts",
+    "templates": "a list of texts",
+    "model_sha256": "a text",
+}
+PUBLISH = "publish it again with `python -m export VARIANT`"
+MAKE = "make it again with `python -m export labels`, or remove its folders"
 
 
 class NotServable(Exception):
-    """The repository cannot be served as it is; the message says what to do."""
+    """The repository cannot be served as it is; the message names the file and says what to do."""
 
 
 def read_deployed(repository: Path) -> dict[str, Any]:
     """The manifest with `label_sets`: by name, how many labels, their names in order, and the templates.
 
-    Raises NotServable where there is no manifest, or a label set does not belong to its fingerprint.
+    Raises NotServable where the manifest or the record of a label set is missing, broken or of another encoder, and
+    where a file of weights is not the one that was published.
     """
-    path = repository / "manifest.json"
-    if not path.is_file():
-        raise NotServable("no manifest.json in this repository: publish one with `python -m export VARIANT`")
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    manifest["label_sets"] = {}
-    for head in sorted(repository.glob("head_*")):
-        label_set = _read_label_set(head)
-        if label_set["fingerprint"] != manifest["fingerprint"]:
-            raise NotServable(
-                f"{head.name} was made for fingerprint {label_set['fingerprint']}, and the encoder here has "
-                f"{manifest['fingerprint']}: make it again with `python -m export labels`, or remove its folders"
-            )
-        manifest["label_sets"][label_set["name"]] = {
-            "labels": len(label_set["labels"]),
-            "names": label_set["labels"],
-            "templates": label_set["templates"],
-        }
+    manifest = _read_json(repository, "manifest.json", MANIFEST, PUBLISH)
+    _check_digests(repository, dict.fromkeys(ARTIFACTS, "") | manifest["artifacts"], PUBLISH)
+    heads = sorted(folder.name for folder in repository.glob("head_*"))
+    label_sets = [_read_label_set(repository, head, manifest["fingerprint"]) for head in heads]
+    manifest["label_sets"] = {
+        record["name"]: {"labels": len(record["labels"]), "names": record["labels"], "templates": record["templates"]}
+        for record in label_sets
+    }
     return manifest
 
 
-def _read_label_set(head: Path) -> dict[str, Any]:
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_label_set(repository: Path, head: str, fingerprint: str) -> dict[str, Any]:
+    record = _read_json(repository, f"{head}/1/label_set.json", LABEL_SET, f"{head}: {MAKE}")
+    name, made_for = record["name"], record["fingerprint"]
+    if head != f"head_{name}":
+        raise NotServable(f"{head} holds the label set {name}: {MAKE}")
+    if made_for != fingerprint:
+        raise NotServable(f"{head} was made for another encoder, {made_for}; the one here is {fingerprint}: {MAKE}")
+    _check_digests(repository, {f"{head}/1/model.pt": record["model_sha256"]}, MAKE)
+    expected = "".join(f"{label}\n" for label in record["labels"]).encode()
+    for file in (f"{head}/labels.txt", f"classify_{name}/labels.txt"):
+        path = repository / file
+        if not path.is_file() or path.read_bytes() != expected:
+            raise NotServable(f"{file} does not hold the labels of {head}: {MAKE}")
+    return record
+
+
+def _read_json(repository: Path, name: str, fields: Mapping[str, str], remedy: str) -> dict[str, Any]:
+    """A JSON document whose fields are of these kinds."""
     try:
-        document: dict[str, Any] = json.loads((head / "1" / "label_set.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise NotServable(
-            f"{head.name} has no readable label_set.json, so nothing tells which encoder it belongs to: make it again "
-            "with `python -m export labels`, or remove its folders"
-        ) from error
+        document = json.loads((repository / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not JSON: {error}"
+        raise NotServable(f"no readable {name} ({reason}): {remedy}") from error
+    if not isinstance(document, dict):
+        raise NotServable(f"no readable {name} (not a JSON object): {remedy}")
+    for key, kind in fields.items():
+        if key not in document:
+            raise NotServable(f"{name}: {key} is missing: {remedy}")
+        if not KINDS[kind](document[key]):
+            raise NotServable(f"{name}: {key} is not {kind}: {remedy}")
     return document
+
+
+def _check_digests(repository: Path, digests: Mapping[str, str], remedy: str) -> None:
+    missing = [name for name in digests if not (repository / name).is_file()]
+    if missing:
+        raise NotServable(f"{', '.join(missing)} missing: {remedy}")
+    for name, digest in digests.items():
+        try:
+            found = file_digest(repository / name)
+        except OSError as error:
+            raise NotServable(f"{name} cannot be read ({error.strerror})") from error
+        if found != digest:
+            raise NotServable(f"{name} is damaged, or not the file that was published (SHA-256 {found}): {remedy}")
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a path stays inside the repository."""
+    return not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts

@@ -1,6 +1,7 @@
 """Label sets in a served repository: their values, their place, and what happens to them when it changes."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from torch.nn import functional
 from export import cli, label_sets
 from export.checkpoint import Checkpoint
 from export.configs import read_config
-from export.errors import BadLabels, LabelSetMismatch, RepositoryNotFound
-from export.label_sets import LabelSet, is_published, publish_label_set, stored_label_sets
+from export.errors import BadLabels, LabelSetMismatch, RepositoryDamaged, RepositoryNotFound
+from export.label_sets import carry_over, is_published, publish_label_set, stored_label_sets
 from export.label_sources import Prompts, read_templates
 from export.pipeline import Request, export
 from export.publishing import SOURCE
@@ -25,14 +26,29 @@ from serve.repository import check_repository
 from tests.modules import load_module
 
 CPU = torch.device("cpu")
-PROMPTS = Prompts(("cat", "dog: small", "ein Bär", "rocket"), ("a photo of a {}.", "{}", "art of the {}"))
 deployed = load_module(SOURCE / "manifest" / "1" / "deployed.py")
+REFUSALS = ((RepositoryProblem, check_repository), (deployed.NotServable, deployed.read_deployed))
+"""The launcher's and Triton's own."""
+PROMPTS = Prompts(("cat", "dog: small", "ein Bär", "rocket"), ("a photo of a {}.", "{}", "art of the {}"))
 
 
 @pytest.fixture
 def repository(tiny_repository: Path, tmp_path: Path) -> Path:
     """A repository of this test's own."""
     return Path(shutil.copytree(tiny_repository, tmp_path / "served"))
+
+
+@pytest.fixture(scope="module")
+def with_animals(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repository = Path(shutil.copytree(tiny_repository, tmp_path_factory.mktemp("labelled") / "served"))
+    publish_label_set(repository, "animals", PROMPTS, CPU)
+    return repository
+
+
+@pytest.fixture
+def labelled(with_animals: Path, tmp_path: Path) -> Path:
+    """A repository with the label set `animals`, whose files can be replaced."""
+    return Path(shutil.copytree(with_animals, tmp_path / "served", copy_function=os.link))
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -151,33 +167,82 @@ def test_an_export_keeps_label_sets_that_fit_and_refuses_those_that_do_not(repos
     assert list(repository.glob("*_animals")) == []
 
 
-def spoil(repository: Path, **changes: Any) -> LabelSet:
+def spoil(repository: Path, **changes: Any) -> None:
     """Change what the record of the label set says."""
-    label_set = publish_label_set(repository, "animals", PROMPTS, CPU)
     path = repository / "head_animals" / "1" / "label_set.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    return label_set
+    record = json.loads(path.read_text()) | changes
+    path.unlink()  # it is a link to what other tests use
+    path.write_text(json.dumps(record))
 
 
-def test_a_head_of_another_encoder_is_not_served(repository: Path) -> None:
-    spoil(repository, fingerprint="0123456789abcdef")
-    with pytest.raises(RepositoryProblem, match="head_animals made for another encoder"):
+def test_a_head_of_another_encoder_is_not_served(labelled: Path) -> None:
+    spoil(labelled, fingerprint="0123456789abcdef")
+    for error, read in REFUSALS:
+        with pytest.raises(error, match="head_animals was made for another encoder, 0123456789abcdef"):
+            read(labelled)
+
+
+@pytest.mark.parametrize(
+    "file", ["head_animals/1/label_set.json", "head_animals/1/model.pt", "classify_animals/labels.txt"]
+)
+def test_a_label_set_that_is_not_whole_is_not_served(file: str, labelled: Path) -> None:
+    (labelled / file).unlink()
+    for error, read in REFUSALS:
+        with pytest.raises(error, match=f"{file}.*python -m export labels"):
+            read(labelled)
+    assert not is_published(labelled, "animals", PROMPTS)
+    with pytest.raises(LabelSetMismatch, match=r"damaged.*animals.*--drop-label-sets"):
+        carry_over(labelled, labelled.parent / "new", "any")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels": "cat"}, "labels is not a list of texts"),
+        ({"labels": ["cat", 3, "dog", "cow"]}, "labels is not a list of texts"),
+        ({"labels": ["cat"]}, r"head_animals/labels.txt does not hold the labels of head_animals"),
+        ({"templates": []}, "templates is not a list of texts"),
+        ({"templates": None}, "templates is not a list of texts"),
+        ({"fingerprint": 7}, "fingerprint is not a text"),
+        ({"name": "pets"}, "head_animals holds the label set pets"),
+        ({"model_sha256": "0" * 64}, r"head_animals/1/model.pt is damaged"),
+    ],
+)
+def test_a_record_that_is_wrong_is_named_with_its_field(changes: dict[str, Any], words: str, labelled: Path) -> None:
+    spoil(labelled, **changes)
+    for error, read in REFUSALS:
+        with pytest.raises(error, match=words):
+            read(labelled)
+    assert not is_published(labelled, "animals", PROMPTS)
+
+
+def test_a_damaged_classifier_is_made_again(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    command = ["labels", "pets", "--labels", str(tmp_path / "labels.txt"), "--templates", "simple", "--if-changed"]
+    command += ["--repository", str(repository)]
+    assert cli.main(command) == 0
+    path = repository / "head_pets" / "1" / "model.pt"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(RepositoryProblem, match=r"head_pets/1/model.pt is damaged"):
         check_repository(repository)
-    with pytest.raises(deployed.NotServable, match="head_animals was made for fingerprint 0123456789abcdef"):
-        deployed.read_deployed(repository)
+    assert cli.main(command) == 0
+    check_repository(repository)
 
 
-def test_a_head_without_a_record_is_not_served(repository: Path) -> None:
-    publish_label_set(repository, "animals", PROMPTS, CPU)
-    (repository / "head_animals" / "1" / "label_set.json").unlink()
-    with pytest.raises(RepositoryProblem, match="another encoder"):
-        check_repository(repository)
-    with pytest.raises(deployed.NotServable, match=r"no readable label_set.json"):
-        deployed.read_deployed(repository)
+def test_labels_are_not_made_by_a_damaged_encoder(repository: Path) -> None:
+    path = repository / "text_encoder" / "1" / "model.pt"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(RepositoryDamaged, match="python -m export VARIANT"):
+        publish_label_set(repository, "animals", PROMPTS, CPU)
+    assert list(repository.glob("head_*")) == []
 
 
-def test_a_head_without_its_artifact_is_not_served(repository: Path) -> None:
-    publish_label_set(repository, "animals", PROMPTS, CPU)
-    (repository / "head_animals" / "1" / "model.pt").unlink()
-    with pytest.raises(RepositoryProblem, match=r"head_animals/1/model.pt missing"):
-        check_repository(repository)
+def test_a_label_that_the_model_would_not_read_to_its_end_is_named(repository: Path) -> None:
+    prompts = Prompts(("cat", "dog " * 60), ("a {}", "a photo of the large {}" + " in the garden" * 6))
+    with pytest.raises(BadLabels, match=r"label 'dog dog.*'a photo of.*has 85 tokens, more than the 77.*cut"):
+        publish_label_set(repository, "animals", prompts, CPU)
+
+
+def test_labels_that_the_model_cannot_tell_apart_are_named(repository: Path) -> None:
+    with pytest.raises(BadLabels, match="'Ein  Bär' and 'ein bär' are one label to the model"):
+        publish_label_set(repository, "animals", Prompts(("Ein  Bär", "cat", "ein bär"), ("a {}",)), CPU)
