@@ -9,6 +9,7 @@ from pathlib import Path
 from export import labels_cli
 from export.errors import ExportError
 from export.pipeline import MODELS_FOLDER, Request, export, is_current
+from export.publishing import clear_leftovers
 from export.tracing import DTYPES, resolve_host
 from export.variants import default_variant, format_table, resolve
 
@@ -110,6 +111,7 @@ def _export(options: argparse.Namespace) -> int:
         image_size=options.image_size,
     )
     destination = options.into or MODELS_FOLDER / request.folder_name
+    clear_leftovers(destination)
     if options.if_changed and is_current(request, destination):
         print(f"{destination} is up to date")
         return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from export.label_sets import is_published, publish_label_set
 from export.label_sources import BUILT_IN_LABELS, BUILT_IN_TEMPLATES, read_prompts
 from export.pipeline import MODELS_FOLDER
+from export.publishing import clear_leftovers
 from export.tracing import resolve_device
 from export.variants import DEMO_FOLDER
 
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Publish the label set that the options name; returns 0."""
     prompts = read_prompts(options.labels, options.templates)
+    clear_leftovers(options.repository)
     if options.if_changed and is_published(options.repository, options.name, prompts):
         print(f"label set {options.name} in {options.repository} is up to date")
         return 0

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from export.manifest import file_digest
 from export.pipeline import MODELS_FOLDER
 from export.tracing import trace
 from load.capacity.deployment import running
@@ -112,13 +113,14 @@ def with_free_encoder(repository: Path) -> Iterator[Path]:
         artifact = copy / "image_encoder" / "1" / "model.pt"
         for linked in (path, artifact):  # with the original's file
             linked.unlink()
-        path.write_text(json.dumps(manifest), encoding="utf-8")
         size = manifest["image_size"]
         trace(
             FreeEncoder(size, manifest["embedding_width"]),
             (torch.zeros(2, 3, size, size, dtype=torch.uint8),),
             artifact,
         )
+        manifest.setdefault("artifacts", {})["image_encoder/1/model.pt"] = file_digest(artifact)
+        path.write_text(json.dumps(manifest), encoding="utf-8")
         yield copy
 
 

@@ -23,7 +23,7 @@ from export.tracing import trace
 from export.variants import resolve
 from serve.server import Server
 from tests.demo import TEMPLATE
-from tests.serving import start
+from tests.serving import start, take_as_published
 from training.dataset import CLASSES, class_name
 from training.quality import RETRIEVAL_SCENES, measure
 from training.scenes import Scene
@@ -89,6 +89,7 @@ def forget_normalisation(repository: Path) -> None:
     encoder = ImageEncoder(tower, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), torch.float32)
     pixels = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
     trace(encoder, (pixels,), repository / "image_encoder" / "1" / "model.pt")
+    take_as_published(repository)
 
 
 @pytest.mark.parametrize("fault", [swap_channels, crop_the_corner, shuffle_answers, forget_normalisation])

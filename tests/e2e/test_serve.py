@@ -18,7 +18,7 @@ from serve.environment import check_numpy, find_installation, find_libpython
 from serve.errors import EnvironmentProblem, PortInUse, RepositoryProblem, ServerDied
 from serve.server import LOOPBACK, Ports, Server
 from tests.reference import PHOTOS
-from tests.serving import FREE_PORTS, start
+from tests.serving import FREE_PORTS, start, take_as_published
 from tritonclip import Client, TritonClipError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +158,7 @@ def test_missing_repositories_manifests_and_artifacts_are_told_apart(tiny_reposi
 def test_an_artifact_that_does_not_load_fails_with_tritons_own_words(tiny_repository: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_repository, tmp_path / "broken")
     (tmp_path / "broken" / "image_encoder" / "1" / "model.pt").write_bytes(b"no TorchScript")
+    take_as_published(tmp_path / "broken")
     server = Server(tmp_path / "broken", FREE_PORTS, log=tmp_path / "log")
     with pytest.raises(ServerDied, match="image_encoder") as caught:
         server.start()

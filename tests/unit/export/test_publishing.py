@@ -1,14 +1,19 @@
 """A served repository appears whole or not at all."""
 
+import ctypes
+import errno
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from export.publishing import SOURCE, staged
+from export.publishing import SOURCE, clear_leftovers, staged
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -43,13 +48,9 @@ def test_a_failure_leaves_the_old_repository_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["served"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_exporter_killed_half_way_leaves_the_old_repository_as_it_was(
-    number: signal.Signals, tmp_path: Path
-) -> None:
-    destination = tmp_path / "served"
-    destination.mkdir()
-    (destination / "manifest.json").write_text("old")
+@contextmanager
+def exporter_half_way(destination: Path) -> Iterator[subprocess.Popen[str]]:
+    """An exporter in a process of its own, which waits between filling and publishing."""
     script = (
         "import signal, sys, time, pathlib; from export.publishing import staged\n"
         # A shell's background job, in which these tests may run, ignores SIGINT, and so would its children.
@@ -68,9 +69,95 @@ def test_an_exporter_killed_half_way_leaves_the_old_repository_as_it_was(
     ) as exporter:
         assert exporter.stdout is not None
         assert exporter.stdout.readline() == "half way\n"
+        yield exporter
+        exporter.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_an_exporter_killed_half_way_leaves_the_old_repository_as_it_was(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    destination = tmp_path / "served"
+    destination.mkdir()
+    (destination / "manifest.json").write_text("old")
+    with exporter_half_way(destination) as exporter:
         exporter.send_signal(number)
-    assert exporter.returncode != 0
+        assert exporter.wait() != 0
     assert tree(destination) == {"manifest.json": b"old"}
+    assert len(list(tmp_path.iterdir())) == (2 if number == signal.SIGKILL else 1)
+    with staged(destination, "gpu") as repository:
+        (repository / "manifest.json").write_text("newer")
+        assert set(tmp_path.iterdir()) == {destination, repository}, "the next export clears what that one left"
+    assert list(tmp_path.iterdir()) == [destination]
+
+
+def test_what_an_exporter_is_at_work_on_is_nobodys_to_clear(tmp_path: Path) -> None:
+    destination = tmp_path / "served"
+    (tmp_path / ".served.a_friend.backup").mkdir()
+    (tmp_path / ".served-2.abcd1234.partial").mkdir()  # of another repository
+    with exporter_half_way(destination):
+        before = set(tmp_path.iterdir())
+        assert len(before) == 3
+        clear_leftovers(destination)
+        with staged(destination, "gpu") as repository:
+            (repository / "manifest.json").write_text("ours")
+        assert set(tmp_path.iterdir()) == before | {destination}
+    clear_leftovers(destination)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert (destination / "manifest.json").read_text() == "ours"
+
+
+def test_a_repository_that_was_taken_away_half_way_is_put_back(tmp_path: Path) -> None:
+    """By an exporter that was killed between the two renames of a system without the exchange."""
+    old = tmp_path / ".served.abcd1234.old"
+    old.mkdir()
+    (old / "manifest.json").write_text("old")
+    clear_leftovers(tmp_path / "served")
+    assert tree(tmp_path / "served") == {"manifest.json": b"old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["served"]
+
+
+def exchange_fails_with(number: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A C library whose renameat2 fails with this error, or that has none."""
+
+    class Library:
+        def __init__(self, name: None, use_errno: bool) -> None:
+            if number is not None:
+                self.renameat2 = self._fail
+
+        @staticmethod
+        def _fail(*arguments: Any) -> int:
+            ctypes.set_errno(number or 0)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", Library)
+
+
+@pytest.mark.parametrize("number", [None, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP])
+def test_without_an_exchange_two_renames_do(
+    number: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange_fails_with(number, monkeypatch)
+    for content in ("first", "second", "third"):
+        with staged(tmp_path / "served", "gpu") as repository:
+            (repository / "manifest.json").write_text(content)
+        assert (tmp_path / "served" / "manifest.json").read_text() == content
+        assert [path.name for path in tmp_path.iterdir()] == ["served"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_another_failure_of_the_exchange_is_an_error_and_the_old_repository_stays(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = tmp_path / "served"
+    destination.mkdir()
+    (destination / "manifest.json").write_text("old")
+    exchange_fails_with(number, monkeypatch)
+    with pytest.raises(OSError, match=f"{os.strerror(number)}.*served") as caught, staged(destination, "gpu"):
+        pass
+    assert caught.value.errno == number
+    assert tree(destination) == {"manifest.json": b"old"}
+    assert list(tmp_path.iterdir()) == [destination]
 
 
 def test_what_an_earlier_export_left_in_the_source_is_not_copied(tmp_path: Path) -> None:
