@@ -17,6 +17,7 @@ from torch import nn
 
 from export.errors import UnsupportedModel, WeightsUnavailable
 from export.random_weights import draw_weights
+from export.state_dicts import read_plainly
 from export.variants import LocalVariant, Variant
 
 RANDOM_SEED = 20
@@ -122,7 +123,8 @@ def _create(variant: Variant, pretrained: str | None, options: dict[str, Any]) -
     # open_clip reports every step and failure through the root logger as well; one message is enough.
     logging.disable(logging.ERROR)
     try:
-        model: nn.Module = open_clip.create_model(variant.source, pretrained=pretrained, **options)
+        with read_plainly():
+            model: nn.Module = open_clip.create_model(variant.source, pretrained=pretrained, **options)
     finally:
         logging.disable(logging.NOTSET)
     return model
@@ -178,7 +180,7 @@ def _from_hub(variant: Variant, tag: dict[str, Any], options: dict[str, Any]) ->
 
 
 def _first_lines(error: Exception, limit: int = 300) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[:limit] + " …"
 
 

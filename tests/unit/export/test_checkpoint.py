@@ -1,5 +1,7 @@
 """Weights from files of every kind, from a hub that does not answer, and drawn at random."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
@@ -35,6 +37,44 @@ def test_the_same_weights_in_any_format_have_the_same_digest(
     changed = dict(weights) | {"logit_scale": weights["logit_scale"] + 1}
     torch.save(changed, tmp_path / "changed.pt")
     assert load_checkpoint(TINY, checkpoint=tmp_path / "changed.pt").weights_digest() != loaded.weights_digest()
+
+
+def compiled_towers(name: str) -> str:
+    """Of a model whose towers were compiled one by one."""
+    head, dot, rest = name.partition(".")
+    return f"{head}._orig_mod.{rest}" if dot else name
+
+
+@pytest.mark.parametrize(
+    ("rename", "wrap"),
+    [
+        ("_orig_mod.{}".format, None),  # torch.compile
+        ("module.{}".format, None),  # data parallelism
+        ("module._orig_mod.{}".format, "state_dict"),
+        ("_orig_mod.module.{}".format, "model"),
+        ("model._orig_mod.{}".format, "state_dict"),  # a trainer's module around the compiled one
+        ("net.clip.{}".format, "model_state_dict"),
+        (compiled_towers, "state_dict"),
+        (str, "model"),
+    ],
+)
+def test_names_that_training_left_are_understood(
+    rename: Callable[[str], str], wrap: str | None, weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    renamed = {rename(name): tensor for name, tensor in weights.items()}
+    torch.save({"epoch": 3, wrap: renamed, "optimizer": {}} if wrap else renamed, tmp_path / "weights.pt")
+    loaded = load_checkpoint(TINY, checkpoint=tmp_path / "weights.pt")
+    assert loaded.weights_digest() == load_checkpoint(TINY, random=True).weights_digest()
+
+
+def test_so_they_are_in_a_folder(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    config = {"model_cfg": open_clip.get_model_config("tiny-convnext"), "preprocess_cfg": {}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    save_file(
+        {f"_orig_mod.{name}": tensor for name, tensor in weights.items()}, tmp_path / "open_clip_model.safetensors"
+    )
+    loaded = load_checkpoint(resolve(str(tmp_path)))
+    assert loaded.weights_digest() == load_checkpoint(TINY, random=True).weights_digest()
 
 
 def test_preprocessing_follows_the_tag_even_with_a_checkpoint_file(tmp_path: Path) -> None:
@@ -76,6 +116,9 @@ def test_unusable_files_are_named_with_the_reason(
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path, architectures: None) -> None:
+    torch.save({}, tmp_path / "empty.pt")
+    with pytest.raises(WeightsUnavailable, match=r"empty.pt does not load as tiny-convnext: \w+"):
+        load_checkpoint(TINY, checkpoint=tmp_path / "empty.pt")
     torch.save(load_checkpoint(Variant("tiny-resnet", "none"), random=True).model.state_dict(), tmp_path / "resnet.pt")
     with pytest.raises(WeightsUnavailable, match="does not load as tiny-convnext"):
         load_checkpoint(TINY, checkpoint=tmp_path / "resnet.pt")
