@@ -1,5 +1,6 @@
 """Vectors do not depend on who else is being served: whatever the batch, each answer is its own request's."""
 
+import copy
 import io
 import random
 import threading
@@ -8,8 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from export.checkpoint import Checkpoint
+from export.encoders import ImageEncoder, TextEncoder
+from export.tracing import DTYPES, trace
+from export.verification import sample_images
 from serve.server import Server
 from tests.reference import PHOTOS, cosines
 from tritonclip import Client
@@ -82,6 +88,44 @@ def encoder_counts(client: Client) -> tuple[int, int]:
     models = client.status().statistics or ()
     encoder = next(model for model in models if model.name == "image_encoder")
     return encoder.inference_count, encoder.execution_count
+
+
+LEAST_COSINE = {"fp32": 1 - 1e-6, "bf16": 0.9999}  # of an item alone to itself in a batch, as docs/evaluation.md says
+
+
+def halves_are_multiplied_row_by_row() -> bool:
+    """Whether this machine's products of bf16 matrices give a row the same bits whatever the number of rows."""
+    generator = torch.Generator().manual_seed(3)
+    for inner, outer in ((28, 84), (28, 28), (28, 112), (112, 28)):  # of the demonstration model's text tower
+        rows = torch.randn(7 * 77, inner, generator=generator).bfloat16()
+        weight, bias = (torch.randn(outer, *n, generator=generator).bfloat16() for n in ((inner,), ()))
+        whole = torch.nn.functional.linear(rows, weight, bias)
+        if not all(torch.equal(torch.nn.functional.linear(rows[:n], weight, bias), whole[:n]) for n in (77, 154, 231)):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("precision", LEAST_COSINE)
+@torch.inference_mode()
+def test_the_files_that_are_served_give_an_item_alone_what_they_give_it_in_a_batch(
+    precision: str, demo_checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    """Beside longer and shorter texts; in bf16 the same bits, where the machine's own products keep them."""
+    checkpoint, dtype = copy.deepcopy(demo_checkpoint), DTYPES[precision]
+    texts = [" ".join(["a photo of a large red circle"] * (number % 5)) + f" {number}" for number in range(7)]
+    settings, side = checkpoint.preprocessing, checkpoint.preprocessing.image_size
+    pixels = [torch.from_numpy(np.array(image.resize((side, side)))).permute(2, 0, 1) for image in sample_images(4)]
+    image_encoder = ImageEncoder(checkpoint.image_tower, settings.mean, settings.std, dtype)
+    text_encoder = TextEncoder(checkpoint.model, dtype)
+    for module, inputs in ((text_encoder, checkpoint.tokenizer(texts).int()), (image_encoder, torch.stack(pixels))):
+        trace(module, (inputs[:2],), tmp_path / "model.pt")
+        encoder: Any = torch.jit.freeze(torch.jit.load(tmp_path / "model.pt").eval())  # type: ignore[no-untyped-call]
+        alone = torch.cat([encoder(inputs[index : index + 1]) for index in range(len(inputs))])
+        for size in (2, 3, len(inputs)):
+            together = torch.cat([encoder(part) for part in inputs.split(size)])
+            assert cosines(together.numpy(), alone.numpy()).min() >= LEAST_COSINE[precision]
+            if module is text_encoder and precision == "bf16" and halves_are_multiplied_row_by_row():
+                assert torch.equal(together, alone), f"texts in batches of {size}"
 
 
 def test_a_bad_image_in_a_dynamic_batch_costs_its_own_request_alone(server: Server, images: list[bytes]) -> None:

@@ -134,13 +134,14 @@ def test_no_kind_costs_much_more_than_a_plain_text(tokenizer: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["nested entities", "a wrong encoding that unfolds letter by letter"])
 def test_what_is_refused_names_the_text_and_leaves_ftfy_as_it_was(tokenizer: Any, kind: str) -> None:
-    step, normalization = ftfy._fix_encoding_one_step_and_explain, ftfy.unicodedata
+    module: Any = ftfy
+    before = module._fix_encoding_one_step_and_explain, module.unicodedata
     rows = np.empty((2, tokenizer.context_length), np.int32)
     with pytest.raises(
         tokenize_text.InvalidText, match="text 1: its encoding or its entities are garbled too many times"
     ):
         tokenizer.fill(rows, [b"a cat", cut(KINDS[kind])])
-    assert (ftfy._fix_encoding_one_step_and_explain, ftfy.unicodedata) == (step, normalization)
+    assert (module._fix_encoding_one_step_and_explain, module.unicodedata) == before
     assert tokenizer.fill(rows[:1], ["schÃ¶n".encode()]) == [len(REFERENCE.encode("schön")) + 2]
 
 
