@@ -1,7 +1,7 @@
 """Requests that no client of ours sends, to every model that Triton shows: each is refused by itself, and costs nobody.
 
 What Triton itself lets through reaches the guards of our models. The table has both kinds, since which is which differs
-between versions of Triton. Three things no model can guard against, and docs/operations.md says so: the two kinds of
+between versions of Triton. Three things no model can guard against, and docs/architecture.md says so: the two kinds of
 NOT_ALONE below, and features whose size wraps around 64 bits, which end a process of Triton 2.51.
 """
 
