@@ -20,10 +20,10 @@ def test_the_built_in_lists_are_open_clips() -> None:
 
 def test_files_are_read_line_by_line(tmp_path: Path) -> None:
     labels, templates = tmp_path / "labels.txt", tmp_path / "templates.txt"
-    labels.write_bytes("\ufeffein Bär\r\n\r\n  a cat: grey  \na\u2028b\n".encode())
+    labels.write_bytes("\ufeffein Bär\r\n\r\n  a cat: grey  \na\u2028b\nc\x85\x0b\x1cd\rold Mac\r".encode())
     templates.write_text("a photo of a {}.\n{}\n")
     prompts = read_prompts(str(labels), str(templates))
-    assert prompts.labels == ("ein Bär", "a cat: grey", "a\u2028b")
+    assert prompts.labels == ("ein Bär", "a cat: grey", "a\u2028b", "c\x85\x0b\x1cd", "old Mac")
     assert prompts.of("{x}") == ["a photo of a {x}.", "{x}"]
 
 
