@@ -12,12 +12,8 @@ from typing import Any
 
 from open_clip import factory
 
-WRAPPERS = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "module",
-)  # what a trainer keeps weights under, beside other things
+# What trainers keep weights under, beside other things.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 COMPILED = "_orig_mod"
 
 

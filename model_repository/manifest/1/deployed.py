@@ -122,6 +122,8 @@ def _check_digests(repository: Path, digests: Mapping[str, str], remedy: str) ->
     if missing:
         raise NotServable(f"{', '.join(missing)} missing: {remedy}")
     for name, digest in digests.items():
+        if not digest:
+            raise NotServable(f"manifest.json has no digest of {name}: {remedy}")
         try:
             found = file_digest(repository / name)
         except OSError as error:

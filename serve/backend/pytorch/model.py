@@ -109,8 +109,11 @@ class TritonPythonModel:
             tensor = pb_utils.get_input_tensor_by_name(request, name)
             if tensor is None:
                 raise InvalidInput(f"{name}: missing")
-            on_cpu = tensor.is_cpu()
-            inputs[name] = torch.from_numpy(tensor.as_numpy()) if on_cpu else dlpack.from_dlpack(tensor.to_dlpack())
+            try:
+                on_cpu = tensor.is_cpu()
+                inputs[name] = torch.from_numpy(tensor.as_numpy()) if on_cpu else dlpack.from_dlpack(tensor.to_dlpack())
+            except TypeError as error:
+                raise InvalidInput(f"{name}: {error}") from error
             self._check(name, inputs[name])
         return inputs
 

@@ -111,7 +111,7 @@ def test_a_manifest_that_cannot_be_read_is_a_message(data: bytes, words: str, re
         ({"artifacts": {"a": 1}}, "artifacts is not an object of paths and digests"),
         ({"artifacts": {"/etc/hostname": "0"}}, "artifacts is not an object of paths and digests"),
         ({"artifacts": {"../served/manifest.json": "0"}}, "artifacts is not an object of paths and digests"),
-        ({"artifacts": {}}, "image_encoder/1/model.pt is damaged, or not the file that was published"),
+        ({"artifacts": {}}, "manifest.json has no digest of image_encoder/1/model.pt"),
     ],
 )
 def test_a_manifest_that_lacks_something_names_it(changes: dict[str, Any], words: str, repository: Path) -> None:
