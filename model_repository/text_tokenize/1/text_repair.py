@@ -31,7 +31,7 @@ _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 # repair, a fraction. A text in one wrong encoding takes two or three turns.
 BUDGET = 80_000
 TURN_COST = 24
-C1_COST = 8
+C1_COST = 4
 ASCII_COST = 1 / 8
 
 
