@@ -49,8 +49,11 @@ def check_repository(folder: Path) -> dict[str, Any]:
 
 def encoder_queue(folder: Path) -> int:
     """How many requests may wait for the image encoder of a served repository."""
-    text = (folder / "image_encoder" / "config.pbtxt").read_text(encoding="utf-8")
-    config = text_format.Parse(text, ModelConfig())
+    path = folder / "image_encoder" / "config.pbtxt"
+    try:
+        config = text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
+    except (OSError, ValueError, text_format.ParseError) as error:
+        raise RepositoryProblem(f"{path}: no readable configuration ({error}); {HOW_TO_PUBLISH}") from error
     return int(config.dynamic_batching.default_queue_policy.max_queue_size)
 
 
