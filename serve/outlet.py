@@ -117,7 +117,7 @@ class Outlet:
         failing = False
         while (line := self._lines.get()) is not None:
             lost = self._lost
-            note = b"\n[%d lines were lost here]\n" % lost if lost else b""
+            note = b"\n[%d lines were lost]\n" % lost if lost else b""
             try:
                 self._sink.write(note + line)
             except OSError as error:

@@ -55,7 +55,7 @@ def check_distinct(ports: Ports, gateway: int | None = None) -> Ports:
 def resolve(address: str) -> str:
     """The IPv4 address of an address or a host name; AddressProblem where it has none."""
     try:
-        return socket.gethostbyname(address) if address else _refuse("an empty address")
+        return socket.gethostbyname(address or " ")  # an empty one would stand for all addresses
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AddressProblem(f"{address!r} is no IPv4 address and no name of this machine ({reason})") from error
@@ -64,10 +64,6 @@ def resolve(address: str) -> str:
 def reachable(address: str) -> str:
     """Where this machine reaches what listens on `address`."""
     return LOOPBACK if address == ANY_ADDRESS else address
-
-
-def _refuse(what: str) -> str:
-    raise AddressProblem(f"cannot listen on {what}")
 
 
 def _find_port(probe: socket.socket, address: str, port: int) -> int:
