@@ -100,9 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace, say: Say, show: Say) -> None:
-    manifest = check_repository(options.repository)
     ports = Ports(options.http_port, options.grpc_port, options.metrics_port)
     address = _check_addresses(options.address, ports, options.gateway_port)
+    manifest = check_repository(options.repository)
     os.environ |= spare_from_proxies(os.environ, reachable(address))
     server = Server(options.repository, ports, address, options.admin_key, options.log, say=say)
 
