@@ -37,7 +37,7 @@ OPERATOR_APIS = "shared-memory,model-repository,model-config,trace,logging"
 CONNECTION_AGE_MS = 60_000
 # Clients may ask this often whether a silent connection still lives. Triton's own limit is five minutes, and two hours
 # for a connection without calls; it ends the connections of those who ask more often.
-PING_INTERVAL_MS = 5_000
+PING_INTERVAL_MS = 1_000
 CACHE_BYTES = 64 * 2**20  # response cache of embed_text: about 20,000 texts
 # Latency quantiles of the last minute, each with the rank error that is tolerated; Triton has none of them by itself.
 METRICS_CONFIG = ("summary_latencies=true", "summary_quantiles=0.5:0.05,0.95:0.01,0.99:0.001")
