@@ -46,13 +46,19 @@ class Installation:
                 "from there: set TMPDIR to a folder where programs may"
             )
         # Copies, not links: Triton refuses a library that really lies outside the backend directory.
-        python, pytorch = folder / "python", folder / "pytorch"
-        python.mkdir()
-        pytorch.mkdir()
-        for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
-            shutil.copy(self.python_backend / name, python)
-        shutil.copy(self.stub, python)
-        shutil.copy(STAND_IN, pytorch)
+        try:
+            for name, sources in (("python", self._python_backend_files()), ("pytorch", [STAND_IN])):
+                (folder / name).mkdir()
+                for source in sources:
+                    shutil.copy(source, folder / name)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"Triton's backends cannot be copied to {folder} ({error.strerror}): TMPDIR names another place"
+            ) from error
+
+    def _python_backend_files(self) -> list[Path]:
+        names = ("libtriton_python.so", "triton_python_backend_utils.py")
+        return [*(self.python_backend / name for name in names), self.stub]
 
 
 def spare_from_proxies(environment: Mapping[str, str], *hosts: str) -> dict[str, str]:

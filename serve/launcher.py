@@ -6,6 +6,7 @@ stop:  gateway, which finishes what it has begun ──ended──> Triton
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from serve.errors import ServeError, ServerDied
 from serve.family import Stopping
@@ -69,13 +70,17 @@ class Launcher:
                 return
             if reason := self._server.fault():
                 triton_deaths.count(reason)
-                self._say(f"error: {reason}; starting Triton again")
+                self._say(f"{_now()} error: {reason}; starting Triton again")
                 self._timed(self._server.restart)
             if self._gateway is not None and (reason := self._gateway.fault()):
                 gateway_deaths.count(reason)
-                self._say(f"error: {reason}; starting it again")
+                self._say(f"{_now()} error: {reason}; starting it again")
                 self._gateway.stop()
                 self._start_gateway(self._gateway)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Deaths:

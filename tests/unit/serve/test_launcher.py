@@ -1,5 +1,6 @@
 """What is started, watched and stopped, and in which order, on stand-ins for Triton and the gateway."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -72,8 +73,10 @@ def test_what_dies_is_started_again_and_the_other_is_left_alone(monkeypatch: pyt
     run.run()
     middle = ["restart triton", "stop gateway", "start gateway"]
     assert run.notes == ["start triton", "start gateway", *middle, "stop gateway", "stop triton"]
-    assert "error: Triton ended; starting Triton again" in run.said
-    assert "error: the gateway ended; starting it again" in run.said
+    deaths = [line for line in run.said if "error" in line]
+    time_of_day = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
+    assert re.fullmatch(f"{time_of_day} error: Triton ended; starting Triton again", deaths[0])
+    assert re.fullmatch(f"{time_of_day} error: the gateway ended; starting it again", deaths[1])
 
 
 @pytest.mark.parametrize("victim", ["triton", "gateway"])

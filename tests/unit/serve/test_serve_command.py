@@ -135,6 +135,14 @@ def test_a_folder_where_nothing_may_run_is_named(tmp_path: Path, monkeypatch: py
         installation.copy_backends(tmp_path / "backends")
 
 
+def test_backends_that_cannot_be_copied_are_an_error_that_names_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "python").touch()
+    somewhere = Path("/somewhere")
+    installation = Installation(somewhere, somewhere, somewhere, somewhere, somewhere, somewhere)
+    with pytest.raises(EnvironmentProblem, match=r"cannot be copied to .* \(File exists\): TMPDIR"):
+        installation.copy_backends(tmp_path)
+
+
 @pytest.mark.parametrize("content", [None, b"\xff", b"max_batch_size: {", b"unknown_field: 1"])
 def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
     (tmp_path / "image_encoder").mkdir()
