@@ -43,6 +43,7 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy export serve gateway load training tests client/tritonclip deploy/docker/triton_health.py
+	MYPYPATH=serve $(BIN)/mypy --scripts-are-modules deploy/docker/start_triton
 	@# Triton's Python models are one `model.py` each, so mypy takes them one by one.
 	@set -e; for model in model_repository/*/1 export/overlay/*/1; do \
 		if [ -f $$model/model.py ]; then $(BIN)/mypy $$model/*.py; fi; done

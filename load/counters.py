@@ -15,6 +15,7 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+from load.wire import CHANNEL_OPTIONS
 from tritonclip._messages import StatisticsRequest
 from tritonclip._settings import parse_url, resolve_admin_key
 from tritonclip._transports import _grpc_common
@@ -93,7 +94,7 @@ class Statistics:
     """Reads the counters of a server; `url` is grpc://HOST:PORT. A restricted server's key is TRITONCLIP_ADMIN_KEY."""
 
     def __init__(self, url: str) -> None:
-        self._channel = grpc.insecure_channel(_grpc_common.target(parse_url(url)), options=_grpc_common.OPTIONS)
+        self._channel = grpc.insecure_channel(_grpc_common.target(parse_url(url)), options=CHANNEL_OPTIONS)
         self._stub = GRPCInferenceServiceStub(self._channel)
         self._metadata = _grpc_common.metadata(StatisticsRequest(), resolve_admin_key(None))
 

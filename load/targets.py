@@ -17,6 +17,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from load.tasks import Task
 from load.wire import (
+    CHANNEL_OPTIONS,
     Disconnected,
     Failed,
     GatewayWire,
@@ -80,7 +81,7 @@ class GrpcTarget(GrpcWire):
     async def send(self, request: Prepared, deadline: float) -> FloatArray:
         """One ModelInfer."""
         if self._channel is None:  # not before: a channel belongs to the running loop
-            self._channel = grpc.aio.insecure_channel(_grpc_common.target(self._url), options=_grpc_common.OPTIONS)
+            self._channel = grpc.aio.insecure_channel(_grpc_common.target(self._url), options=CHANNEL_OPTIONS)
             self._infer = GRPCInferenceServiceStub(self._channel).ModelInfer
         try:
             message = await self._infer(request.message, timeout=deadline)

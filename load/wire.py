@@ -29,7 +29,10 @@ from tritonclip._errors import (
     UnavailableError,
 )
 from tritonclip._messages import FloatArray, InferRequest, InferResponse, Reply
+from tritonclip._transports import _grpc_common
 
+# Of gRPC channels. No load goes through a proxy, over HTTP neither: it would be the proxy that is measured.
+CHANNEL_OPTIONS = [*_grpc_common.OPTIONS, ("grpc.enable_http_proxy", 0)]
 REFUSALS = (429, 503)
 REASON_BYTES = 300  # of an error's body are worth showing
 

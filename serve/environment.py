@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,32 @@ class Installation:
 
     def copy_backends(self, folder: Path) -> None:
         """Lay out a `--backend-directory`: the Python backend with this Python's stub, and the LibTorch stand-in."""
+        if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+            raise EnvironmentProblem(
+                f"no program may run from {folder.parent} (it is mounted noexec), and Triton starts its Python models "
+                "from there: set TMPDIR to a folder where programs may"
+            )
         # Copies, not links: Triton refuses a library that really lies outside the backend directory.
-        python, pytorch = folder / "python", folder / "pytorch"
-        python.mkdir()
-        pytorch.mkdir()
-        for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
-            shutil.copy(self.python_backend / name, python)
-        shutil.copy(self.stub, python)
-        shutil.copy(STAND_IN, pytorch)
+        try:
+            for name, sources in (("python", self._python_backend_files()), ("pytorch", [STAND_IN])):
+                (folder / name).mkdir()
+                for source in sources:
+                    shutil.copy(source, folder / name)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"Triton's backends cannot be copied to {folder} ({error.strerror}): TMPDIR names another place"
+            ) from error
+
+    def _python_backend_files(self) -> list[Path]:
+        names = ("libtriton_python.so", "triton_python_backend_utils.py")
+        return [*(self.python_backend / name for name in names), self.stub]
+
+
+def spare_from_proxies(environment: Mapping[str, str], *hosts: str) -> dict[str, str]:
+    """The variables that keep proxies away from these hosts and from loopback, beside what they spare already."""
+    spared = [environment.get("no_proxy", ""), environment.get("NO_PROXY", ""), "localhost", "127.0.0.1", *hosts]
+    value = ",".join(dict.fromkeys(host for entry in spared for host in entry.replace(" ", "").split(",") if host))
+    return {"no_proxy": value, "NO_PROXY": value}
 
 
 def find_installation() -> Installation:

@@ -4,23 +4,24 @@ A program of its own, reached by its command alone: the gateway also runs where 
 """
 
 import contextlib
-import signal
-import subprocess
+import os
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
-from serve.errors import ServerDied
+from serve.errors import ServerDied, Stopped
+from serve.family import Family, Stopping, drain, never
+from serve.ports import LOOPBACK, find_port
 from serve.repository import encoder_queue
-from serve.server import LOOPBACK, die_with_parent, find_port
 
 STARTUP_SECONDS = 60.0
 STOP_SECONDS = 40.0  # it drains: the longest request may still end
 # One request may bring as many; and a CPU serves what it can serve with fewer at work.
 MOST_ITEMS_IN_FLIGHT = 64
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def items_in_flight(repository: Path) -> int:
@@ -33,26 +34,27 @@ def items_in_flight(repository: Path) -> int:
 
 
 class Gateway:
-    """A running gateway in front of a Triton server. 0 stands for any free port until it starts.
+    """A running gateway in front of a Triton server. 0 stands for any free port until it starts."""
 
-    Start it from a thread that outlives it: the kernel ends it with the thread that started it.
-    """
-
-    def __init__(self, triton_url: str, port: int, items_in_flight: int = MOST_ITEMS_IN_FLIGHT) -> None:
+    def __init__(
+        self,
+        triton_url: str,
+        port: int,
+        items_in_flight: int = MOST_ITEMS_IN_FLIGHT,
+        say: Callable[[str], object] = print,
+    ) -> None:
+        """`say` gets the lines that the gateway prints."""
         self.port = port
         self._items_in_flight = items_in_flight
         self._triton_url = triton_url
-        self._process: subprocess.Popen[bytes] | None = None
+        self._say = say
+        self._family: Family | None = None
+        self._reader: threading.Thread | None = None
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://{LOOPBACK}:{self.port}"
-
-    @property
-    def running(self) -> bool:
-        """Whether its process has been started and has not ended."""
-        return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> "Gateway":
         self.start()
@@ -61,49 +63,50 @@ class Gateway:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def start(self) -> None:
-        """Start it and return once it answers; a ServeError says why it does not, and leaves nothing running."""
+    def start(self, stopping: Stopping = never) -> None:
+        """Start it and return once it answers; a ServeError says why it does not, and leaves nothing running.
+
+        Stopped is raised where `stopping` says meanwhile that it shall end.
+        """
         self.port = find_port(LOOPBACK, self.port)
         command = [sys.executable, "-m", "gateway", "--host", LOOPBACK, "--port", str(self.port)]
-        self._process = subprocess.Popen(
-            [*command, "--url", self._triton_url, "--max-items-in-flight", str(self._items_in_flight)],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches the launcher alone, which lets it drain
-            preexec_fn=die_with_parent,
+        command += ["--url", self._triton_url, "--max-items-in-flight", str(self._items_in_flight)]
+        self._family = Family(command, os.environ)
+        self._reader = threading.Thread(
+            target=drain, args=(self._family.output, self._say), name="gateway-log", daemon=True
         )
+        self._reader.start()
         try:
-            self._wait_until_live()
+            self._wait_until_live(stopping)
         except BaseException:
-            self.stop()
+            self.stop(patience=0)
             raise
 
     def fault(self) -> str | None:
         """Why it can no longer be trusted; None while it can."""
-        code = None if self._process is None else self._process.poll()
+        code = None if self._family is None else self._family.poll()
         return None if code is None else f"the gateway ended with code {code}"
 
-    def terminate(self) -> None:
-        """Ask it to finish what it has begun and end. Safe in a signal handler."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-
-    def stop(self) -> None:
-        """End it, gently and then for certain."""
-        if self._process is None:
+    def stop(self, patience: float = STOP_SECONDS) -> None:
+        """End it, gently and then for certain: what has begun may still be answered within `patience` seconds."""
+        if self._family is None:
             return
-        self.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_SECONDS)
-        self._process.kill()
-        self._process.wait()
+        if patience:
+            self._family.terminate()
+            self._family.wait(patience)
+        self._family.kill()
+        if self._reader is not None:
+            self._reader.join(timeout=5)
+        self._family = None
 
-    def _wait_until_live(self) -> None:
+    def _wait_until_live(self, stopping: Stopping) -> None:
         deadline = time.monotonic() + STARTUP_SECONDS
         while time.monotonic() < deadline:
+            if stopping():
+                raise Stopped("asked to stop before the gateway answered")
             if reason := self.fault():
                 raise ServerDied(f"{reason} before it answered")
-            with contextlib.suppress(httpx.TransportError):
+            with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(f"{self.url}/health/live", timeout=5.0, trust_env=False).status_code == httpx.codes.OK:
                     return
             time.sleep(0.1)

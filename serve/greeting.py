@@ -1,5 +1,6 @@
 """The first answer a newcomer sees: a sample picture and some sentences through the running server."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +40,8 @@ PHOTOS = Greeting(
 )
 
 
-def greet(url: str, variant: str, gateway_url: str | None = None) -> None:
-    """Print the scores of the sample picture, and what to try next; ServeError where the server fails at it."""
+def greet(url: str, variant: str, gateway_url: str | None, show: Callable[[str], object]) -> None:
+    """Show the scores of the sample picture, and what to try next; ServeError where the server fails at it."""
     greeting = SCENES if variant == "demo" else PHOTOS  # the demo model knows drawn scenes alone
     picture = SAMPLES / greeting.picture
     try:
@@ -48,15 +49,15 @@ def greet(url: str, variant: str, gateway_url: str | None = None) -> None:
             scores = client.compare(picture, greeting.sentences)
     except TritonClipError as error:
         raise ServeError(f"the sample request failed: {error}") from error
-    print(f"\n{picture.name} against three sentences:\n\n  cosine   logit  probability")
+    show(f"\n{picture.name} against three sentences:\n\n  cosine   logit  probability")
     for index, sentence in enumerate(greeting.sentences):
         cosine, logit, probability = (
             float(values[0, index]) for values in (scores.cosine, scores.logits, scores.probabilities)
         )
-        print(f"  {cosine:6.3f}  {logit:6.2f}  {probability:11.3f}  {sentence}")
+        show(f"  {cosine:6.3f}  {logit:6.2f}  {probability:11.3f}  {sentence}")
     hints = "\n".join(f"  .venv/bin/tritonclip {hint}" for hint in greeting.hints)
     if gateway_url is not None:
         texts = " ".join(f'-F text="{sentence}"' for sentence in greeting.sentences)
         hints += f"\n  curl -s {gateway_url}/v1/similarity -F image=@samples/{greeting.picture} {texts}"
         hints += f"\n\nThe page to play with: {gateway_url}"
-    print(f"\nTry next, in another terminal:\n\n{hints}\n\nCtrl-C stops the server.\n", flush=True)
+    show(f"\nTry next, in another terminal:\n\n{hints}\n\nCtrl-C stops the server.\n")

@@ -11,6 +11,7 @@ from serve.errors import RepositoryProblem
 
 # The check itself stands in the model repository, where Triton runs it too: in production nothing of ours runs before.
 CHECK = Path(__file__).resolve().parents[1] / "model_repository" / "manifest" / "1" / "deployed.py"
+HOW_TO_PUBLISH = "publish one with `python -m export VARIANT --host cpu`"
 
 
 def check_repository(folder: Path) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def check_repository(folder: Path) -> dict[str, Any]:
     it is one line before anything starts.
     """
     if not folder.is_dir():
-        raise RepositoryProblem(f"{folder}: no such folder; publish one with `python -m export VARIANT --host cpu`")
+        raise RepositoryProblem(f"{folder}: no such folder; {HOW_TO_PUBLISH}")
     deployed = _load_check()
     try:
         manifest: dict[str, Any] = deployed.read_deployed(folder)
@@ -31,8 +32,11 @@ def check_repository(folder: Path) -> dict[str, Any]:
 
 def encoder_queue(folder: Path) -> int:
     """How many requests may wait for the image encoder of a served repository."""
-    text = (folder / "image_encoder" / "config.pbtxt").read_text(encoding="utf-8")
-    config = text_format.Parse(text, ModelConfig())
+    path = folder / "image_encoder" / "config.pbtxt"
+    try:
+        config = text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
+    except (OSError, ValueError, text_format.ParseError) as error:
+        raise RepositoryProblem(f"{path}: no readable configuration ({error}); {HOW_TO_PUBLISH}") from error
     return int(config.dynamic_batching.default_queue_policy.max_queue_size)
 
 

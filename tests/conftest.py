@@ -14,4 +14,4 @@ def architectures() -> None:
     open_clip.add_model_config(ARCHITECTURES)
 
 
-pytest_plugins = ["tests.serving", "tests.clients", "tests.demo"]
+pytest_plugins = ["tests.serving", "tests.clients", "tests.demo", "tests.launching"]

@@ -1,11 +1,13 @@
 # Triton for a GPU host: NVIDIA's image with the packages that the Python models import. Models are mounted, not copied.
-FROM nvcr.io/nvidia/tritonserver:26.11-py3
+# docs/operations.md says what to check before another release is put here.
+ARG TRITON_TAG=26.11-py3
+FROM nvcr.io/nvidia/tritonserver:${TRITON_TAG}
 
 COPY requirements/models.txt constraints.txt /tmp/requirements/
 RUN pip install --no-cache-dir --break-system-packages --root-user-action=ignore \
         -r /tmp/requirements/models.txt -c /tmp/requirements/constraints.txt \
     && rm -r /tmp/requirements
-COPY deploy/docker/start_triton deploy/docker/triton_health.py /opt/tritonclip/
+COPY deploy/docker/start_triton deploy/docker/triton_health.py serve/hidden_arguments.py /opt/tritonclip/
 
 # The image's own user triton-server.
 USER 1000:1000

@@ -16,9 +16,9 @@ from tests.compose_files import ROOT
 FILES = ("-f", "docker-compose.yml", "-f", "docker-compose.cpu.yml", "-f", "tests/compose/in-memory.yml")
 
 
-def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run docker; what it said is in the error where it fails."""
-    done = subprocess.run(["docker", *arguments], cwd=ROOT, capture_output=True, text=True)
+def docker(*arguments: str, check: bool = True, said: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run docker, with `said` on its standard input; what it answered is in the error where it fails."""
+    done = subprocess.run(["docker", *arguments], cwd=ROOT, input=said, capture_output=True, text=True)
     if check and done.returncode:
         raise AssertionError(f"docker {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done

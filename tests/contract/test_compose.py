@@ -2,8 +2,13 @@
 
 import re
 import subprocess
+import sys
+import threading
 import tomllib
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
@@ -12,7 +17,7 @@ from export.variants import default_variant
 from gateway.cli import parser as gateway_parser
 from serve.cli import parser as serve_parser
 from serve.environment import find_installation
-from serve.server import CACHE_BYTES, CONNECTION_AGE_MS, METRICS_CONFIG, OPERATOR_APIS
+from serve.server import CACHE_BYTES, CONNECTION_AGE_MS, METRICS_CONFIG, OPERATOR_APIS, PING_INTERVAL_MS
 from tests.compose_files import ROOT, services, settings
 from tritonclip._version import __version__
 
@@ -27,16 +32,26 @@ def flags() -> dict[str, str | None]:
     """The flags that tritonserver gets in the production container."""
     command = services(GPU)["triton"]["command"]
     assert command[0] == "/opt/tritonclip/start_triton"
-    given = [*command[1:], *re.findall(r'"(--[\w-]+=[^"]*)"', START)]
+    given = [*command[1:], *re.findall(r'f"(--[\w-]+=[^"]*)"', START)]
     pairs = [flag.removeprefix("--").partition("=") for flag in given]
     assert all(flag.startswith("--") for flag in given)
     return {name: value if separator else None for name, separator, value in pairs}
 
 
 def release() -> str:
-    found = re.search(r"^FROM nvcr\.io/nvidia/tritonserver:(\d\d\.\d\d)-py3$", TRITON_DOCKERFILE, re.MULTILINE)
+    assert "FROM nvcr.io/nvidia/tritonserver:${TRITON_TAG}\n" in TRITON_DOCKERFILE
+    found = re.search(r"^ARG TRITON_TAG=(\d\d\.\d\d)-py3$", TRITON_DOCKERFILE, re.MULTILINE)
     assert found, "the Triton image is not pinned to one release"
     return found[1]
+
+
+def test_the_release_is_a_setting_with_one_default() -> None:
+    tag = f"{release()}-py3"
+    assert settings(GPU)["TRITON_TAG"] == {tag}
+    assert f"tritonserver:${{TRITON_TAG:-{tag}}}" in (ROOT / "scripts/docker-engine").read_text()
+    other = services(GPU, {"TRITON_TAG": "26.12-py3"})["triton"]
+    assert other["build"]["args"] == {"TRITON_TAG": "26.12-py3"}
+    assert other["image"].endswith("-26.12-py3")  # else the image of the release before would be started
 
 
 def test_every_flag_exists_in_the_triton_of_the_container() -> None:
@@ -59,14 +74,16 @@ def test_the_flags_are_those_of_a_closed_server() -> None:
     given = flags()
     assert given["model-control-mode"] == "none"
     assert "disable-auto-complete-config" in given
-    assert given["http-restricted-api"] == given["grpc-restricted-protocol"] == "$closed:admin-key=$key"
-    assert f"closed={OPERATOR_APIS}\n" in START
+    assert given["http-restricted-api"] == given["grpc-restricted-protocol"] == "{restriction}"
+    assert f'CLOSED = "{OPERATOR_APIS}"\n' in START
 
 
 def test_production_and_the_embedded_server_are_set_alike() -> None:
     given = flags()
     assert given["cache-config"] == f"local,size={CACHE_BYTES}"
     assert given["grpc-max-connection-age"] == str(CONNECTION_AGE_MS)
+    assert given["grpc-http2-min-recv-ping-interval-without-data"] == str(PING_INTERVAL_MS)
+    assert given["grpc-keepalive-permit-without-calls"] == "1"
     command = services(GPU)["triton"]["command"]
     assert (
         tuple(flag.removeprefix("--metrics-config=") for flag in command if "metrics-config" in flag) == METRICS_CONFIG
@@ -152,12 +169,48 @@ def test_commands_are_understood_by_the_programs_they_start() -> None:
     assert (str(embedded.repository), embedded.address) == ("/models/demo", "0.0.0.0")
 
 
+def test_no_proxy_stands_between_the_services() -> None:
+    """An engine may be set to put one into the environment of every container."""
+    found = services(GPU, {"NO_PROXY": "intranet.example"})
+    for name in ("triton", "gateway", "grafana", "load-master", "load-worker"):
+        spared = found[name]["environment"]["NO_PROXY"]
+        assert found[name]["environment"]["no_proxy"] == spared, name  # gRPC reads this one alone
+        assert {"intranet.example", "127.0.0.1", "triton", "gateway", "prometheus"} <= set(spared.split(",")), name
+
+
+def test_the_gateways_health_check_asks_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = services(GPU)["gateway"]["healthcheck"]["test"]
+    assert command[:3] == ["CMD", "python", "-c"]
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    status = HTTPStatus.OK
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/health/ready" else HTTPStatus.NOT_FOUND)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        code = command[3].replace(":8080/", f":{server.server_port}/")
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        assert subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL).returncode != 0
+        server.shutdown()
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "deploy/docker").glob("*.Dockerfile")), ids=lambda path: path.name)
 def test_images_are_pinned_and_hold_no_weights(path: Path) -> None:
     dockerfile = path.read_text()
     stages = re.findall(r"^FROM (\S+) AS (\S+)", dockerfile, re.MULTILINE)
     bases = set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) - {name for _, name in stages}
-    assert all(re.search(r":\d", base) for base in bases)
+    arguments = dict(re.findall(r"^ARG (\w+)=(.*)$", dockerfile, re.MULTILINE))
+    assert all(re.search(r":\d", Template(base).safe_substitute(arguments)) for base in bases)
     assert "checkpoints" not in dockerfile
     for line in re.findall(r"pip install (?:.*\\\n)*.*", dockerfile):
         assert "constraints.txt" in line

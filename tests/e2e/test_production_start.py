@@ -1,6 +1,6 @@
 """What starts and watches Triton in the production container, run on the embedded Triton, flags of the compose file."""
 
-import importlib.util
+import contextlib
 import os
 import signal
 import socket
@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import httpx
 import psutil
@@ -18,8 +18,10 @@ import pytest
 
 from serve.environment import find_installation
 from tests.compose_files import ROOT, services
+from tests.modules import load_module
 from tritonclip import Client
 
+HEALTH: Any = load_module(ROOT / "deploy/docker/triton_health.py")
 FIRST_RELEASE: dict[str, str] = tomllib.loads((ROOT / "tests/data/triton_flags.toml").read_text())["first_release"]
 EMBEDDED = "24.10"
 ADMIN_KEY = "for-the-test"
@@ -27,9 +29,14 @@ ADMIN_KEY = "for-the-test"
 
 @dataclass(frozen=True)
 class Started:
-    pid: int
+    first: int  # what the container would start, and would send its signals to
     http: str
     grpc: str
+    log: Path
+
+    def triton(self) -> psutil.Process:
+        (found,) = [each for each in psutil.Process(self.first).children() if each.name() == "tritonserver"]
+        return found
 
 
 def compose_flags(repository: Path) -> list[str]:
@@ -54,6 +61,7 @@ def started(
     here = [f"--{name}-address=127.0.0.1" for name in ("http", "grpc", "metrics")]
     here += [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
     here += [f"--backend-directory={folder}", f"--cache-directory={installation.caches}"]
+    here += ["--exit-timeout-secs=5"]  # all of which it takes once one of its processes is dead
     log = folder / "triton.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -62,17 +70,18 @@ def started(
         )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
-        while not health.is_ready(f"http://127.0.0.1:{ports[0]}/v2/health/ready"):
+        while not HEALTH.is_ready(f"http://127.0.0.1:{ports[0]}/v2/health/ready"):
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.2)
-        yield Started(process.pid, f"http://127.0.0.1:{ports[0]}", f"grpc://127.0.0.1:{ports[1]}")
+        yield Started(process.pid, f"http://127.0.0.1:{ports[0]}", f"grpc://127.0.0.1:{ports[1]}", log)
     finally:
         process.terminate()
         try:
             process.wait(45)
         finally:
-            os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def free_ports(count: int) -> list[int]:
@@ -81,23 +90,6 @@ def free_ports(count: int) -> list[int]:
     for probe in probes:
         probe.close()
     return ports
-
-
-def load_health() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("triton_health", ROOT / "deploy/docker/triton_health.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-health = load_health()
-
-
-def test_triton_is_the_process_that_was_started(started: Started) -> None:
-    """In the container it is then the first one, which gets the engine's SIGTERM."""
-    assert psutil.Process(started.pid).name() == "tritonserver"
 
 
 def test_it_answers_and_the_operators_apis_are_closed(started: Started, request: pytest.FixtureRequest) -> None:
@@ -112,15 +104,30 @@ def test_it_answers_and_the_operators_apis_are_closed(started: Started, request:
     assert statistics == (403 if with_key else 200)
 
 
-def test_the_health_check_tells_a_dead_model_process(started: Started, tmp_path: Path) -> None:
-    seen, proc, ready = tmp_path / "seen", Path("/proc"), f"{started.http}/v2/health/ready"
-    assert health.lost_processes(started.pid, seen, proc) == 0
-    assert int(seen.read_text()) > 5
-    assert health.lost_processes(started.pid, seen, proc) == 0
-    victim = psutil.Process(started.pid).children()[-1]
+def test_nobody_can_read_a_key(started: Started) -> None:
+    """Neither the operator's nor, where there is none, the random one that opens the same."""
+    commands = [psutil.Process(started.first).cmdline(), started.triton().cmdline()]
+    assert not any("admin-key" in argument or ADMIN_KEY in argument for command in commands for argument in command)
+    assert ADMIN_KEY not in started.log.read_text()
+
+
+def test_the_health_check_ends_a_server_with_a_dead_model_process(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(HEALTH, "READY", f"{started.http}/v2/health/ready")
+    monkeypatch.setattr(HEALTH, "SEEN", tmp_path / "seen")
+    monkeypatch.setattr(HEALTH, "FIRST_PROCESS", started.first)
+    assert [HEALTH.main(), HEALTH.main()] == [0, 0]
+    triton = started.triton()
+    assert int((tmp_path / "seen").read_text().split()[2]) == len(triton.children()) > 5
+    victim = triton.children()[-1]
     victim.kill()
     deadline = time.monotonic() + 30
-    while health.lost_processes(started.pid, seen, proc) != 1:
+    while victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert health.is_ready(ready), "Triton says so itself: then this check need not exist"
+    assert HEALTH.is_ready(HEALTH.READY), "Triton says so itself, as from 26.04 on"
+    assert HEALTH.main() == 1
+    assert "1 of Triton's model processes died" in capsys.readouterr().out
+    _, alive = psutil.wait_procs([triton], timeout=60)
+    assert alive == []

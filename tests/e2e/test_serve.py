@@ -1,13 +1,11 @@
-"""The launcher: what it refuses and says, what it leaves behind, how it answers to signals and to death."""
+"""The launcher: what it refuses and says, what it closes, and that it serves where much is missing."""
 
 import importlib.util
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import httpx
@@ -15,114 +13,11 @@ import psutil
 import pytest
 
 from serve.environment import check_numpy, find_installation, find_libpython
-from serve.errors import EnvironmentProblem, PortInUse, RepositoryProblem, ServerDied
-from serve.server import LOOPBACK, Ports, Server
-from tests.reference import PHOTOS
+from serve.errors import EnvironmentProblem, LogProblem, PortInUse, RepositoryProblem, ServerDied
+from serve.server import LOOPBACK, PING_INTERVAL_MS, Ports, Server
+from tests.launching import ROOT, Launcher
 from tests.serving import FREE_PORTS, start, take_as_published
-from tritonclip import Client, TritonClipError
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Launcher:
-    """`python -m serve` in a process of its own, and what it says."""
-
-    def __init__(self, repository: Path, folder: Path, *arguments: str) -> None:
-        command = [sys.executable, "-m", "serve", str(repository), "--log", str(folder / "triton.log"), *arguments]
-        for endpoint in ("http", "grpc", "metrics"):
-            command += [f"--{endpoint}-port", "0"]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def read_until(self, words: str) -> str:
-        """The first line of its stderr with these words."""
-        assert self.process.stderr is not None
-        lines = []
-        for line in self.process.stderr:
-            lines.append(line)
-            if words in line:
-                return line
-        raise AssertionError(f"{words!r} was never said:\n{''.join(lines)}")
-
-    def ready_url(self) -> str:
-        return self.read_until("ready after").split()[-2]
-
-    def triton(self) -> psutil.Process:
-        (child,) = [c for c in psutil.Process(self.process.pid).children() if c.name() == "tritonserver"]
-        return child
-
-
-@pytest.fixture
-def launcher(tiny_repository: Path, tmp_path: Path) -> Iterator[Launcher]:
-    running = Launcher(tiny_repository, tmp_path)
-    yield running
-    if running.process.poll() is None:
-        running.process.terminate()
-    running.process.communicate()
-
-
-def leftovers(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
-
-
-def shared_memory(launcher_pid: int) -> list[Path]:
-    return list(Path("/dev/shm").glob(f"tritonclip-{launcher_pid}-*"))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_everything_and_leaves_nothing(launcher: Launcher, number: signal.Signals) -> None:
-    with Client(launcher.ready_url()) as client:
-        client.embed_images(PHOTOS[:1])
-    family = [launcher.triton().pid, *(child.pid for child in launcher.triton().children(recursive=True))]
-    assert len(family) == 10  # Triton and its nine stubs
-    assert shared_memory(launcher.process.pid)
-    launcher.process.send_signal(number)
-    assert launcher.process.wait() == 0
-    assert leftovers(family) == []
-    assert shared_memory(launcher.process.pid) == []
-
-
-def test_a_signal_before_it_is_ready_ends_it_too(launcher: Launcher) -> None:
-    launcher.read_until("starting Triton")
-    launcher.process.send_signal(signal.SIGTERM)
-    assert launcher.process.wait() == 0
-
-
-@pytest.mark.parametrize("victim", ["image_encoder_0_0", "image_preprocess_0_1", "tritonserver"])
-def test_a_killed_process_is_noticed_and_service_comes_back(launcher: Launcher, victim: str) -> None:
-    url = launcher.ready_url()
-    triton = launcher.triton()
-    with Client(url) as client:
-        before = client.embed_images(PHOTOS[:1]).features
-    family = [triton, *triton.children()]
-    next(process for process in family if victim in process.cmdline() or process.name() == victim).kill()
-    said = launcher.read_until("error:")
-    assert "starting Triton again" in said
-    assert victim in said or "ended with code -9" in said
-    assert launcher.ready_url() == url
-    with Client(url) as client:
-        assert (client.embed_images(PHOTOS[:1]).features == before).all()
-    assert leftovers([process.pid for process in family]) == []
-
-
-def test_a_killed_launcher_takes_triton_with_it(launcher: Launcher) -> None:
-    launcher.ready_url()
-    family = [launcher.triton(), *launcher.triton().children()]
-    launcher.process.kill()
-    launcher.process.wait()
-    _, alive = psutil.wait_procs(family, timeout=60)
-    assert alive == []
-
-
-def test_what_dies_again_and_again_is_given_up(tiny_repository: Path, tmp_path: Path) -> None:
-    """A server that cannot stay up must end, so that whoever supervises it sees."""
-    running = Launcher(tiny_repository, tmp_path)
-    for _ in range(3):
-        running.ready_url()
-        running.triton().kill()
-    running.ready_url()
-    running.triton().kill()
-    assert "giving up" in running.read_until("giving up")
-    assert running.process.wait() == 1
+from tritonclip import Client
 
 
 def test_a_port_in_use_is_named(tiny_repository: Path) -> None:
@@ -164,6 +59,12 @@ def test_an_artifact_that_does_not_load_fails_with_tritons_own_words(tiny_reposi
         server.start()
     assert str(tmp_path / "log") in str(caught.value)
     assert list(Path("/dev/shm").glob(f"{server._identity}*")) == []
+    # What is said of its next life is of that alone.
+    shutil.copy(tiny_repository / "image_encoder" / "1" / "model.pt", tmp_path / "broken" / "image_encoder" / "1")
+    (tmp_path / "broken" / "text_encoder" / "1" / "model.pt").write_bytes(b"no TorchScript")
+    with pytest.raises(ServerDied, match="text_encoder") as caught:
+        server.start()
+    assert "image_encoder" not in str(caught.value)
 
 
 def test_numpy_2_is_refused_before_it_corrupts_anything() -> None:
@@ -210,6 +111,9 @@ def test_operator_apis_are_closed(server: Server, method: str, path: str) -> Non
 def test_an_admin_key_opens_them_and_closes_statistics(tiny_repository: Path, tmp_path: Path) -> None:
     running = start(tiny_repository, tmp_path / "log", admin_key="s3cret")
     try:
+        triton = psutil.Process(running.pid)
+        assert not any("s3cret" in " ".join(each.cmdline()) for each in [triton, *triton.children(recursive=True)])
+        assert "s3cret" not in (tmp_path / "log").read_text()
         for method, path in OPERATOR_CALLS:
             key = {"admin-key": "s3cret"}
             assert httpx.request(method, running.http_url + path).status_code == 403
@@ -228,6 +132,71 @@ def test_an_admin_key_opens_them_and_closes_statistics(tiny_repository: Path, tm
         running.stop()
 
 
+def test_without_a_key_nobody_can_read_one_either(server: Server) -> None:
+    """The key is then random, and would open all to whoever reads the arguments of this machine's processes."""
+    arguments = psutil.Process(server.pid).cmdline()
+    assert not any("restricted" in argument or "admin-key" in argument for argument in arguments)
+    assert arguments[-2:] == ["TRITONCLIP_HIDDEN_0", "TRITONCLIP_HIDDEN_1"]
+
+
+def test_clients_may_ask_whether_a_silent_connection_lives(server: Server) -> None:
+    """Triton by itself ends a connection on which more than two pings came within hours, with no call under way."""
+    ping, settings, goaway = 6, 4, 7
+    with socket.create_connection((LOOPBACK, server.ports.grpc)) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings, b""))
+        for number in range(4):
+            connection.sendall(frame(ping, bytes([number] * 8)))
+            time.sleep(1.1 * PING_INTERVAL_MS / 1000)
+        received = connection.recv(65536, socket.MSG_DONTWAIT)
+        with pytest.raises(BlockingIOError):  # still open
+            connection.recv(1, socket.MSG_DONTWAIT)
+    kinds = []
+    while received:
+        length = int.from_bytes(received[:3], "big")
+        kinds.append(received[3])
+        received = received[9 + length :]
+    assert kinds.count(ping) == 4
+    assert goaway not in kinds
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    """A frame of HTTP/2 on the connection itself (RFC 9113, section 4.1)."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + payload
+
+
+def test_it_serves_where_much_is_missing(tiny_repository: Path, tmp_path: Path) -> None:
+    """A proxy that answers nobody, a full disk under the log, no home, no locale, hardly a PATH, another TMPDIR."""
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TMPDIR": str(tmp_path), "HOME": "/nonexistent"}
+    environment |= dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "all_proxy"), "http://127.0.0.1:9")
+    arguments = ("--gateway-port", "0", "--greet", "--log", "/dev/full")
+    with Launcher(tiny_repository, tmp_path, *arguments, environment=environment) as launcher:
+        url = launcher.read_until("gateway ready").split()[-1]
+        assert launcher.process.stdout is not None
+        greeting = ""
+        while "Ctrl-C stops" not in greeting:
+            greeting += launcher.process.stdout.readline()
+        answer = httpx.post(f"{url}/v1/embeddings", json={"input": "a"}, trust_env=False, timeout=60)
+        assert answer.status_code == 200
+        launcher.triton().kill()
+        launcher.read_until("starting Triton again")
+        launcher.ready_url()  # with a full disk too
+        launcher.process.terminate()
+        _, said = launcher.process.communicate()
+    assert launcher.process.returncode == 0
+    assert "Traceback" not in said
+    assert list(tmp_path.glob("tritonclip-*")) == []
+
+
+LOGS = {"a folder": "{}", "in a file": "{}/file/log", "in /proc": "/proc/log", "an empty name": ""}
+
+
+@pytest.mark.parametrize("log", LOGS.values(), ids=LOGS)
+def test_a_log_that_cannot_be_written_is_a_message(tiny_repository: Path, tmp_path: Path, log: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LogProblem, match=r"the log cannot be written \(.*--log"):
+        Server(tiny_repository, FREE_PORTS, log=Path(log.format(tmp_path))).start()
+
+
 def test_it_listens_on_loopback_alone(server: Server) -> None:
     listening = {
         c.laddr.ip.removeprefix("::ffff:")
@@ -235,15 +204,3 @@ def test_it_listens_on_loopback_alone(server: Server) -> None:
         if c.status == psutil.CONN_LISTEN
     }
     assert listening == {LOOPBACK}
-
-
-def test_clients_of_a_dying_server_get_an_error_not_silence(tiny_repository: Path, tmp_path: Path) -> None:
-    running = start(tiny_repository, tmp_path / "log")
-    try:
-        with Client(running.grpc_url, timeout=3) as client:
-            client.embed_images(PHOTOS[:1])
-            os.kill(running.pid, signal.SIGKILL)
-            with pytest.raises(TritonClipError):  # at the client's own timeout; a hang would end at the test's
-                client.embed_images(PHOTOS[:1])
-    finally:
-        running.stop()

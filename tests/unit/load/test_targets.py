@@ -64,6 +64,15 @@ def test_vectors_come_through(triton: Made) -> None:
     assert np.array_equal(run(make, embed), np.stack([features_of(image, 16) for image in IMAGES]))
 
 
+def test_no_load_goes_through_a_proxy(triton: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    _, make = triton
+    assert len(run(make, embed)) == len(IMAGES)
+
+
 @pytest.mark.parametrize(
     ("code", "problem"),
     [("UNAVAILABLE", Refused), ("INTERNAL", Failed), ("INVALID_ARGUMENT", Failed), ("NOT_FOUND", Failed)],

@@ -1,0 +1,80 @@
+"""`python -m serve` in a process of its own, and what can be left of it."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Launcher:
+    """`python -m serve` in a process of its own, and what it says."""
+
+    def __init__(
+        self, repository: Path, folder: Path, *arguments: str, environment: dict[str, str] | None = None
+    ) -> None:
+        command = [sys.executable, "-m", "serve", str(repository), "--log", str(folder / "triton.log"), *arguments]
+        for endpoint in ("http", "grpc", "metrics"):
+            command += [f"--{endpoint}-port", "0"]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+
+    def __enter__(self) -> "Launcher":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.communicate()
+
+    def read_until(self, words: str) -> str:
+        """The first line of its stderr with these words."""
+        assert self.process.stderr is not None
+        lines = []
+        for line in self.process.stderr:
+            lines.append(line)
+            if words in line:
+                return line
+        raise AssertionError(f"{words!r} was never said:\n{''.join(lines)}")
+
+    def ready_url(self) -> str:
+        return self.read_until("ready after").split()[-2]
+
+    def triton(self) -> psutil.Process:
+        (child,) = [c for c in psutil.Process(self.process.pid).children() if c.name() == "tritonserver"]
+        return child
+
+
+@pytest.fixture
+def launcher(tiny_repository: Path, tmp_path: Path) -> Iterator[Launcher]:
+    with Launcher(tiny_repository, tmp_path) as running:
+        yield running
+
+
+def leftovers(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+
+def shared_memory(launcher_pid: int) -> list[Path]:
+    return list(Path("/dev/shm").glob(f"tritonclip-{launcher_pid}-*"))
+
+
+def files_left(launcher_pid: int) -> list[Path]:
+    """Of its folders in TMPDIR and its shared memory."""
+    folders = Path(tempfile.gettempdir()).glob(f"tritonclip-backends-{launcher_pid}-*")
+    return [*folders, *shared_memory(launcher_pid)]
+
+
+def family_of(launcher: Launcher, least: int) -> list[psutil.Process]:
+    deadline = time.monotonic() + 120
+    while len(family := psutil.Process(launcher.process.pid).children(recursive=True)) < least:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return list(family)
