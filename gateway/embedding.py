@@ -4,10 +4,8 @@ images ─> Intake.load ─> Engine.embed_images ─┐
 texts ──> TextCache ───> Engine.embed_texts ──┴─> Vectors
 """
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from gateway.engine import Engine
 from gateway.errors import ApiError, item_error
 from gateway.intake import ImageItem, Intake, Item, TextItem
 from gateway.text_cache import CachedText, TextCache
+from gateway.together import together
 from tritonclip import Manifest, TritonClipError
 
 
@@ -44,7 +43,7 @@ class Embedder:
         """Embed texts and images. An item that fails is an error of its own; what concerns all of them is raised."""
         images = {position: item for position, item in enumerate(items) if isinstance(item, ImageItem)}
         texts = {position: item for position, item in enumerate(items) if isinstance(item, TextItem)}
-        (image_rows, image_errors), (known, text_errors) = await _together(
+        (image_rows, image_errors), (known, text_errors) = await together(
             self._images(engine, images), self._texts(engine, manifest.fingerprint, texts)
         )
         rows = image_rows | {position: entry.features for position, entry in known.items()}
@@ -91,13 +90,3 @@ class Embedder:
                 found[missing[index]] = new
         known = {p: entry for p, item in items.items() if (entry := found[item.text]) is not None}
         return known, {p: item_error(refused[item.text], item.param) for p, item in items.items() if p not in known}
-
-
-async def _together(*works: Coroutine[Any, Any, Any]) -> list[Any]:
-    """What all of them return. Once one fails, the others are given up."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()

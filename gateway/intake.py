@@ -18,6 +18,7 @@ import pybase64
 from gateway.errors import ApiError
 from gateway.pictures import pixels_of
 from gateway.settings import Limits
+from gateway.together import together
 from gateway.urls import Fetcher
 
 LOADED_IN_THREAD = 2**20  # bytes: below it, decoding takes less time than handing it to a thread
@@ -118,7 +119,7 @@ class Intake:
 
     async def load(self, items: Sequence[ImageItem]) -> list[bytes | ApiError]:
         """The bytes of each image, or the error of each that cannot be had."""
-        return await asyncio.gather(*(self._load(item) for item in items))
+        return await together(*(self._load(item) for item in items))
 
     async def _load(self, item: ImageItem) -> bytes | ApiError:
         try:
