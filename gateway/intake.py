@@ -16,7 +16,7 @@ from typing import Any
 import pybase64
 
 from gateway.errors import ApiError
-from gateway.pictures import pixels_of
+from gateway.picture_sizes import pixels_of
 from gateway.settings import Limits
 from gateway.together import together
 from gateway.urls import Fetcher
