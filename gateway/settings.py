@@ -18,6 +18,8 @@ class Limits:
     seconds: float = 30.0  # for a request, its body included
     items_in_flight: int = 256  # of all requests; beyond it they are refused at once
     cached_texts: int = 10_000
+    cached_text_bytes: int = 64 * MIB  # what these take in memory at most
+    answer_bytes: int = 20 * MIB  # of scores and labels, where they are a product of what was sent
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class UrlImages:
     hosts: frozenset[str] | None = None  # None: any public host
     seconds: float = 10.0
     redirects: int = 3
-    at_once: int = 16  # fetches of all requests
+    at_once: int = 64  # fetches of all requests
+    at_once_each: int = 8  # fetches of one caller
 
 
 @dataclass(frozen=True)
