@@ -69,6 +69,12 @@ class Site(BaseHTTPRequestHandler):
     def page_html(self) -> None:
         self.reply(RED, "text/html")
 
+    def page_untyped(self) -> None:
+        self.reply(RED, "application/octet-stream")
+
+    def page_page(self) -> None:
+        self.reply(b"<!DOCTYPE html><title>root", "image/png")
+
     def page_gzip(self) -> None:
         self.reply(b"\x1f\x8b" + bytes(20), content_encoding="gzip")
 
@@ -150,7 +156,7 @@ def fetch(url: str, options: UrlImages = ANYWHERE, *, trusting: bool = True) -> 
     return asyncio.run(main())
 
 
-@pytest.mark.parametrize("page", ["/red.png", "/red.png?size=1#part", "/hop"])
+@pytest.mark.parametrize("page", ["/red.png", "/red.png?size=1#part", "/hop", "/html", "/untyped"])
 def test_images_are_fetched(site: tuple[str, list[str]], page: str) -> None:
     assert fetch(site[0] + page) == RED
 
@@ -159,7 +165,7 @@ def test_images_are_fetched(site: tuple[str, list[str]], page: str) -> None:
     ("page", "code"),
     [
         ("/text.png", "url_failed"),
-        ("/html", "url_failed"),
+        ("/page", "url_failed"),
         ("/gzip", "url_failed"),
         ("/endless", "image_too_large"),
         ("/teapot", "url_failed"),
