@@ -17,7 +17,7 @@ from gateway.picture_sizes import pixels_of
 from gateway.pictures import kind_of, looks_like_image
 from gateway.settings import Limits
 
-LOADED_IN_THREAD = 2**18  # bytes of a request's images: below it, decoding takes less time than handing it to a thread
+LOADED_IN_THREAD = 2**16  # bytes of a request's images: below it, decoding takes too little time to matter
 _NOT_SAID = 'the data URL does not say ";base64" before its comma'
 PERCENT_ENCODED = 2**18  # characters of a data URL without base64: these take a microsecond each
 

@@ -51,6 +51,7 @@ SPELLINGS = {
     "in groups": "data:image/png;base64," + " ".join(B64[i : i + 20] for i in range(0, len(B64), 20)),
     "no padding": f"data:image/png;base64,{B64.rstrip('=')}",
     "the other alphabet": f"data:image/png;base64,{base64.urlsafe_b64encode(RED).decode()}",
+    "percent-encoded letters": f"data:image/png;base64,%{ord(B64[0]):02x}{B64[1:]}",
     "percent-encoded base64": f"data:image/png;base64,{quote(B64, safe='')}",
     "percent-encoded type": f"data:image%2Fpng;base64,{B64}",
     "percent-encoded as a whole": quote(f"data:image/png;base64,{B64}", safe=""),
@@ -223,6 +224,12 @@ def test_base64_means_its_bytes(length: int) -> None:
             quote(text, safe=""), quote(quote(text, safe=""), safe=""), text.replace("+", "%2b"), "\v".join(text),
         )
     )  # fmt: skip
+
+
+def test_long_base64_that_is_percent_encoded() -> None:
+    data = bytes(range(248, 256)) * 100_000
+    assert decode(quote(base64_of(data), safe="")) == data
+    assert decode(quote(quote(base64_of(data), safe=""), safe="")) == data
 
 
 @pytest.mark.parametrize(
