@@ -1,5 +1,11 @@
-"""Answers as bytes: JSON by orjson, which writes NumPy rows as they are, and vectors in base64."""
+"""Answers as bytes: JSON by orjson, which writes NumPy rows as they are, and vectors in base64.
 
+orjson keeps every other thread waiting while it writes, so lists that may be long are written a piece at a time; and
+what may be large as a whole, in a thread.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -9,14 +15,45 @@ import pybase64
 from starlette.responses import Response
 
 from gateway.errors import ApiError
+from gateway.settings import Limits
 
 FloatArray = npt.NDArray[np.float32]
+
+WRITTEN_IN_THREAD = 2**16  # bytes of an answer: below it, writing takes less time than handing it to a thread
+SCORE_BYTES = 16  # of one number of a matrix, as JSON
+LABEL_BYTES = 128  # of a label with its four numbers, its text apart
 
 
 def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer. What is not a number (the scores of a failed image) becomes null."""
-    body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(body, status, headers, media_type="application/json")
+    return Response(_json(document), status, headers, media_type="application/json")
+
+
+async def large_answer(build: Callable[[], Any], size: int) -> Response:
+    """A JSON answer of some estimated size, whose document is built when there is a thread for it."""
+    if size < WRITTEN_IN_THREAD:
+        return json_answer(build())
+    return await asyncio.to_thread(lambda: json_answer(build()))
+
+
+def json_list(items: Iterable[Any]) -> orjson.Fragment:
+    """A list, each of its items written by itself."""
+    return orjson.Fragment(b"[" + b",".join(map(_json, items)) + b"]")
+
+
+def check_size(images: int, columns: int, column_bytes: int, limits: Limits, field: str, *, text_bytes: int = 0) -> int:
+    """The bytes of an answer with so many scores for each image, before there is any; ApiError where it is too large.
+
+    The answer is a product of two things that were sent, each of which may be small. `text_bytes` come with each image.
+    """
+    size = images * (columns * column_bytes + text_bytes)
+    if size > limits.answer_bytes:
+        message = (
+            f"{images} images by {columns} texts or labels make an answer of some {size} bytes, more than the limit of "
+            f"{limits.answer_bytes}: send fewer, or ask for the best of the labels alone, with top_k"
+        )
+        raise ApiError("answer_too_large", message, param=field)
+    return size
 
 
 def error_answer(error: ApiError) -> Response:
@@ -36,3 +73,7 @@ def vector(row: FloatArray, encoding_format: str) -> FloatArray | str:
     if encoding_format == "float":
         return row
     return pybase64.b64encode_as_string(np.ascontiguousarray(row, dtype="<f4").tobytes())
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,36 +1,68 @@
-"""Request bodies, JSON or multipart, to the request models of `schemas`; ApiError names the field at fault."""
+"""Request bodies, JSON or multipart, to the request models of `schemas`; ApiError names the field at fault.
 
+    body ─Content-Encoding─> bytes ─┬─ JSON ─> json_bodies ─┬─> fields that are known ─> pydantic
+                                    └─ form ─> forms ───────┘
+
+Whatever takes long for a large body is done in a thread, or in parts: other requests have their turn meanwhile.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import orjson
-from pydantic import ValidationError
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from gateway.compression import decompressed
 from gateway.errors import ApiError
+from gateway.exchange import exchange_of
+from gateway.forms import read_form
+from gateway.json_bodies import read_json
 from gateway.schemas import RequestModel
 from gateway.settings import Limits
 
 R = TypeVar("R", bound=RequestModel)
+T = TypeVar("T")
 
+READ_IN_THREAD = 2**16  # bytes: below it, reading takes less time than handing it to a thread
 _CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
+_SHOWN_CHARACTERS = 64
 
 
 async def read_request(request: Request, model: type[R], limits: Limits) -> R:
     """The request as its model. The body is in memory already, and no larger than it may be."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        return validate(model, _parse_json(await request.body()), strict=True)
+    if kind not in ("application/json", "multipart/form-data"):
+        raise ApiError("unsupported_media_type", "send application/json, or multipart/form-data with files")
+    body = await _unpacked(request, limits)
     if kind == "multipart/form-data":
-        return validate(model, model.from_form(await _read_form(request, limits)), strict=False)
-    raise ApiError("unsupported_media_type", "send application/json, or multipart/form-data with files")
-
-
-def validate(model: type[R], document: Any, *, strict: bool) -> R:
-    """Check a document against a model; form fields, which are all strings, are not checked strictly."""
+        fields = await read_form(request.headers, body, limits)
+        return validate(model, await _in_thread_if(len(body), model.from_form, fields), strict=False)
+    document = await _in_thread_if(len(body), read_json, body)
     if not isinstance(document, dict):
         raise ApiError("invalid_json", "the body must be a JSON object")
+    return validate(model, model.from_json(document), strict=True)
+
+
+async def _in_thread_if(size: int, work: Callable[[T], Any], argument: T) -> Any:
+    """What some work on so many bytes gives."""
+    return work(argument) if size < READ_IN_THREAD else await asyncio.to_thread(work, argument)
+
+
+async def _unpacked(request: Request, limits: Limits) -> bytes:
+    """The body without its Content-Encoding. It is not kept in the request, where it would stay until the answer."""
+    body = b"".join([part async for part in request.stream() if part])
+    encoding = request.headers.get("content-encoding")
+    if encoding is None:
+        return body
+    unpacked = await asyncio.to_thread(decompressed, body, encoding, limits.body_bytes)
+    exchange_of(request.scope).hold_more(len(unpacked))
+    return unpacked
+
+
+def validate(model: type[R], document: Mapping[str, Any], *, strict: bool) -> R:
+    """Check a document against a model; form fields, which are all strings, are not checked strictly."""
+    _refuse_unknown(model, document)
     try:
         return model.model_validate(document, strict=strict)
     except ValidationError as invalid:
@@ -40,28 +72,15 @@ def validate(model: type[R], document: Any, *, strict: bool) -> R:
         raise ApiError(_CODES.get(error["type"], "invalid_value"), message, param=param or None) from None
 
 
-def _parse_json(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ApiError("invalid_json", f"the body is no valid JSON: {error}") from None
-
-
-async def _read_form(request: Request, limits: Limits) -> list[tuple[str, str | bytes]]:
-    """Fields and files in their order, files as bytes."""
-    try:
-        form = await request.form(
-            max_files=2 * limits.items, max_fields=4 * limits.items, max_part_size=limits.body_bytes
-        )
-    except (HTTPException, ValueError, LookupError) as error:
-        detail = error.detail if isinstance(error, HTTPException) else "it cannot be read"
-        raise ApiError("invalid_form", f"the form is not valid: {detail}") from None
-    try:
-        return [
-            (name, await value.read() if isinstance(value, UploadFile) else value) for name, value in form.multi_items()
-        ]
-    finally:
-        await form.close()
+def _refuse_unknown(model: type[BaseModel], document: Mapping[str, Any], within: str = "") -> None:
+    """Raise for the first field that a model does not know: pydantic would describe every one of a hundred thousand."""
+    for name, value in document.items():
+        known = model.model_fields.get(name)
+        if known is None:
+            shown = name[:_SHOWN_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+            raise ApiError("unknown_field", f"{within}{shown}: there is no such field", param=f"{within}{shown}")
+        if isinstance(value, dict) and isinstance(known.annotation, type) and issubclass(known.annotation, BaseModel):
+            _refuse_unknown(known.annotation, value, f"{name}.")
 
 
 def _param(location: tuple[int | str, ...]) -> str:

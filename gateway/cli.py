@@ -161,6 +161,8 @@ def _add_limits(group: "argparse._ArgumentGroup") -> None:
         "image_bytes": "bytes of an image, encoded",
         "image_pixels": "pixels of an image",
         "text_characters": "characters of a text",
+        "answer_bytes": "bytes of an answer with scores of many images and texts",
+        "cached_text_bytes": "bytes that texts whose features are kept take, with these",
         "seconds": "seconds for a request",
         "items_in_flight": "items of all requests at work; beyond it requests are refused with 429",
         "cached_texts": "texts whose features are kept",

@@ -1,22 +1,35 @@
 """Items to vectors: images through the intake, texts through the cache, both to the engine, all in their order.
 
-images ─> Intake.load ─> Engine.embed_images ─┐
-texts ──> TextCache ───> Engine.embed_texts ──┴─> Vectors
+    images ─> Intake.load ─> Engine.embed_images ─┐
+    texts ──> TextCache ───> Engine.embed_texts ──┴─checked─> Vectors
+
+What an engine answers is not believed: a vector that is not finite, or not of length 1, is an error of its item, and
+goes into no cache and no answer.
 """
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from gateway.answers import FloatArray
 from gateway.engine import Engine
 from gateway.errors import ApiError, item_error
-from gateway.intake import ImageItem, Intake, Item, TextItem
+from gateway.intake import Intake
+from gateway.items import ImageItem, Item, TextItem, errors_of
 from gateway.text_cache import CachedText, TextCache
-from tritonclip import Manifest, TritonClipError
+from gateway.together import together
+from gateway.truncation import too_long
+from tritonclip import Embeddings, Manifest, ProtocolError, TritonClipError
+
+MAX_LENGTH_ERROR = 1e-3  # of a vector whose length is 1; fp16 encoders end in an fp32 normalisation
+
+log = logging.getLogger("gateway")
+
+Errors = dict[int, ApiError]
+Rows = dict[int, FloatArray]
+"""Features by position."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,13 +37,10 @@ class Vectors:
     """A row for each item [N, D], NaN where it failed; `errors` says why, by position."""
 
     features: FloatArray
-    errors: dict[int, ApiError] = field(default_factory=dict)
-    tokens: int = 0  # of all texts
+    errors: Errors = field(default_factory=dict)
+    tokens: int = 0  # that the model read, of all texts
     images: int = 0
-
-
-Rows = dict[int, FloatArray]
-"""Features by position."""
+    truncated: tuple[int, ...] = ()  # positions of texts of which the model did not read the end
 
 
 class Embedder:
@@ -40,64 +50,100 @@ class Embedder:
         self._intake = intake
         self._cache = cache
 
-    async def embed(self, engine: Engine, manifest: Manifest, items: Sequence[Item]) -> Vectors:
-        """Embed texts and images. An item that fails is an error of its own; what concerns all of them is raised."""
+    async def embed(
+        self, engine: Engine, manifest: Manifest, items: Sequence[Item], *, may_cut: bool = True
+    ) -> Vectors:
+        """Embed texts and images; texts longer than the model reads are errors unless they may be cut.
+
+        An item that fails is an error of its own; what concerns all of them is raised.
+        """
         images = {position: item for position, item in enumerate(items) if isinstance(item, ImageItem)}
         texts = {position: item for position, item in enumerate(items) if isinstance(item, TextItem)}
-        (image_rows, image_errors), (known, text_errors) = await _together(
-            self._images(engine, images), self._texts(engine, manifest.fingerprint, texts)
+        errors = errors_of(items)
+        (image_rows, image_errors), (known, text_errors) = await together(
+            self._images(engine, manifest, images), self._texts(engine, manifest, texts)
         )
-        rows = image_rows | {position: entry.features for position, entry in known.items()}
+        errors |= image_errors | text_errors
+        long = {p: entry.tokens for p, entry in known.items() if entry.tokens > (manifest.context_length or np.inf)}
+        if not may_cut:
+            errors |= {p: too_long(texts[p].param, count, manifest) for p, count in long.items()}
+        rows = image_rows | {position: entry.features for position, entry in known.items() if position not in errors}
         width = len(next(iter(rows.values()))) if rows else manifest.embedding_width or 0
         features = np.full((len(items), width), np.nan, dtype=np.float32)
         for position, row in rows.items():
             features[position] = row
-        tokens = sum(entry.tokens for entry in known.values())
-        return Vectors(features, dict(sorted((image_errors | text_errors).items())), tokens, len(images))
+        read = [min(entry.tokens, manifest.context_length or entry.tokens) for p, entry in known.items() if p in rows]
+        truncated = tuple(sorted(long.keys() & rows.keys()))
+        return Vectors(features, dict(sorted(errors.items())), sum(read), len(images), truncated)
 
-    async def load(self, items: Sequence[ImageItem]) -> tuple[dict[int, bytes], dict[int, ApiError]]:
+    async def load(self, items: Sequence[Item]) -> tuple[dict[int, bytes], Errors]:
         """The bytes of images, and the errors of those that cannot be had, by position."""
-        loaded = dict(enumerate(await self._intake.load(items)))
-        good = {position: data for position, data in loaded.items() if isinstance(data, bytes)}
-        return good, {position: error for position, error in loaded.items() if isinstance(error, ApiError)}
+        errors = errors_of(items)
+        images = {position: item for position, item in enumerate(items) if isinstance(item, ImageItem)}
+        loaded = dict(zip(images, await self._intake.load(list(images.values())), strict=True))
+        errors |= {position: error for position, error in loaded.items() if isinstance(error, ApiError)}
+        return {position: data for position, data in loaded.items() if isinstance(data, bytes)}, errors
 
-    async def _images(self, engine: Engine, items: dict[int, ImageItem]) -> tuple[Rows, dict[int, ApiError]]:
+    async def _images(self, engine: Engine, manifest: Manifest, items: dict[int, ImageItem]) -> tuple[Rows, Errors]:
         if not items:
             return {}, {}
         positions = list(items)
         loaded, failed = await self.load(list(items.values()))
         errors = {positions[index]: error for index, error in failed.items()}
         good = [positions[index] for index in loaded]
+        if not good:
+            return {}, errors
         embeddings = await engine.embed_images(list(loaded.values()), on_error="return")
-        for index, error in embeddings.errors.items():
-            errors[good[index]] = item_error(error, items[good[index]].param)
+        refused = checked(embeddings, len(good), manifest, [items[position].param for position in good])
+        errors |= {good[index]: error for index, error in refused.items()}
         return {p: row for p, row in zip(good, embeddings.features, strict=True) if p not in errors}, errors
 
     async def _texts(
-        self, engine: Engine, fingerprint: str | None, items: dict[int, TextItem]
-    ) -> tuple[dict[int, CachedText], dict[int, ApiError]]:
-        found = {text: self._cache.get(fingerprint, text) for text in dict.fromkeys(i.text for i in items.values())}
+        self, engine: Engine, manifest: Manifest, items: dict[int, TextItem]
+    ) -> tuple[dict[int, CachedText], Errors]:
+        params = {item.text: item.param for item in reversed(items.values())}  # of the first of equal texts
+        found = {t: self._cache.get(manifest.fingerprint, t) for t in dict.fromkeys(i.text for i in items.values())}
         missing = [text for text, entry in found.items() if entry is None]
-        refused: dict[str, TritonClipError] = {}
+        refused: dict[str, ApiError] = {}
         if missing:
             embeddings = await engine.embed_texts(missing, on_error="return")
-            errors = embeddings.errors
+            errors = checked(embeddings, len(missing), manifest, [params[text] for text in missing])
             refused = {missing[index]: error for index, error in errors.items()}
             good = [index for index in range(len(missing)) if index not in errors]
-            tokens = await engine.count_tokens([missing[index] for index in good])
-            for index, count in zip(good, tokens, strict=True):
+            counts = await engine.count_tokens([missing[index] for index in good])
+            if len(counts) != len(good) or not all(count > 0 for count in counts):
+                raise ProtocolError(f"{len(counts)} token counts for {len(good)} texts")
+            for index, count in zip(good, counts, strict=True):
                 new = CachedText(embeddings.features[index].copy(), count)
-                self._cache.put(fingerprint, missing[index], new)
+                self._cache.put(manifest.fingerprint, missing[index], new)
                 found[missing[index]] = new
         known = {p: entry for p, item in items.items() if (entry := found[item.text]) is not None}
-        return known, {p: item_error(refused[item.text], item.param) for p, item in items.items() if p not in known}
+        failed = {p: refused[item.text] for p, item in items.items() if p not in known}
+        return known, {p: ApiError(e.code, e.message, param=items[p].param) for p, e in failed.items()}
 
 
-async def _together(*works: Coroutine[Any, Any, Any]) -> list[Any]:
-    """What all of them return. Once one fails, the others are given up."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+def checked(embeddings: Embeddings, count: int, manifest: Manifest, params: Sequence[str]) -> Errors:
+    """The errors of an engine's answer by row: those it tells of, and those of rows that are no vectors.
+
+    Raises ProtocolError where the answer as a whole is not what was asked for, and what concerns the whole request.
+    """
+    features, width = embeddings.features, manifest.embedding_width
+    if features.ndim != 2 or len(features) != count or (width is not None and features.shape[1] != width):
+        raise ProtocolError(f"features of shape {list(features.shape)} for {count} items of width {width}")
+    if not all(0 <= index < count for index in embeddings.errors):
+        raise ProtocolError(f"errors of items that were not sent: {sorted(embeddings.errors)} of {count}")
+    errors = {index: error_of(error, params[index]) for index, error in embeddings.errors.items()}
+    length = np.linalg.norm(features.astype(np.float64), axis=1)
+    unusable = set(np.flatnonzero(~(np.abs(length - 1) <= MAX_LENGTH_ERROR)).tolist()) - errors.keys()
+    if unusable:
+        log.warning("engine_failed: %d of %d vectors are not finite or not of length 1", len(unusable), count)
+    return errors | {index: _unusable(params[index]) for index in sorted(unusable)}
+
+
+def error_of(error: TritonClipError, param: str) -> ApiError:
+    """An item's error: the engine could not use it or, from an engine that checks its answers, that went wrong."""
+    return _unusable(param) if isinstance(error, ProtocolError) else item_error(error, param)
+
+
+def _unusable(param: str) -> ApiError:
+    return ApiError("engine_failed", "the model server answered with no usable vector", param=param)

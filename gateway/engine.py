@@ -24,7 +24,7 @@ class Engine(Protocol):
         """Features of texts."""
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens the model reads of each text."""
+        """How many tokens each text has uncut, start and end included."""
 
     async def classify(
         self,

@@ -29,6 +29,7 @@ STATUSES: Mapping[str, int] = {
     # What the request holds.
     "invalid_json": 400,
     "invalid_form": 400,
+    "invalid_encoding": 400,
     "invalid_header": 400,
     "missing_field": 400,
     "unknown_field": 400,
@@ -39,6 +40,9 @@ STATUSES: Mapping[str, int] = {
     "too_many_items": 400,
     "text_too_long": 400,
     "invalid_text": 400,
+    "not_a_text": 400,
+    "duplicate_label": 400,
+    "answer_too_large": 400,
     "invalid_base64": 400,
     "invalid_image": 400,
     "image_too_large": 400,

@@ -1,144 +1,51 @@
-"""The one way in for texts and images: from a request's fields to items, and from items to bytes.
+"""Images to bytes: uploaded ones as they are, data URLs and base64 decoded, all held against the limits.
 
-    field values ──text_item, image_item, mixed_item──> items, each with the name it has in errors
-    image items ──Intake.load──> bytes: uploaded, decoded from base64, or fetched from a URL
-
-Making items finds mistakes of the request, which is then refused as a whole. Loading finds images that cannot be had,
-each of which is an error of its own.
+Each image that cannot be had is an error of its own. What an image's bytes are, and whether they can be used, is for
+the model server to say; only a data URL that says itself that it holds text is told so here.
 """
 
 import asyncio
-import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from urllib.parse import unquote_to_bytes
 
-import pybase64
-
+from gateway.base64_text import BadBase64, decode
+from gateway.data_urls import DataUrl, data_url
 from gateway.errors import ApiError
-from gateway.pictures import pixels_of
+from gateway.items import ImageItem
+from gateway.lookalikes import is_image_in_base64
+from gateway.picture_sizes import pixels_of
+from gateway.pictures import kind_of, looks_like_image
 from gateway.settings import Limits
-from gateway.urls import Fetcher
 
-LOADED_IN_THREAD = 2**20  # bytes: below it, decoding takes less time than handing it to a thread
-SHOWN_CHARACTERS = 40
-
-
-@dataclass(frozen=True)
-class TextItem:
-    """A text, and the name it has in errors."""
-
-    text: str
-    param: str
-
-
-@dataclass(frozen=True)
-class ImageItem:
-    """An image: the bytes of an uploaded file, a URL, a data URL or base64; and the name it has in errors."""
-
-    source: bytes | str
-    param: str
-
-
-Item = TextItem | ImageItem
-
-
-def as_list(value: Any) -> list[tuple[Any, str]]:
-    """One value or a list of them, each with its index as errors show it: "" for one alone, "[2]" in a list."""
-    if isinstance(value, list):
-        return [(item, f"[{index}]") for index, item in enumerate(value)]
-    return [(value, "")]
-
-
-def text_items(value: Any, field: str, limits: Limits) -> list[TextItem]:
-    """The texts of a field that has one or a list of them."""
-    return [text_item(item, field + index, limits) for item, index in as_list(_some(value, field))]
-
-
-def image_items(value: Any, field: str) -> list[ImageItem]:
-    """The images of a field that has one or a list of them."""
-    return [image_item(item, field + index) for item, index in as_list(_some(value, field))]
-
-
-def mixed_items(value: Any, field: str, limits: Limits, modality: str | None = None) -> list[Item]:
-    """Texts and images of a field that may have both."""
-    return [mixed_item(item, field + index, limits, modality) for item, index in as_list(_some(value, field))]
-
-
-def text_item(value: Any, param: str, limits: Limits) -> TextItem:
-    """A text, or ApiError where it is none, or too long."""
-    if not isinstance(value, str):
-        raise _wrong_type("a string", value, param)
-    if len(value) > limits.text_characters:
-        message = f"{len(value)} characters, more than the limit of {limits.text_characters}"
-        raise ApiError("text_too_long", message, param=param)
-    return TextItem(value, param)
-
-
-def image_item(value: Any, param: str) -> ImageItem:
-    """An image, or ApiError where it is of a wrong type."""
-    if isinstance(value, dict) and value.keys() == {"url"}:  # as OpenAI's image_url parts have it
-        value, param = value["url"], f"{param}.url"
-    if not isinstance(value, str | bytes):
-        raise _wrong_type("an image as URL, data URL or base64", value, param)
-    return ImageItem(value, param)
-
-
-def mixed_item(value: Any, param: str, limits: Limits, modality: str | None = None) -> Item:
-    """A text or an image: a bare string by what it looks like (or by the modality), an object by its field."""
-    if isinstance(value, bytes):
-        return ImageItem(value, param)
-    if isinstance(value, str):
-        is_image = value.startswith("data:image/") if modality is None else modality == "image"
-        return image_item(value, param) if is_image else text_item(value, param, limits)
-    if isinstance(value, dict):
-        return _from_object(value, param, limits)
-    if isinstance(value, int | float | list) and not isinstance(value, bool):
-        raise ApiError("token_arrays_unsupported", "token arrays are not supported: send the text itself", param=param)
-    raise _wrong_type("a string or an object", value, param)
-
-
-def _from_object(value: dict[str, Any], param: str, limits: Limits) -> Item:
-    """`{"text": …}`, `{"image": …}`, or a part of OpenAI's messages: `{"type": "image_url", "image_url": …}`."""
-    fields = [name for name in value if name != "type"]
-    kind = value.get("type", fields[0] if fields else None)
-    if fields == ["text"] and kind == "text":
-        return text_item(value["text"], f"{param}.text", limits)
-    if fields in (["image"], ["image_url"]) and kind == fields[0]:
-        return image_item(value[fields[0]], f"{param}.{fields[0]}")
-    raise ApiError("invalid_value", 'expected {"text": …}, {"image": …} or {"image_url": …}', param=param)
+LOADED_IN_THREAD = 2**16  # bytes of a request's images: below it, decoding takes too little time to matter
+_NOT_SAID = 'the data URL does not say ";base64" before its comma'
+PERCENT_ENCODED = 2**18  # characters of a data URL without base64: these take a microsecond each
 
 
 class Intake:
-    """Loads images. `fetcher` is None where images from URLs are not allowed."""
+    """Loads the images of requests."""
 
-    def __init__(self, limits: Limits, fetcher: Fetcher | None) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._fetcher = fetcher
 
     async def load(self, items: Sequence[ImageItem]) -> list[bytes | ApiError]:
         """The bytes of each image, or the error of each that cannot be had."""
-        return await asyncio.gather(*(self._load(item) for item in items))
+        if sum(len(item.source) for item in items) < LOADED_IN_THREAD:
+            return self._load(items)
+        return await asyncio.to_thread(self._load, items)
 
-    async def _load(self, item: ImageItem) -> bytes | ApiError:
-        try:
-            source: bytes | str = item.source
-            if isinstance(source, str) and "://" in source[:16]:
-                source = await self._fetch(source, item.param)
-            if len(source) < LOADED_IN_THREAD:
-                return self._check(source, item.param)
-            return await asyncio.to_thread(self._check, source, item.param)
-        except ApiError as error:
-            return error
+    def _load(self, items: Sequence[ImageItem]) -> list[bytes | ApiError]:
+        loaded: list[bytes | ApiError] = []
+        for item in items:
+            try:
+                loaded.append(self._bytes_of(item))
+            except ApiError as error:
+                loaded.append(error)
+        return loaded
 
-    async def _fetch(self, url: str, param: str) -> bytes:
-        if self._fetcher is None:
-            raise ApiError("url_images_disabled", "this gateway takes no images from URLs: send the image", param=param)
-        return await self._fetcher.fetch(url, param)
-
-    def _check(self, source: bytes | str, param: str) -> bytes:
-        """Decode an image that came as text, and hold it against the limits."""
-        data = source if isinstance(source, bytes) else _decode(source, param)
+    def _bytes_of(self, item: ImageItem) -> bytes:
+        source, param = item.source, item.param
+        data = source if isinstance(source, bytes) else image_bytes(source, param)
         if not data:
             raise ApiError("invalid_image", "empty: no bytes", param=param)
         if len(data) > self._limits.image_bytes:
@@ -151,33 +58,36 @@ class Intake:
         return data
 
 
-def _decode(source: str, param: str) -> bytes:
+def image_bytes(source: str, param: str) -> bytes:
     """The bytes of a data URL or of bare base64."""
-    if source.startswith("data:"):
-        head, comma, source = source.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise ApiError("invalid_base64", "a data URL must read data:image/…;base64,…", param=param)
-        if not head.startswith("data:image/"):
-            raise ApiError("invalid_image", "the data URL is not that of an image", param=param)
+    url = data_url(source)
     try:
-        return pybase64.b64decode(_one_line(source), validate=True)
-    except (binascii.Error, ValueError):
-        shown = source[:SHOWN_CHARACTERS]
-        raise ApiError("invalid_base64", f"neither a URL nor valid base64: {shown!r}", param=param) from None
+        return decode(source) if url is None else _payload_of(url, param)
+    except BadBase64 as error:
+        raise ApiError("invalid_base64", str(error), param=param) from None
 
 
-def _one_line(text: str) -> str:
-    """Without the line breaks that `base64` and MIME put in."""
-    return text if "\n" not in text else text.replace("\n", "").replace("\r", "")
+def _payload_of(url: DataUrl, param: str) -> bytes:
+    payload = url.payload
+    if payload is None:
+        raise ApiError("invalid_base64", "a data URL must read data:image/…;base64,…", param=param)
+    data = decode(payload) if url.is_base64 else _percent_decoded(payload, param)
+    is_text = url.media_type.startswith("text/") or not (url.media_type or url.is_base64)
+    if looks_like_image(data):
+        return data
+    if is_text:
+        message = f'the data URL holds {kind_of(data)}, no image; a text is sent as it is, {{"text": …}}'
+        raise ApiError("invalid_image", message, param=param)
+    if not url.is_base64 and payload.isalnum():
+        raise ApiError("invalid_base64", _NOT_SAID, param=param)
+    return data
 
 
-def _some(value: Any, field: str) -> Any:
-    if value is None or value == []:
-        raise ApiError("missing_field", f"{field} must not be empty", param=field)
-    return value
-
-
-def _wrong_type(wanted: str, value: Any, param: str) -> ApiError:
-    names = {dict: "an object", list: "an array", bool: "a boolean", int: "a number", float: "a number"}
-    given = names.get(type(value), "a file" if isinstance(value, bytes) else "null")
-    return ApiError("invalid_value", f"expected {wanted}, got {given}", param=param)
+def _percent_decoded(payload: str, param: str) -> bytes:
+    """What a data URL without base64 holds; an error where it is base64 that does not say so."""
+    if is_image_in_base64(payload):
+        raise ApiError("invalid_base64", _NOT_SAID, param=param)
+    if len(payload) > PERCENT_ENCODED:
+        message = f"a data URL of more than {PERCENT_ENCODED} characters must be base64: data:image/…;base64,…"
+        raise ApiError("image_too_large", message, param=param)
+    return unquote_to_bytes(payload.encode("utf-8", "replace"))

@@ -49,7 +49,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 _FORMS: dict[type[RequestModel], tuple[tuple[str, ...], tuple[str, ...]]] = {
     EmbeddingsRequest: (("image", "input"), ("text", "model", "encoding_format")),
     SimilarityRequest: (("image",), ("text", "model")),
-    ClassifyRequest: (("image",), ("labels", "label_set", "template", "top_k", "threshold", "model")),
+    ClassifyRequest: (("image",), ("labels", "label_set", "template", "top_k", "threshold", "min_cosine", "model")),
     RerankRequest: (("documents",), ("query", "top_n", "model")),
     ZeroShotRequest: (("image",), ("candidate_labels", "hypothesis_template")),
 }

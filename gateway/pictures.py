@@ -1,54 +1,73 @@
-"""What an image file says of itself in its first bytes: enough to refuse it early, never a decoder at work.
+"""What bytes are, by their beginning: an image of a known format, or what else came in its place.
 
-Whether an image can be used is for the model server to say. Here are only the checks that must come before it.
+Whether an image can be used is for the model server to say. Here are only the checks that must come before it: whether
+a fetched file may be passed on at all, and whether a text is a picture's bytes in disguise.
 """
 
-import io
-import sys
-import warnings
+import re
 
-from PIL import Image
-
-Image.init()
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # sizes are only read, never decoded
-
-# Formats whose header alone tells the size. ICO is not among them: Pillow decodes it when it opens it. What is not
-# recognised here goes to the model server as it is, which knows more formats and has the same limit.
-_HEADERS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "QOI")
-
-SIGNATURES = (
+_IMAGES = (
     b"\xff\xd8\xff",  # JPEG
     b"\x89PNG\r\n\x1a\n",
     b"GIF87a",
     b"GIF89a",
-    b"BM",
-    b"II*\0",  # TIFF
+    b"II*\0",  # TIFF, and with 64-bit offsets
     b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
     b"\0\0\0\x0cjP  ",  # JPEG 2000
     b"\xff\x4f\xff\x51",
     b"qoif",
     b"\0\0\1\0",  # ICO
 )
-_BOXED = (b"avif", b"avis", b"heic", b"heix", b"mif1")  # ISO media files, by their brand
-_SIGNATURE_BYTES = 12
+_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"miaf")
+_BITMAP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes, of all versions of BMP: two letters alone are a word
+_PORTABLE = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*\d")  # PBM, PGM, PPM
+SIGNATURE_BYTES = 32
+
+# What is no image that is read here, in the words of an error.
+_OTHERS = (
+    (b"%PDF-", "a PDF file"),
+    (b"8BPS", "a Photoshop file"),
+    (b"\xff\x0a", "a JPEG XL image, which is not read here"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image, which is not read here"),
+    (b"\x1f\x8b", "gzip-compressed data"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1aE\xdf\xa3", "a video"),
+    (b"{", "a JSON document"),
+    (b"[", "a JSON document"),
+)
+_READ_TEXT_BYTES = 1024
 
 
 def looks_like_image(data: bytes) -> bool:
     """Whether the first bytes are those of a known image format."""
+    head = data[:SIGNATURE_BYTES]
     return (
-        data.startswith(SIGNATURES)
-        or (data[:4] == b"RIFF" and data[8:_SIGNATURE_BYTES] == b"WEBP")
-        or (data[4:8] == b"ftyp" and data[8:_SIGNATURE_BYTES] in _BOXED)
-        or (data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace())
+        head.startswith(_IMAGES)
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS)
+        or (head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BITMAP_HEADERS)
+        or _PORTABLE.match(data[:_READ_TEXT_BYTES]) is not None
     )
 
 
-def pixels_of(data: bytes) -> int | None:
-    """Width times height as the header has it; None where there is no telling."""
-    try:
-        image = Image.open(io.BytesIO(data), formats=_HEADERS)
-    except Image.DecompressionBombError:
-        return sys.maxsize
-    except Exception:  # what a parser raises for damaged data is not limited to any list
-        return None
-    return image.width * image.height
+def kind_of(data: bytes) -> str:
+    """What bytes that are no image are, as far as their beginning tells."""
+    head = data[:_READ_TEXT_BYTES]
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for signature, kind in _OTHERS:
+        if text.startswith(signature):
+            return kind
+    lower = text.lower()
+    if b"<svg" in lower:
+        return "an SVG drawing"
+    if lower.startswith((b"<!doctype html", b"<html", b"<head", b"<body")) or b"<html" in lower:
+        return "an HTML page"
+    if head[4:8] == b"ftyp":
+        return "a video"
+    if text.startswith(b"<"):
+        return "an XML document"
+    if not head.strip(b"\0"):
+        return "nothing but zeros" if head else "empty"
+    return "text" if head.isascii() and text.decode("ascii").isprintable() else "no image of a known format"

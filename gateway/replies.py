@@ -3,7 +3,7 @@
 Routes build their answers as plain dictionaries, which orjson writes fast; the tests hold them against these models.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -32,7 +32,9 @@ class ItemError(ErrorBody):
 class Usage(BaseModel):
     """What was worked on."""
 
-    prompt_tokens: int = Field(description="of all texts, as the model counts them: with start and end")
+    prompt_tokens: int = Field(
+        description="of all texts, as the model reads them: with start and end, cut where it ends"
+    )
     total_tokens: int
     num_images: int
 
@@ -45,6 +47,11 @@ class Embedding(BaseModel):
     embedding: list[float] | str = Field(description="numbers, or base64 of little-endian float32")
 
 
+Truncated = Annotated[
+    list[int] | None, Field(description="positions of the texts that were longer than the model reads, and cut")
+]
+
+
 class EmbeddingsReply(BaseModel):
     """OpenAI's list of embeddings."""
 
@@ -52,11 +59,15 @@ class EmbeddingsReply(BaseModel):
     model: str
     data: list[Embedding]
     usage: Usage
+    truncated: Truncated = None
     errors: list[ItemError] | None = None
 
 
 class SimilarityReply(BaseModel):
-    """Three matrices: a row for each image, a column for each text; null in the rows of failed images."""
+    """Three matrices: a row for each image, a column for each text; null in the rows of failed images.
+
+    `probabilities` are null where there is one text alone, and nothing that it could be likelier than.
+    """
 
     object: Literal["similarity"]
     model: str
@@ -64,6 +75,7 @@ class SimilarityReply(BaseModel):
     logits: list[list[float | None]]
     probabilities: list[list[float | None]]
     usage: Usage
+    truncated: Truncated = None
     errors: list[ItemError] | None = None
 
 
@@ -71,14 +83,14 @@ class LabelReply(BaseModel):
     """A label, and how well it fits."""
 
     label: str
-    probability: float
-    cosine: float
+    probability: float | None = Field(description="relative to the other labels; null where there is none")
+    cosine: float = Field(description="relative to nothing, -1 to 1")
     logit: float
     index: int | None = Field(None, description="the label's position among those given, or in its set")
 
 
 class ImageLabels(BaseModel):
-    """The labels of one image, best first; none where nothing reached the threshold."""
+    """The labels of one image, best first; none where nothing reached `threshold` and `min_cosine`."""
 
     index: int
     labels: list[LabelReply]
@@ -91,6 +103,7 @@ class ClassifyReply(BaseModel):
     model: str
     data: list[ImageLabels]
     usage: Usage
+    truncated: Truncated = None
     errors: list[ItemError] | None = None
 
 
@@ -111,6 +124,8 @@ class RerankReply(BaseModel):
     results: list[Ranked]
     meta: dict[str, Any]
     usage: Usage
+    truncated: Truncated = None
+    query_truncated: bool | None = None
     errors: list[ItemError] | None = None
 
 

@@ -1,8 +1,8 @@
 """What requests may hold, with an example of each; the source of both validation and the OpenAPI document.
 
-Fields that take texts and images in several shapes are `Any` to pydantic, and described for OpenAPI by hand: `intake`
-reads them, because it can name the very item at fault. Fields that other APIs' clients send, and that mean nothing
-for a CLIP model, are accepted and have no effect.
+Fields that take texts and images in several shapes are `Any` to pydantic, and described for OpenAPI by hand: `items`
+reads them, because it can name the very item at fault. Fields that other APIs' clients send are accepted where what
+they ask for is what a CLIP model does anyway, and refused where it is not.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 
+from gateway.json_bodies import read_json
+
 FormFields = Sequence[tuple[str, str | bytes]]
+
+MAX_NAME = 1024  # characters of what only names something
+LISTS = frozenset({"input", "image", "images", "text", "texts", "labels", "documents", "candidate_labels"})
+"""Fields that may hold several items; in a form, these may also stand in one field as a JSON array."""
 
 SAMPLE_IMAGE = (  # 8 x 8 red pixels
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIAQMAAAD+wSzIAAAAA1BMVEXcHh4Np/MyAAAAC0lEQVR42mNgQAUA"
@@ -41,6 +47,16 @@ Messages = Annotated[
     WithJsonSchema({"type": "array", "items": {"type": "object"}, "description": "one message with one part"}),
 ]
 Partial = Annotated[bool, Field(description="answer for the good items, and name the bad ones in `errors`")]
+Truncate = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "boolean"}, {"enum": ["NONE", "END", "RIGHT", None]}],
+            "description": 'false or "NONE": a text of more tokens than the model reads is an error; '
+            'true, "END" or left out: it is cut, and named in `truncated`',
+        }
+    ),
+]
 
 
 class RequestModel(BaseModel):
@@ -48,21 +64,28 @@ class RequestModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = Field(None, description="as /v1/models names it; may be left out")
-    user: str | None = Field(None, description="no effect")
+    model: str | None = Field(None, description="as /v1/models names it; may be left out", max_length=MAX_NAME)
+    user: str | None = Field(None, description="for the caller's own books", max_length=MAX_NAME)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> dict[str, Any]:
+        """The document that a JSON body stands for: itself, unless an API has several ways to say the same."""
+        return document
 
     @classmethod
     def from_form(cls, fields: FormFields) -> dict[str, Any]:
-        """The document that a multipart form stands for: a field that comes twice is a list."""
-        document: dict[str, Any] = {}
+        """The document that a multipart form stands for: a field that comes twice is a list.
+
+        So is one that holds a JSON array, where several items may stand; it comes twice if it has several.
+        """
+        values: dict[str, list[Any]] = {}
+        lists = set()
         for name, value in fields:
-            if name not in document:
-                document[name] = value
-            elif isinstance(document[name], list):
-                document[name].append(value)
-            else:
-                document[name] = [document[name], value]
-        return document
+            several = json_array(value) if name in LISTS and isinstance(value, str) else None
+            values.setdefault(name, []).extend([value] if several is None else several)
+            if several is not None:
+                lists.add(name)
+        return {n: found if n in lists or len(found) > 1 else found[0] for n, found in values.items()}
 
 
 class EmbeddingsRequest(RequestModel):
@@ -74,14 +97,18 @@ class EmbeddingsRequest(RequestModel):
 
     input: Items = None
     messages: Messages = None
-    modality: Literal["text", "image"] | None = Field(None, description="what bare strings are")
+    modality: Literal["text", "image"] | None = Field(
+        None, description="what bare strings are, whatever they look like"
+    )
     encoding_format: Literal["float", "base64"] | None = None
     embedding_type: Literal["float", "base64"] | None = Field(None, description="Jina's name for encoding_format")
     dimensions: int | None = Field(None, description="the model's own, or left out")
     partial: Partial = False
-    input_type: str | None = Field(None, description="no effect")
-    task: str | None = Field(None, description="no effect")
-    truncate: str | bool | None = Field(None, description="no effect: texts are always cut where the model ends")
+    truncate: Truncate = None
+    input_type: str | None = Field(
+        None, description="a text has one vector, for queries and passages alike", max_length=MAX_NAME
+    )
+    task: str | None = Field(None, description="a text has one vector, for every task", max_length=MAX_NAME)
     normalized: Literal[True] | None = Field(None, description="vectors always have length 1")
 
     @classmethod
@@ -90,10 +117,10 @@ class EmbeddingsRequest(RequestModel):
         others = [(name, value) for name, value in fields if name not in ("image", "text", "input")]
         items: list[Any] = []
         for name, value in fields:
-            if name == "input" or (name == "image" and isinstance(value, bytes)):
-                items.append(value)
-            elif name in ("image", "text"):
-                items.append({name: value})
+            if name in ("image", "text", "input"):
+                several = json_array(value) if isinstance(value, str) else None
+                for item in [value] if several is None else several:
+                    items.append(item if name == "input" or isinstance(item, bytes) else {name: item})
         return super().from_form(others) | ({"input": items} if items else {})
 
 
@@ -108,6 +135,7 @@ class SimilarityRequest(RequestModel):
     images: Image = None
     text: Text = None
     texts: Text = None
+    truncate: Truncate = None
     partial: Partial = False
 
 
@@ -121,10 +149,14 @@ class ClassifyRequest(RequestModel):
     image: Image = None
     images: Image = None
     labels: Text = None
-    label_set: str | None = Field(None, description="as /v1/models names it")
+    label_set: str | None = Field(None, description="as /v1/models names it", max_length=MAX_NAME)
     template: str | None = Field(None, description="with {} for the label", examples=["a photo of a {}"])
     top_k: int | None = Field(None, ge=1)
-    threshold: float | None = Field(None, ge=0, le=1, description="labels of lower probability are left out")
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="labels of lower probability, which is relative to the other labels, are left out"
+    )
+    min_cosine: float | None = Field(None, ge=-1, le=1, description="labels of a lower cosine are left out")
+    truncate: Truncate = None
     partial: Partial = False
 
     @field_validator("template")
@@ -147,8 +179,11 @@ class RerankRequest(RequestModel):
     top_n: int | None = Field(None, ge=1)
     return_documents: bool | None = None
     partial: Partial = False
-    max_tokens_per_doc: int | None = Field(None, description="no effect")
-    max_chunks_per_doc: int | None = Field(None, description="no effect")
+    truncate: Truncate = None
+    max_tokens_per_doc: int | None = Field(
+        None, ge=1, description="no fewer than the model reads, which is what it reads"
+    )
+    max_chunks_per_doc: int | None = Field(None, ge=1, description="a document is one chunk")
 
 
 class ZeroShotParameters(BaseModel):
@@ -176,11 +211,40 @@ class ZeroShotRequest(RequestModel):
     parameters: ZeroShotParameters
 
     @classmethod
+    def from_json(cls, document: dict[str, Any]) -> dict[str, Any]:
+        """The image may stand under `image` or in an object under `inputs`, the parameters beside it.
+
+        So clients of other years and servers send them.
+        """
+        inputs = document.get("inputs")
+        if isinstance(inputs, dict) and (inputs.keys() & {"image", *ZeroShotParameters.model_fields}):
+            document = {**{name: value for name, value in document.items() if name != "inputs"}, **inputs}
+        if "image" in document and "inputs" not in document:
+            document = {"inputs" if name == "image" else name: value for name, value in document.items()}
+        names = ZeroShotParameters.model_fields.keys() & document.keys()
+        parameters = document.get("parameters", {})
+        if not names or not isinstance(parameters, dict) or names & parameters.keys():
+            return document
+        beside = {name: document[name] for name in names}
+        rest = {name: value for name, value in document.items() if name not in names}
+        return rest | {"parameters": parameters | beside}
+
+    @classmethod
     def from_form(cls, fields: FormFields) -> dict[str, Any]:
-        """`image` or `inputs` is the image; what belongs to the parameters stands beside it."""
-        document = super().from_form([("inputs" if name == "image" else name, value) for name, value in fields])
-        names = [name for name in ZeroShotParameters.model_fields if name in document]
-        return document | {"parameters": {name: document.pop(name) for name in names}}
+        """As in JSON, but that the parameters always stand beside the image."""
+        return cls.from_json({"parameters": {}} | super().from_form(fields))
+
+
+def json_array(value: str) -> list[Any] | None:
+    """The items of a JSON array in a form's field; None for any other value."""
+    value = value.strip()
+    if not (value.startswith("[") and value.endswith("]")):
+        return None
+    try:
+        found = read_json(value.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        return None
+    return found if isinstance(found, list) and all(isinstance(item, str | dict) for item in found) else None
 
 
 def _with_place(template: str | None) -> str | None:

@@ -1,33 +1,30 @@
 """The request path that all endpoints share: the model, then room for the items, then vectors or labels.
 
-items ─> count, images a minute, items in flight ─> Embedder, with the time that is left ─> Vectors
+items ─> count, images a minute ─> Fetching ─> items in flight ─> Embedder, with the time that is left ─> Vectors
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 
 from gateway.admission import Admission
 from gateway.embedding import Embedder, Vectors
 from gateway.engine import Engine
-from gateway.errors import ApiError, item_error
+from gateway.errors import ApiError
 from gateway.exchange import Exchange
-from gateway.intake import ImageItem, Intake, Item
+from gateway.fetching import Fetching
+from gateway.intake import Intake
+from gateway.items import ImageItem, Item, errors_of
 from gateway.metrics import Metrics
 from gateway.rates import RateLimiter
-from gateway.settings import Settings
+from gateway.scores import Labelled, stored_labels
+from gateway.settings import Settings, UrlImages
 from gateway.text_cache import TextCache
-from gateway.urls import Fetcher
-from tritonclip import Manifest, Prediction
+from gateway.truncation import may_cut
+from gateway.urls import Fetcher, is_url
+from tritonclip import Manifest
 
-
-@dataclass(frozen=True)
-class Labelled:
-    """Labels of each image, best first; `errors` says which images have none, and why."""
-
-    predictions: Sequence[Sequence[Prediction]]
-    errors: dict[int, ApiError]
-    tokens: int = 0  # of all labels that were texts
+NAMED_ITEMS = 8  # in an error that several have
 
 
 class Service:
@@ -41,7 +38,9 @@ class Service:
         self.fingerprint: str | None = None  # of the model, once it is known
         self._rates = rates
         self._admission = Admission(settings.limits.items_in_flight, metrics)
-        self._embedder = Embedder(Intake(settings.limits, fetcher), TextCache(settings.limits.cached_texts, metrics))
+        limits = settings.limits
+        self._fetching = Fetching(fetcher, settings.url_images or UrlImages(), limits.body_bytes)
+        self._embedder = Embedder(Intake(limits), TextCache(limits.cached_texts, limits.cached_text_bytes, metrics))
 
     async def manifest(self, *, refresh: bool = False) -> Manifest:
         """What is deployed."""
@@ -58,21 +57,29 @@ class Service:
         return manifest
 
     async def embed(
-        self, exchange: Exchange, manifest: Manifest, items: Sequence[Item], *, field: str, partial: bool
+        self,
+        exchange: Exchange,
+        manifest: Manifest,
+        items: Sequence[Item],
+        *,
+        field: str,
+        partial: bool,
+        truncate: Any = None,
     ) -> Vectors:
         """Embed texts and images; `field` is what a request with too many of them has to shorten.
 
-        Without `partial` the first item that fails is the error of the whole request.
+        Without `partial` the first item that fails is the error of the whole request. `may_cut` reads `truncate`.
         """
-        with self._admitted(exchange, items, field):
-            vectors = await self._embedder.embed(self._engine(exchange), manifest, items)
-        if vectors.errors and (not partial or len(vectors.errors) == len(items)):
-            raise next(iter(vectors.errors.values()))
+        cut = may_cut(truncate, manifest)
+        async with self._let_in(exchange, items, field, partial) as here:
+            vectors = await self._embedder.embed(self._engine(exchange), manifest, here, may_cut=cut)
+        _raise_errors(vectors.errors, len(items), partial)
         return vectors
 
     async def label(
         self,
         exchange: Exchange,
+        manifest: Manifest,
         images: Sequence[ImageItem],
         *,
         label_set: str,
@@ -80,33 +87,56 @@ class Service:
         partial: bool,
     ) -> Labelled:
         """Classify images with a label set that is stored with the model."""
-        with self._admitted(exchange, images, "images"):
-            loaded, errors = await self._embedder.load(images)
-            found = await self._engine(exchange).classify(
-                list(loaded.values()), label_set=label_set, top_k=top_k, on_error="return"
-            )
-        predictions: list[Sequence[Prediction]] = [()] * len(images)
-        for position, labels in zip(loaded, found, strict=True):
-            predictions[position] = labels
-        positions = list(loaded)
-        errors |= {positions[i]: item_error(e, images[positions[i]].param) for i, e in found.errors.items()}
-        if errors and (not partial or len(errors) == len(images)):
-            raise errors[min(errors)]
-        return Labelled(predictions, dict(sorted(errors.items())))
+        async with self._let_in(exchange, images, "images", partial) as here:
+            loaded, errors = await self._embedder.load(here)
+            labels = manifest.label_sets[label_set].labels
+            count = min(top_k or labels, labels)
+            found = await stored_labels(self._engine(exchange), manifest, loaded, here, label_set, count)
+        errors = errors | dict(found.errors)
+        _raise_errors(errors, len(images), partial)
+        return Labelled(found.predictions, dict(sorted(errors.items())))
 
     def _engine(self, exchange: Exchange) -> Engine:
         return self.engine.with_timeout(max(0.001, exchange.seconds_left))
 
-    @contextmanager
-    def _admitted(self, exchange: Exchange, items: Sequence[Item], field: str) -> Iterator[None]:
+    @asynccontextmanager
+    async def _let_in(
+        self, exchange: Exchange, items: Sequence[Item], field: str, partial: bool
+    ) -> AsyncIterator[Sequence[Item]]:
+        """The items, images from URLs fetched, with places in flight for all of them while they are worked on."""
         limit = self.settings.limits.items
         if len(items) > limit:
             raise ApiError("too_many_items", f"{len(items)} items, more than the limit of {limit}", param=field)
+        _raise_errors(errors_of(items), len(items), partial)
         images = sum(isinstance(item, ImageItem) for item in items)
+        charged = any(isinstance(item, ImageItem) and is_url(item.source) for item in items)
+        if charged:  # before they are fetched: that is work as well
+            self._charge(exchange, images)
+        here = await self._fetching.fetched(exchange.caller, items, exchange.hold_more)
+        _raise_errors(errors_of(here), len(here), partial)
         with self._admission.admit(images, len(items) - images):
-            if exchange.key is not None and images:
-                self._rates.charge(exchange.key, "images", images, exchange.headers)
-            yield
+            if not charged:
+                self._charge(exchange, images)
+            yield here
+
+    def _charge(self, exchange: Exchange, images: int) -> None:
+        if exchange.key is not None and images:
+            self._rates.charge(exchange.key, "images", images, exchange.headers)
+
+
+def _raise_errors(errors: Mapping[int, ApiError], items: int, partial: bool) -> None:
+    """Raise the first of the errors of so many items, unless there are others to answer for, and they are wanted.
+
+    It says which other items have the same fault.
+    """
+    if not errors or (partial and len(errors) < items):
+        return
+    first, *others = (errors[position] for position in sorted(errors))
+    alike = [str(error.param) for error in others if error.code == first.code and error.param]
+    if not alike:
+        raise first
+    listed = ", ".join(alike[:NAMED_ITEMS]) + ("" if len(alike) <= NAMED_ITEMS else ", …")
+    raise ApiError(first.code, f"{first.message} (likewise {listed})", param=first.param)
 
 
 def model_id(manifest: Manifest) -> str:

@@ -15,6 +15,8 @@ class Limits:
     image_bytes: int = 10 * MIB  # encoded, after base64
     image_pixels: int = 100_000_000
     text_characters: int = 10_000  # the model reads 77 tokens; longer texts are cut there
+    answer_bytes: int = 20 * MIB  # of scores and labels, where they are a product of what was sent
+    cached_text_bytes: int = 64 * MIB  # what the cached texts take in memory
     seconds: float = 30.0  # for a request, its body included
     items_in_flight: int = 256  # of all requests; beyond it they are refused at once
     cached_texts: int = 10_000
@@ -27,7 +29,8 @@ class UrlImages:
     hosts: frozenset[str] | None = None  # None: any public host
     seconds: float = 10.0
     redirects: int = 3
-    at_once: int = 16  # fetches of all requests
+    at_once: int = 64  # fetches of all requests
+    at_once_each: int = 8  # fetches of one caller
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,27 @@ const make = (tag, properties = {}, ...children) => {
   return element;
 };
 
+// Several values of a field, or one: a JSON array wherever a plain value could be taken for a list, or for one in JSON.
+const plain = (value) => !/[,;|]|^\s*\[/.test(value);
+const field = (name, values) => (values.length === 1 ? values.every(plain) : !values.some((value) => value.startsWith("[")))
+  ? values.map((value) => [name, value])
+  : [[name, JSON.stringify(values)]];
+
 const mode = () => document.querySelector("input[name=mode]:checked").value;
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 // What is asked, as form fields: [name, value] pairs; the images go beside them.
 function question() {
+  const least = find("min-cosine").value.trim();
+  const among = least ? [["min_cosine", least]] : [];
   if (mode() === "labels") {
-    const labels = lines(find("labels").value);
-    return { path: "/v1/classify", fields: [...labels.map((label) => ["labels", label]), ["template", template]] };
+    return { path: "/v1/classify", fields: [...field("labels", lines(find("labels").value)), ["template", template], ...among] };
   }
   if (mode() === "set") {
-    return { path: "/v1/classify", fields: [["label_set", find("label-set").value], ["top_k", "5"]] };
+    return { path: "/v1/classify", fields: [["label_set", find("label-set").value], ["top_k", "5"], ...among] };
   }
-  return { path: "/v1/similarity", fields: [["text", find("sentence").value.trim()]] };
+  const sentence = find("sentence").value.trim();
+  return { path: "/v1/similarity", fields: [["text", sentence.startsWith("[") ? JSON.stringify([sentence]) : sentence]] };
 }
 
 function problem() {
@@ -73,13 +81,18 @@ function show(answer, path) {
   const rows = path === "/v1/similarity" ? ranking(answer, failed) : labelling(answer);
   const errors = [...failed].map(([index, reason]) => entry(images[index], make("p", { className: "wrong", textContent: reason })));
   find("results").replaceChildren(...rows, ...errors);
-  say(failed.size ? `${failed.size} of ${images.length} images could not be used.` : "");
+  const cut = answer.truncated?.length ?? 0;
+  say([
+    failed.size ? `${failed.size} of ${images.length} images could not be used.` : "",
+    cut ? `${cut} ${cut === 1 ? "text is" : "texts are"} longer than the model reads: it did not see the end.` : "",
+  ].filter(Boolean).join(" "));
 }
 
 function labelling(answer) {
   return answer.data.map(({ index, labels }) => {
-    const list = make("ol", {}, ...labels.map(({ label, probability, cosine }) =>
-      bar(label, probability, `${(100 * probability).toFixed(1)} %`, `cosine ${cosine.toFixed(3)}`)));
+    const list = make("ol", {}, ...labels.map(({ label, probability, cosine }) => probability === null
+      ? bar(label, Math.max(0, cosine), "—", "no other label that it could be likelier than", cosine)
+      : bar(label, probability, `${(100 * probability).toFixed(1)} %`, "relative to the other labels", cosine)));
     return entry(images[index], labels.length ? list : make("p", { textContent: "None of these." }));
   });
 }
@@ -95,12 +108,13 @@ function entry(image, content) {
   return make("div", { className: "ranked" }, make("img", { src: image.shown, alt: image.name }), content);
 }
 
-function bar(label, value, shown, note) {
+function bar(label, value, shown, note, cosine = null) {
   const meter = make("meter", { min: 0, max: 1, value, textContent: shown });
   meter.setAttribute("aria-label", `${label}: ${shown}`);
   return make("li", {},
     make("div", { className: "row" },
       make("span", { className: "label", textContent: label }),
+      ...(cosine === null ? [] : [make("span", { className: "cosine", textContent: `cosine ${cosine.toFixed(3)}` })]),
       make("span", { className: "score", textContent: shown, title: note })),
     meter);
 }
@@ -190,7 +204,7 @@ async function describeModel() {
 }
 
 function showMode() {
-  for (const part of document.querySelectorAll(".mode")) part.hidden = part.dataset.mode !== mode();
+  for (const part of document.querySelectorAll(".mode")) part.hidden = !part.dataset.mode.split(" ").includes(mode());
   writeCode();
 }
 

@@ -1,21 +1,24 @@
 """Labels for images: `POST /v1/classify`, and the same in Hugging Face's shape."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-import numpy as np
+import orjson
 from fastapi import APIRouter, Request, Response
 
-from gateway.answers import json_answer
+from gateway.answers import LABEL_BYTES, check_size, json_list, large_answer
 from gateway.bodies import read_request
 from gateway.errors import ApiError
-from gateway.intake import ImageItem, TextItem, image_item, image_items, text_items
+from gateway.items import ImageItem, TextItem, image_item, image_items
+from gateway.labels import candidate_labels_of, labels_of, prompts_of
 from gateway.openapi import described
 from gateway.replies import ClassifyReply, ZeroShotLabel
-from gateway.routes.common import cosines, errors_field, exchange_for, one_of, service_of, texts_must_do, usage
+from gateway.routes.common import errors_field, exchange_for, one_of, service_of, texts_must_do, usage
 from gateway.schemas import ClassifyRequest, ZeroShotRequest
-from gateway.service import Labelled, model_id
-from tritonclip import Manifest, Prediction
+from gateway.scores import Label, Labelled, best_labels, cosines, is_relative
+from gateway.service import model_id
+from gateway.truncation import truncated_field
+from tritonclip import Manifest
 
 TEMPLATE = "a photo of a {}"
 HUGGING_FACE_TEMPLATE = "This is a photo of {}."  # what its pipeline takes where none is given
@@ -28,35 +31,52 @@ async def classify(request: Request) -> Response:
     """Find the labels that fit each image, best first.
 
     Either among `labels`, each put where the `template` has `{}`, or from a `label_set` that is stored with the model.
-    Labels below `threshold` are left out; an image for which none is left is none of these. With `"partial": true`
-    images that fail are left out of `data` and named in `errors`.
+    A `probability` is relative to the other labels, and null where there is one alone; a `cosine` is relative to
+    nothing. Labels below `threshold`, a probability, or `min_cosine` are left out; an image for which none is left is
+    none of these. With `"partial": true` images that fail are left out of `data` and named in `errors`. Labels that are
+    longer than the model reads are cut and listed in `truncated`, or refused, as `truncate` says.
     """
     service = service_of(request)
-    asked = await read_request(request, ClassifyRequest, service.settings.limits)
+    limits = service.settings.limits
+    asked = await read_request(request, ClassifyRequest, limits)
     manifest = await service.model(asked.model)
     field, value = one_of({"image": asked.image, "images": asked.images})
-    images = image_items(value, field)
+    images = image_items(value, field, limits)
     one_of({"labels": asked.labels, "label_set": asked.label_set})
     if asked.label_set is not None:
-        found = await _by_label_set(request, manifest, images, asked, asked.label_set)
+        names = _names_of_set(asked, asked.label_set, manifest)
     else:
-        texts = text_items(asked.labels, "labels", service.settings.limits)
-        found = await _by_labels(
-            request, manifest, images, texts, template=asked.template or TEMPLATE, partial=asked.partial
+        labels = labels_of(asked.labels, "labels", limits, manifest)
+        names = [label.text for label in labels]
+    _check_threshold(asked, len(names), manifest)
+    columns = min(asked.top_k or len(names), len(names))
+    size = check_size(len(images), columns, LABEL_BYTES, limits, "labels", text_bytes=_bytes_of(names, columns))
+    if asked.label_set is not None:
+        found = await service.label(
+            exchange_for(request), manifest, images, label_set=asked.label_set, top_k=columns, partial=asked.partial
         )
-    return json_answer(
-        {
+    else:
+        prompts = prompts_of(labels, asked.template or TEMPLATE, "template", limits)
+        found = await _among(
+            request, manifest, images, labels, prompts,
+            top_k=columns, truncate=asked.truncate, partial=asked.partial,
+        )  # fmt: skip
+
+    def answer() -> dict[str, Any]:
+        return {
             "object": "list",
             "model": model_id(manifest),
-            "data": [
-                {"index": index, "labels": [asdict(label) for label in _kept(labels, asked)]}
+            "data": json_list(
+                {"index": index, "labels": json_list(_shown(_kept(labels, asked)))}
                 for index, labels in enumerate(found.predictions)
                 if index not in found.errors
-            ],
+            ),
             "usage": usage(found.tokens, len(images)),
+            **truncated_field(found.truncated),
             **errors_field(found.errors),
         }
-    )
+
+    return await large_answer(answer, size)
 
 
 @router.post(
@@ -65,61 +85,93 @@ async def classify(request: Request) -> Response:
     **described(ZeroShotRequest),
 )
 async def zero_shot_image_classification(request: Request, model: str) -> Response:
-    """Hugging Face's zero-shot image classification: a list of labels with their scores, best first."""
+    """Hugging Face's zero-shot image classification: a list of labels with their scores, best first.
+
+    Candidate labels in one string are parted at its commas, as its own server does. There must be two or more: a score
+    is a probability among them. Labels that are longer than the model reads are cut, and the header `x-truncated`
+    lists them.
+    """
     service = service_of(request)
-    asked = await read_request(request, ZeroShotRequest, service.settings.limits)
+    limits = service.settings.limits
+    asked = await read_request(request, ZeroShotRequest, limits)
     manifest = await service.model(model)
-    labels = text_items(asked.parameters.candidate_labels, "parameters.candidate_labels", service.settings.limits)
-    template = asked.parameters.hypothesis_template or HUGGING_FACE_TEMPLATE
+    given = asked.parameters
+    labels = candidate_labels_of(given.candidate_labels, "parameters.candidate_labels", limits, manifest)
+    template = given.hypothesis_template or HUGGING_FACE_TEMPLATE
+    prompts = prompts_of(labels, template, "parameters.hypothesis_template", limits)
     images = [image_item(asked.inputs, "inputs")]
-    found = await _by_labels(request, manifest, images, labels, template=template, partial=False)
-    return json_answer([{"label": best.label, "score": best.probability} for best in found.predictions[0]])
+    found = await _among(request, manifest, images, labels, prompts)
+    if found.truncated:
+        exchange_for(request).headers["x-truncated"] = ",".join(map(str, found.truncated))
+    best = found.predictions[0]
+    return await large_answer(lambda: [{"label": each.label, "score": each.probability} for each in best], 0)
 
 
-async def _by_labels(
+async def _among(
     request: Request,
     manifest: Manifest,
-    images: list[ImageItem],
-    labels: list[TextItem],
+    images: Sequence[ImageItem],
+    labels: Sequence[TextItem],
+    prompts: Sequence[TextItem],
     *,
-    template: str,
-    partial: bool,
+    top_k: int | None = None,
+    truncate: Any = None,
+    partial: bool = False,
 ) -> Labelled:
-    prompts = [TextItem(template.replace("{}", label.text), label.param) for label in labels]
-    field = labels[0].param.partition("[")[0]
+    """The best of the labels for each image, by the sentences that a template made of them."""
     vectors = await service_of(request).embed(
-        exchange_for(request), manifest, [*images, *prompts], field=field, partial=partial
+        exchange_for(request),
+        manifest,
+        [*images, *prompts],
+        field=labels[0].param.partition("[")[0],
+        partial=partial,
+        truncate=truncate,
     )
     texts_must_do(vectors, len(images))
-    cosine = cosines(vectors, len(images))
-    logits, probabilities = manifest.calibrate(cosine)
-    # By logit: it has the order of the probabilities, and still tells labels apart where those round to 0.
-    order = np.argsort(-logits, axis=1, kind="stable")
-    predictions = [
-        [
-            Prediction(
-                labels[i].text, float(probabilities[row, i]), float(cosine[row, i]), float(logits[row, i]), int(i)
-            )
-            for i in best
-        ]
-        for row, best in enumerate(order)
-    ]
-    return Labelled(predictions, vectors.errors, vectors.tokens)
+    predictions = best_labels(manifest, cosines(vectors, len(images)), labels, top_k)
+    truncated = [position - len(images) for position in vectors.truncated]
+    return Labelled(predictions, vectors.errors, vectors.tokens, truncated)
 
 
-async def _by_label_set(
-    request: Request, manifest: Manifest, images: list[ImageItem], asked: ClassifyRequest, name: str
-) -> Labelled:
+def _names_of_set(asked: ClassifyRequest, name: str, manifest: Manifest) -> Sequence[str]:
+    """The labels of a stored set; as many empty ones where the model does not say them."""
     if asked.template is not None:
         raise ApiError("invalid_value", "a label set has templates of its own", param="template")
-    if name not in manifest.label_sets:
+    found = manifest.label_sets.get(name)
+    if found is None:
         there_are = ", ".join(manifest.label_sets) or "none"
         raise ApiError("unknown_label_set", f"no label set {name!r}; there are: {there_are}", param="label_set")
-    return await service_of(request).label(
-        exchange_for(request), images, label_set=name, top_k=asked.top_k, partial=asked.partial
-    )
+    return found.names or [""] * found.labels
 
 
-def _kept(labels: Sequence[Prediction], asked: ClassifyRequest) -> list[Prediction]:
-    threshold = asked.threshold or 0.0
-    return [label for label in labels[: asked.top_k] if label.probability >= threshold]
+def _check_threshold(asked: ClassifyRequest, labels: int, manifest: Manifest) -> None:
+    """A threshold on a probability that there is not would let everything pass, or nothing."""
+    if asked.threshold is not None and labels == 1 and is_relative(manifest):
+        message = (
+            "threshold: the probability of one label alone is relative to nothing; give more labels, or min_cosine"
+        )
+        raise ApiError("invalid_value", message, param="threshold")
+
+
+def _kept(labels: Sequence[Label], asked: ClassifyRequest) -> Iterable[Label]:
+    """The labels that reach what was asked for."""
+    threshold, min_cosine = asked.threshold or 0.0, -1.0 if asked.min_cosine is None else asked.min_cosine
+    for label in labels[: asked.top_k]:
+        if label.cosine >= min_cosine and (label.probability is None or label.probability >= threshold):
+            yield label
+
+
+def _shown(labels: Iterable[Label]) -> Iterable[dict[str, Any]]:
+    for label in labels:
+        yield {
+            "label": label.label,
+            "probability": label.probability,
+            "cosine": label.cosine,
+            "logit": label.logit,
+            "index": label.index,
+        }
+
+
+def _bytes_of(names: Sequence[str], columns: int) -> int:
+    """The most bytes that so many of the names take in an answer."""
+    return sum(sorted((len(orjson.dumps(name)) for name in names), reverse=True)[:columns])

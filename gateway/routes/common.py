@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from fastapi import Request
 
-from gateway.answers import FloatArray
 from gateway.embedding import Vectors
 from gateway.errors import ApiError
 from gateway.exchange import Exchange, exchange_of
@@ -36,7 +34,7 @@ def one_of(given: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def usage(tokens: int, images: int) -> dict[str, int]:
-    """OpenAI's usage, with NV-CLIP's count of images."""
+    """OpenAI's usage, with NV-CLIP's count of images; tokens are those that the model read."""
     return {"prompt_tokens": tokens, "total_tokens": tokens, "num_images": images}
 
 
@@ -45,11 +43,6 @@ def errors_field(errors: Mapping[int, ApiError]) -> dict[str, Any]:
     if not errors:
         return {}
     return {"errors": [{"index": position, **error.body()} for position, error in errors.items()]}
-
-
-def cosines(vectors: Vectors, rows: int) -> FloatArray:
-    """The cosines of the first so many items with the others: features have length 1."""
-    return np.asarray(vectors.features[:rows] @ vectors.features[rows:].T)
 
 
 def texts_must_do(vectors: Vectors, images: int) -> None:

@@ -4,16 +4,17 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from gateway.answers import json_answer, vector
+from gateway.answers import json_list, large_answer, vector
 from gateway.bodies import read_request
 from gateway.errors import ApiError
-from gateway.intake import Item, mixed_items
+from gateway.items import Item, mixed_items
 from gateway.openapi import described
 from gateway.replies import EmbeddingsReply
 from gateway.routes.common import errors_field, exchange_for, one_of, service_of, usage
 from gateway.schemas import EmbeddingsRequest
 from gateway.service import model_id
 from gateway.settings import Limits
+from gateway.truncation import truncated_field
 from tritonclip import Manifest
 
 router = APIRouter(tags=["API"])
@@ -23,32 +24,38 @@ router = APIRouter(tags=["API"])
 async def embeddings(request: Request) -> Response:
     """Embed texts and images.
 
-    A bare string that is a data URL is an image, any other a text, unless `modality` says what they are. The order
-    is kept, and `index` counts from 0. With `"partial": true` items that fail are left out of `data` and named in
-    `errors`.
+    A bare string that is a data URL is an image, and another one a text; what looks like an image sent in another way
+    (a URL, base64) is an error, unless `modality` says what bare strings are. The order is kept, and `index` counts
+    from 0. With `"partial": true` items that fail are left out of `data` and named in `errors`. Texts that are longer
+    than the model reads are cut and listed in `truncated`, or refused, as `truncate` says.
     """
     service = service_of(request)
     limits = service.settings.limits
     asked = await read_request(request, EmbeddingsRequest, limits)
     manifest = await service.model(asked.model)
     _check_dimensions(asked, manifest)
+    encoding = _encoding(asked)
     field, _ = one_of({"input": asked.input, "messages": asked.messages})
-    items = _from_messages(asked.messages, limits) if field == "messages" else _from_input(asked, limits)
-    vectors = await service.embed(exchange_for(request), manifest, items, field=field, partial=asked.partial)
-    encoding = asked.encoding_format or asked.embedding_type or "float"
-    return json_answer(
-        {
+    items = _from_messages(asked, limits) if field == "messages" else _from_input(asked, limits)
+    vectors = await service.embed(
+        exchange_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncate
+    )
+
+    def answer() -> dict[str, Any]:
+        return {
             "object": "list",
             "model": model_id(manifest),
-            "data": [
+            "data": json_list(
                 {"object": "embedding", "index": index, "embedding": vector(row, encoding)}
                 for index, row in enumerate(vectors.features)
                 if index not in vectors.errors
-            ],
+            ),
             "usage": usage(vectors.tokens, vectors.images),
+            **truncated_field(vectors.truncated),
             **errors_field(vectors.errors),
         }
-    )
+
+    return await large_answer(answer, vectors.features.nbytes)
 
 
 def _from_input(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:
@@ -61,8 +68,18 @@ def _check_dimensions(asked: EmbeddingsRequest, manifest: Manifest) -> None:
         raise ApiError("unsupported_dimensions", f"the model's vectors have {width} dimensions", param="dimensions")
 
 
-def _from_messages(messages: Any, limits: Limits) -> list[Item]:
+def _encoding(asked: EmbeddingsRequest) -> str:
+    """How vectors are written: OpenAI's name for it, or Jina's."""
+    given = {asked.encoding_format, asked.embedding_type} - {None}
+    if len(given) > 1:
+        message = "embedding_type is another name for encoding_format, and says something else"
+        raise ApiError("invalid_value", message, param="embedding_type")
+    return given.pop() or "float" if given else "float"
+
+
+def _from_messages(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:
     """vLLM's way: one message whose content is a text, or one part."""
+    messages = asked.messages
     if not isinstance(messages, list) or len(messages) != 1 or not isinstance(messages[0], dict):
         raise ApiError("invalid_value", "expected one message", param="messages")
     content, param = messages[0].get("content"), "messages[0].content"
@@ -72,4 +89,4 @@ def _from_messages(messages: Any, limits: Limits) -> list[Item]:
         content, param = content[0], f"{param}[0]"
         if isinstance(content, dict) and content.get("type") not in ("text", "image_url"):
             raise ApiError("invalid_value", "expected a part of type text or image_url", param=f"{param}.type")
-    return mixed_items(content, param, limits)
+    return mixed_items(content, param, limits, asked.modality)

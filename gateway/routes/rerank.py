@@ -5,15 +5,18 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from gateway.answers import json_answer
+from gateway.answers import json_list, large_answer
 from gateway.bodies import read_request
 from gateway.errors import ApiError
-from gateway.intake import mixed_item, mixed_items
+from gateway.items import BadItem, mixed_item, mixed_items
 from gateway.openapi import described
 from gateway.replies import RerankReply
-from gateway.routes.common import cosines, errors_field, exchange_for, service_of, usage
+from gateway.routes.common import errors_field, exchange_for, service_of, usage
 from gateway.schemas import RerankRequest
+from gateway.scores import cosines
 from gateway.service import model_id
+from gateway.truncation import truncated_field
+from tritonclip import Manifest
 
 router = APIRouter(tags=["API"])
 
@@ -25,39 +28,62 @@ async def rerank(request: Request) -> Response:
 
     Cosines of texts with texts are larger than those of texts with images: rank documents of one kind at a time.
     /v2/rerank is the same, for Cohere's newer client. With `"partial": true` documents that fail are left out of
-    `results` and named in `errors`.
+    `results` and named in `errors`. Documents that are longer than the model reads are cut and listed in `truncated`,
+    and for a query that is, `query_truncated` is true; or they are refused, as `truncate` says.
     """
     service = service_of(request)
     limits = service.settings.limits
     asked = await read_request(request, RerankRequest, limits)
     manifest = await service.model(asked.model)
+    _check_tokens(asked.max_tokens_per_doc, manifest)
     if asked.query is None:
         raise ApiError("missing_field", "give a query", param="query")
     query = mixed_item(asked.query, "query", limits)
     documents = mixed_items(asked.documents, "documents", limits)
+    if isinstance(query, BadItem):
+        raise query.error
     exchange = exchange_for(request)
-    vectors = await service.embed(exchange, manifest, [query, *documents], field="documents", partial=asked.partial)
+    vectors = await service.embed(
+        exchange, manifest, [query, *documents], field="documents", partial=asked.partial, truncate=asked.truncate
+    )
     if 0 in vectors.errors:
         raise vectors.errors[0]
     errors = {position - 1: error for position, error in vectors.errors.items()}
     scores = cosines(vectors, 1)[0]
     order = [int(index) for index in np.argsort(-scores, kind="stable") if index not in errors]
     given = asked.documents if isinstance(asked.documents, list) else [asked.documents]
-    return json_answer(
-        {
+
+    def answer() -> dict[str, Any]:
+        return {
             "id": exchange.request_id,
             "object": "list",
             "model": model_id(manifest),
-            "results": [
+            "results": json_list(
                 {"index": index, "relevance_score": float(scores[index])}
                 | ({"document": _shown(given[index])} if asked.return_documents else {})
                 for index in order[: asked.top_n]
-            ],
+            ),
             "meta": {"api_version": {"version": request.url.path[2:3]}, "billed_units": {"search_units": 1}},
             "usage": usage(vectors.tokens, vectors.images),
+            **truncated_field(vectors.truncated, first=1),
+            **({"query_truncated": True} if 0 in vectors.truncated else {}),
             **errors_field(errors),
         }
-    )
+
+    return await large_answer(answer, sum(map(_size, given)) if asked.return_documents else 0)
+
+
+def _check_tokens(most: int | None, manifest: Manifest) -> None:
+    """Cohere's `max_tokens_per_doc`: the model reads what it reads, and no less."""
+    if most is not None and most < (manifest.context_length or most):
+        message = f"the model reads {manifest.context_length} tokens of a document, and cannot read fewer"
+        raise ApiError("invalid_value", message, param="max_tokens_per_doc")
+
+
+def _size(document: Any) -> int:
+    """The characters of a document that comes back."""
+    values = document.values() if isinstance(document, dict) else (document,)
+    return sum(len(value) for value in values if isinstance(value, str))
 
 
 def _shown(document: Any) -> dict[str, Any]:

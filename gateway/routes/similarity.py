@@ -1,46 +1,61 @@
 """`POST /v1/similarity`: the main job. Images and texts in, scores out."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
-from gateway.answers import json_answer
+from gateway.answers import SCORE_BYTES, check_size, json_list, large_answer
 from gateway.bodies import read_request
-from gateway.intake import Item, image_items, text_items
+from gateway.items import Item, image_items, text_items
 from gateway.openapi import described
 from gateway.replies import SimilarityReply
-from gateway.routes.common import cosines, errors_field, exchange_for, one_of, service_of, texts_must_do, usage
+from gateway.routes.common import errors_field, exchange_for, one_of, service_of, texts_must_do, usage
 from gateway.schemas import SimilarityRequest
+from gateway.scores import calibrated, cosines
 from gateway.service import model_id
+from gateway.truncation import truncated_field
 
 router = APIRouter(tags=["API"])
+
+MATRICES = 3
 
 
 @router.post("/v1/similarity", response_model=SimilarityReply, **described(SimilarityRequest))
 async def similarity(request: Request) -> Response:
     """Compare each image with each text.
 
-    `cosine` is in -1..1, `logits` are at the model's own scale, `probabilities` are over the texts of an image. With
-    `"partial": true` the rows of images that fail are null, and `errors` names them.
+    `cosine` is in -1..1, `logits` are at the model's own scale, `probabilities` are over the texts of an image: of one
+    text alone they are null, for they would be 1 whatever the image is. With `"partial": true` the rows of images that
+    fail are null, and `errors` names them. Texts that are longer than the model reads are cut and listed in
+    `truncated`, or refused, as `truncate` says.
     """
     service = service_of(request)
-    asked = await read_request(request, SimilarityRequest, service.settings.limits)
+    limits = service.settings.limits
+    asked = await read_request(request, SimilarityRequest, limits)
     manifest = await service.model(asked.model)
     field, value = one_of({"image": asked.image, "images": asked.images})
-    images = image_items(value, field)
+    images = image_items(value, field, limits)
     field, value = one_of({"text": asked.text, "texts": asked.texts})
-    texts = text_items(value, field, service.settings.limits)
+    texts = text_items(value, field, limits)
+    size = check_size(len(images), len(texts), MATRICES * SCORE_BYTES, limits, field)
     items: list[Item] = [*images, *texts]
-    vectors = await service.embed(exchange_for(request), manifest, items, field=field, partial=asked.partial)
+    vectors = await service.embed(
+        exchange_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncate
+    )
     texts_must_do(vectors, len(images))
-    cosine = cosines(vectors, len(images))
-    logits, probabilities = manifest.calibrate(cosine)
-    return json_answer(
-        {
+
+    def answer() -> dict[str, Any]:
+        cosine = cosines(vectors, len(images))
+        logits, probabilities = calibrated(manifest, cosine)
+        return {
             "object": "similarity",
             "model": model_id(manifest),
-            "cosine": cosine,
-            "logits": logits,
-            "probabilities": probabilities,
+            "cosine": json_list(cosine),
+            "logits": json_list(logits),
+            "probabilities": json_list(probabilities),
             "usage": usage(vectors.tokens, vectors.images),
+            **truncated_field(vectors.truncated, first=len(images)),
             **errors_field(vectors.errors),
         }
-    )
+
+    return await large_answer(answer, size)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import json
 import os
 import re
@@ -113,6 +114,85 @@ def test_similarity_over_httpx_is_the_servers_compare(gateway: str, direct: Clie
     expected = direct.compare(PHOTOS[:3], TEXTS)
     for name, tolerance in (("cosine", 1e-3), ("logits", 0.1), ("probabilities", 0.02)):
         np.testing.assert_allclose(answer[name], getattr(expected, name), atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "DATA:image/jpeg;base64,{}",
+        "data:;base64,{}",
+        "data:application/octet-stream;base64,{}",
+        " data:IMAGE/JPEG;BASE64,{}",
+        "\ndata: image/jpeg ; base64 , {}",
+        "data:image;base64,{}",
+        "data%3Aimage%2Fjpeg%3Bbase64%2C{}",
+    ],
+)
+def test_a_data_url_in_any_spelling_is_the_pictures_vector(gateway: str, direct: Client, spelling: str) -> None:
+    image = base64.b64encode(PHOTOS[0].read_bytes()).decode()
+    for text in (spelling.format(image), spelling.format(image.rstrip("=").replace("+", "-").replace("/", "_"))):
+        answer = httpx.post(f"{gateway}/v1/embeddings", json={"input": text}, timeout=60).json()
+        assert answer["usage"]["num_images"] == 1
+        row = np.array([answer["data"][0]["embedding"]], np.float32)
+        assert cosines(row, direct.embed_images(PHOTOS[:1]).features).min() >= CLOSE
+
+
+def test_texts_that_are_too_long(gateway: str, direct: Client, model: str) -> None:
+    """By the model's own tokens; OpenAI's SDK gives what it does not know as it is."""
+    long = "a photo of a cat on a mat, " * 20
+    (tokens,) = direct.count_tokens([long])
+    limit = direct.manifest().context_length
+    assert limit is not None
+    assert tokens > limit
+    client = openai.OpenAI(base_url=f"{gateway}/v1", api_key="none", max_retries=0)
+    answer = client.embeddings.create(model=model, input=["a cat", long])
+    assert answer.truncated == [1]  # type: ignore[attr-defined]
+    assert answer.usage.prompt_tokens == direct.count_tokens(["a cat"])[0] + limit
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(model=model, input=["a cat", long], extra_body={"truncate": "NONE"})
+    assert (refused.value.code, refused.value.param) == ("text_too_long", "input[1]")
+    assert f"{tokens} tokens, more than the {limit}" in refused.value.message
+    found = cohere.ClientV2(api_key="none", base_url=gateway).rerank(
+        model=model, query="a cat", documents=[long, "a dog"]
+    )
+    assert {result.index for result in found.results} == {0, 1}
+
+
+def test_hugging_faces_older_clients(gateway: str, model: str) -> None:
+    """Which sent the labels in one string, and the image under its own name."""
+    url = f"{gateway}/v1/models/{model}/zero-shot-image-classification"
+    image = base64.b64encode(PHOTOS[2].read_bytes()).decode()
+    old = {"image": image, "parameters": {"candidate_labels": "cat, coffee,rocket"}}
+    new = InferenceClient(model=url, token="none").zero_shot_image_classification(
+        PHOTOS[2], ["cat", "coffee", "rocket"]
+    )
+    assert [best["label"] for best in httpx.post(url, json=old, timeout=60).json()] == [best.label for best in new]
+
+
+def test_none_of_these_by_cosine(gateway: str, direct: Client) -> None:
+    ask = {"image": data_url(PHOTOS[0]), "labels": ["a cat"]}
+    (label,) = httpx.post(f"{gateway}/v1/classify", json=ask, timeout=60).json()["data"][0]["labels"]
+    scores = direct.compare(PHOTOS[:1], ["a photo of a a cat"])
+    assert label["probability"] is None
+    assert label["cosine"] == pytest.approx(float(scores.cosine[0, 0]), abs=1e-3)
+    for least, labels in ((label["cosine"] - 0.01, 1), (label["cosine"] + 0.01, 0)):
+        answer = httpx.post(f"{gateway}/v1/classify", json=ask | {"min_cosine": least}, timeout=60).json()
+        assert len(answer["data"][0]["labels"]) == labels
+
+
+def test_a_packed_body(gateway: str) -> None:
+    body = json.dumps({"input": [TEXTS[0], data_url(PHOTOS[0])]}).encode()
+    headers = {"content-type": "application/json"}
+    plain = httpx.post(f"{gateway}/v1/embeddings", content=body, headers=headers, timeout=60).json()
+    packed = httpx.post(
+        f"{gateway}/v1/embeddings",
+        content=gzip.compress(body),
+        headers=headers | {"content-encoding": "gzip"},
+        timeout=60,
+    ).json()
+    rows = [np.array([entry["embedding"] for entry in answer["data"]], np.float32) for answer in (plain, packed)]
+    assert cosines(*rows).min() >= CLOSE
+    assert packed["usage"] == plain["usage"]
 
 
 def curl(*arguments: str) -> Any:

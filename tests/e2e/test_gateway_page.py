@@ -1,6 +1,7 @@
 """The page in a real browser, on the trained demonstration model: what a visitor does, and what the screen shows."""
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,6 +138,51 @@ def test_a_stored_label_set(page: Page) -> None:
     assert len(page.texts(".ranked:first-child .label")) == 5
 
 
+def test_one_label_has_a_cosine_and_no_percentage(page: Page) -> None:
+    page.choose(scene("yellow-star"))
+    page.type("#labels", "a yellow star, or a ring")
+    page.ask()
+    assert page.answers() == ["a yellow star, or a ring"]  # the comma is the label's
+    assert page.texts(".ranked .score") == ["—"]
+    cosine = float(page.texts(".ranked .cosine")[0].removeprefix("cosine "))
+    assert 0 < cosine < 1
+    bar = page.find(".ranked meter")
+    assert float(bar.get_attribute("value") or 0) == pytest.approx(cosine, abs=1e-3)
+    assert "relative to the other labels" in page.find(".note").text
+
+
+def test_the_least_cosine_leaves_out_what_does_not_fit(page: Page) -> None:
+    page.choose(scene("yellow-star"))
+    page.type("#labels", "a yellow star\na red square\na blue ring")
+    page.ask()
+    cosines = [float(text.removeprefix("cosine ")) for text in page.texts(".ranked .cosine")]
+    assert cosines == sorted(cosines, reverse=True)
+    page.type("#min-cosine", str(round((cosines[0] + cosines[1]) / 2, 4)))
+    page.ask()
+    assert page.texts(".ranked .label") == ["a yellow star"]
+    page.type("#min-cosine", "0.99")
+    page.ask()
+    assert page.texts(".ranked .label") == []
+    assert "None of these" in page.find(".ranked").text
+    page.mode("set")
+    page.ask()
+    assert page.texts(".ranked .label") == []
+
+
+def test_equal_labels_are_told(page: Page) -> None:
+    page.choose(scene("yellow-star"))
+    page.type("#labels", "A star\na ring\na  star")
+    page.ask()
+    assert "labels[2] is the same as labels[0]" in page.find("#message.wrong").text
+
+
+def test_a_label_that_is_cut_is_told(page: Page) -> None:
+    page.choose(scene("yellow-star"))
+    page.type("#labels", "a star\n" + "word " * 90)
+    page.ask()
+    assert "1 text is longer than the model reads" in page.find("#message").text
+
+
 def test_a_file_that_is_no_image_is_named_beside_the_others(page: Page, tmp_path: Path) -> None:
     bad = tmp_path / "notes.png"
     bad.write_text("no image")
@@ -165,7 +211,7 @@ def test_the_commands_to_copy_give_the_answer_on_screen(page: Page, mode: str) -
     for command in (["bash", "-c", page.find("#curl").text], [sys.executable, "-c", page.find("#python").text]):
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
-        answer = ast.literal_eval(done.stdout)  # Python's own notation; the JSON of these answers is that too
+        answer = json.loads(done.stdout) if command[0] == "bash" else ast.literal_eval(done.stdout)
         if mode == "labels":
             labels = answer["data"][0]["labels"]
             assert [label["label"] for label in labels] == page.texts(".ranked .label")

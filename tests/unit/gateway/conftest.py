@@ -20,6 +20,9 @@ from tritonclip.testing import FakeServer
 PREPROCESS = load_module(MODELS / "image_preprocess" / "1" / "preprocess.py")
 DEFAULTS = Settings()
 LABEL_SETS = {"colours": ["red", "green", "blue"]}
+# How far the same cosine may be from itself when it is summed in another order, as products of another shape may do:
+# 16 rounded terms of features of length 1 (FakeServer's width). Logits are `logit_scale` times as far apart.
+CLOSE = 16 * float(np.finfo(np.float32).eps)
 
 
 def refuse(noun: str, item: bytes) -> str | None:

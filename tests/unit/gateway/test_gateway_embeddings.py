@@ -35,7 +35,14 @@ ONE_ITEM = {
     "modality image": ({"input": base64_of(RED), "modality": "image"}, RED),
     "modality text": ({"input": RED_URL, "modality": "text"}, RED_URL.encode()),
     "base64 with line breaks": ({"input": [{"image": base64.encodebytes(RED).decode()}]}, RED),
-    "a web address as a text": ({"input": "https://example.com/cat.png"}, b"https://example.com/cat.png"),
+    "a web address as a text": (
+        {"input": "https://example.com/cat.png", "modality": "text"},
+        b"https://example.com/cat.png",
+    ),
+    "a web address in a text object": (
+        {"input": {"text": "https://example.com/cat.png"}},
+        b"https://example.com/cat.png",
+    ),
     "a message": ({"messages": [{"role": "user", "content": "a cat"}]}, b"a cat"),
     "a message of a text part": ({"messages": [{"content": [{"type": "text", "text": "a cat"}]}]}, b"a cat"),
     "a message of an image part": (

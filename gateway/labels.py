@@ -1,0 +1,74 @@
+"""What a request's labels are: a list of different ones, and the sentences that a template makes of them.
+
+A list that came as one string would be one label of certain probability. Where an API's own server splits such a
+string, so does this one (Hugging Face's, at commas); where nobody defines it, it is refused with the remedy.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.errors import ApiError
+from gateway.items import TextItem, good, text_item, text_items
+from gateway.settings import Limits
+from tritonclip import Manifest
+
+_SEPARATOR = re.compile("[,;|\n\r\t\uff0c\u3001\uff1b]")  # the last are the commas and semicolon of East Asian writing
+_SHOWN_CHARACTERS = 40
+
+
+def labels_of(value: Any, field: str, limits: Limits, manifest: Manifest) -> list[TextItem]:
+    """The labels of a field: a list of them, or one string that can only be one label."""
+    if isinstance(value, str) and (_SEPARATOR.search(value[: limits.text_characters].strip()) or _in_brackets(value)):
+        message = 'one string that may be a list: send a list, ["a", "b"], or a list of one for a label as it is'
+        raise ApiError("invalid_value", f"{field}: {message}", param=field)
+    return _different(text_items(value, field, limits), manifest)
+
+
+def candidate_labels_of(value: Any, field: str, limits: Limits, manifest: Manifest) -> list[TextItem]:
+    """Hugging Face's labels: a list, or one string with commas between them. One alone would have nothing beside it."""
+    if isinstance(value, str) and not _in_brackets(value):
+        if (commas := value.count(",")) >= limits.items:
+            message = f"{commas + 1} items, more than the limit of {limits.items}"
+            raise ApiError("too_many_items", message, param=field)
+        value = [label.strip() for label in value.split(",") if label.strip()]
+    labels = _different(text_items(value, field, limits), manifest)
+    if len(labels) == 1 and manifest.logit_bias is None:
+        message = "give at least two: a score is a probability among the candidate labels, and of one it is always 1"
+        raise ApiError("invalid_value", f"{field}: {message}", param=field)
+    return labels
+
+
+def prompts_of(labels: Sequence[TextItem], template: str, field: str, limits: Limits) -> list[TextItem]:
+    """The template with each label where it has `{}`; the field is the template's. ApiError where one is too long.
+
+    How long they will be is known before they are made: a template of many places would make gigabytes.
+    """
+    good([text_item(template, field, limits)])
+    places = template.count("{}")
+    for label in labels:
+        characters = len(template) + places * (len(label.text) - len("{}"))
+        if characters > limits.text_characters:
+            message = f"{characters} characters in the template, more than the limit of {limits.text_characters}"
+            raise ApiError("text_too_long", message, param=label.param)
+    return good([text_item(template.replace("{}", label.text), label.param, limits) for label in labels])
+
+
+def _different(labels: list[TextItem], manifest: Manifest) -> list[TextItem]:
+    """The labels; ApiError where two are the same to the model, for they would share one probability."""
+    keeps_case = manifest.raw.get("clean") == "whitespace"  # how its tokenizer cleans texts
+    first: dict[str, TextItem] = {}
+    for label in labels:
+        cleaned = " ".join(label.text.split())
+        other = first.setdefault(cleaned if keeps_case else cleaned.lower(), label)
+        if other is not label:
+            shown = repr(label.text[:_SHOWN_CHARACTERS])
+            message = f"{label.param} is the same as {other.param} to the model: {shown}"
+            raise ApiError("duplicate_label", message, param=label.param)
+    return labels
+
+
+def _in_brackets(value: str) -> bool:
+    """Whether a string is written like a list, in JSON or another notation."""
+    value = value.strip()
+    return value.startswith("[") and value.endswith("]")

@@ -1,0 +1,201 @@
+"""Labels: lists in every shape that clients send, and what the probability of one or of two equal ones would say."""
+
+# ruff: noqa: E501 - tables of strings, several on a line
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gateway.replies import ClassifyReply, SimilarityReply
+from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, data_url
+from tests.unit.gateway.conftest import Gateway, gateway_over
+from tritonclip.testing import FakeServer, features_of
+
+CLASSIFY, SIMILARITY = "/v1/classify", "/v1/similarity"
+ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"
+LABELS = ["red triangle", "blue star"]
+
+
+def zero_shot(gateway: Gateway, **document: Any) -> list[str]:
+    return [best["label"] for best in gateway.post(ZERO_SHOT, **document)]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"inputs": RED_URL, "parameters": {"candidate_labels": LABELS}},
+        {"inputs": RED_URL, "parameters": {"candidate_labels": "red triangle,blue star"}},
+        {"inputs": RED_URL, "parameters": {"candidate_labels": " red triangle , blue star, "}},
+        {"image": base64_of(RED), "parameters": {"candidate_labels": LABELS}},
+        {"image": base64_of(RED), "parameters": {"candidate_labels": "red triangle, blue star"}},
+        {"inputs": {"image": RED_URL, "candidate_labels": LABELS}},
+        {"inputs": {"image": RED_URL, "candidate_labels": "red triangle, blue star"}},
+        {"inputs": {"image": RED_URL}, "parameters": {"candidate_labels": LABELS}},
+        {"inputs": RED_URL, "candidate_labels": "red triangle, blue star"},
+        {"inputs": {"image": {"url": RED_URL}}, "parameters": {"candidate_labels": LABELS}},
+        {
+            "inputs": RED_URL,
+            "parameters": {"hypothesis_template": "This is a photo of {}."},
+            "candidate_labels": LABELS,
+        },
+    ],
+)
+def test_hugging_faces_clients_of_all_years(gateway: Gateway, document: dict[str, Any]) -> None:
+    assert gateway.post(ZERO_SHOT, **document) == gateway.post(
+        ZERO_SHOT, inputs=RED_URL, parameters={"candidate_labels": LABELS}
+    )
+
+
+def test_a_list_of_hugging_faces_labels_is_not_split(gateway: Gateway) -> None:
+    assert sorted(zero_shot(gateway, inputs=RED_URL, parameters={"candidate_labels": ["a, b", "c"]})) == ["a, b", "c"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [[("candidate_labels", "a, b")], [("candidate_labels", '["a", "b"]')], [("candidate_labels", "a"), ("candidate_labels", "b")]],
+)  # fmt: skip
+def test_hugging_faces_labels_in_a_form(gateway: Gateway, fields: list[tuple[str, str]]) -> None:
+    answer = gateway.http.post(ZERO_SHOT, files=[("image", ("a.png", RED)), *((n, (None, v)) for n, v in fields)])
+    assert answer.json() == gateway.post(ZERO_SHOT, inputs=RED_URL, parameters={"candidate_labels": ["a", "b"]})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"inputs": RED_URL, "candidate_labels": ["a", "b"], "parameters": {"candidate_labels": ["c", "d"]}},
+        {"inputs": RED_URL, "image": BLUE_URL, "parameters": {"candidate_labels": ["a", "b"]}},
+        {"inputs": {"image": RED_URL, "x": 1}, "parameters": {"candidate_labels": ["a", "b"]}},
+    ],
+)
+def test_what_is_said_twice_is_refused(gateway: Gateway, document: dict[str, Any]) -> None:
+    assert gateway.refused(ZERO_SHOT, 400, **document)["code"] == "unknown_field"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a, b", "a,b", "a; b", "a\nb", "a\r\nb", "a|b", "a\tb", "a\uff0cb", "a\u3001b", '["a", "b"]', "['a', 'b']", "[a]", ' ["a"] '],
+)  # fmt: skip
+def test_one_string_where_a_list_belongs_is_refused_with_the_remedy(gateway: Gateway, text: str) -> None:
+    error = gateway.refused(CLASSIFY, 400, image=RED_URL, labels=text)
+    assert (error["code"], error["param"]) == ("invalid_value", "labels")
+    assert "list" in error["message"]
+    one = gateway.post(CLASSIFY, image=RED_URL, labels=[text], template="{}")["data"][0]["labels"]
+    assert [label["label"] for label in one] == [text]
+
+
+@pytest.mark.parametrize("text", ["a", "a red triangle", " a ", "\na\n", "rock 'n' roll", "a/b", "a & b", "a: b"])
+def test_one_string_that_can_only_be_one_label_is_one(gateway: Gateway, text: str) -> None:
+    alone = gateway.post(CLASSIFY, image=RED_URL, labels=text)
+    assert alone == gateway.post(CLASSIFY, image=RED_URL, labels=[text])
+
+
+def test_commas_in_texts_are_commas(gateway: Gateway) -> None:
+    assert len(gateway.post("/v1/embeddings", input="a, b")["data"]) == 1
+    assert np.shape(gateway.post(SIMILARITY, image=RED_URL, text="a, b")["cosine"]) == (1, 1)
+    assert len(gateway.post("/v1/rerank", query="a, b", documents="c, d")["results"]) == 1
+
+
+def test_one_label_has_a_cosine_and_no_probability(gateway: Gateway) -> None:
+    answer = gateway.post(CLASSIFY, images=[RED_URL, BLUE_URL], labels=["a"], template="{}")
+    ClassifyReply.model_validate(answer)
+    for entry, image in zip(answer["data"], (RED_URL, BLUE_URL), strict=True):
+        (label,) = entry["labels"]
+        assert label["probability"] is None
+        assert label["cosine"] == pytest.approx(
+            gateway.post(SIMILARITY, image=image, text="a")["cosine"][0][0], abs=1e-5
+        )
+    error = gateway.refused(CLASSIFY, 400, image=RED_URL, labels=["a"], threshold=0.0)
+    assert "min_cosine" in error["message"]
+
+
+def test_one_text_has_no_probability_either(gateway: Gateway) -> None:
+    answer = gateway.post(SIMILARITY, images=[RED_URL, BLUE_URL], text="a")
+    SimilarityReply.model_validate(answer)
+    assert answer["probabilities"] == [[None], [None]]
+    assert np.isfinite(answer["cosine"]).all()
+    assert np.isfinite(answer["logits"]).all()
+
+
+def test_a_stored_label_set_of_one(fake: FakeServer) -> None:
+    with gateway_over(FakeServer(label_sets={"one": ["a"]})) as gateway:
+        (label,) = gateway.post(CLASSIFY, image=RED_URL, label_set="one")["data"][0]["labels"]
+        assert label["probability"] is None
+        assert gateway.refused(CLASSIFY, 400, image=RED_URL, label_set="one", threshold=0.5)["param"] == "threshold"
+
+
+def test_a_model_with_a_bias_needs_no_other_labels() -> None:
+    """Its probabilities are a sigmoid of each."""
+    with gateway_over(FakeServer(manifest={"logit_scale": 5.0, "logit_bias": -1.0})) as gateway:
+        for document in ({"labels": ["a"]}, {"labels": "a", "threshold": 0.0}):
+            (label,) = gateway.post(CLASSIFY, image=RED_URL, template="{}", **document)["data"][0]["labels"]
+            assert label["probability"] == pytest.approx(1 / (1 + np.exp(-label["logit"])), rel=1e-4)
+        (row,) = gateway.post(SIMILARITY, image=RED_URL, text="a")["probabilities"]
+        assert row == [pytest.approx(label["probability"])]
+        (best,) = gateway.post(ZERO_SHOT, inputs=RED_URL, parameters={"candidate_labels": ["a"]})
+        assert 0 < best["score"] < 1
+
+
+@pytest.mark.parametrize("source", [{"labels": ["red", "green", "blue"], "template": "{}"}, {"label_set": "colours"}])
+def test_min_cosine_leaves_out_what_does_not_fit(gateway: Gateway, source: dict[str, Any]) -> None:
+    everything = gateway.post(CLASSIFY, image=RED_URL, **source)["data"][0]["labels"]
+    cosines = [label["cosine"] for label in everything]
+    assert cosines == sorted(cosines, reverse=True)
+    middle = (cosines[0] + cosines[1]) / 2
+    kept = gateway.post(CLASSIFY, image=RED_URL, min_cosine=middle, **source)["data"][0]["labels"]
+    assert kept == everything[:1]
+    assert gateway.post(CLASSIFY, image=RED_URL, min_cosine=-1, **source)["data"][0]["labels"] == everything
+    none = gateway.post(CLASSIFY, image=RED_URL, min_cosine=0.9999, **source)["data"]
+    assert none == [{"index": 0, "labels": []}]
+    both = gateway.post(CLASSIFY, image=RED_URL, min_cosine=middle, threshold=1.0, **source)["data"][0]["labels"]
+    assert both == [label for label in kept if label["probability"] >= 1.0]
+
+
+def test_none_of_these_can_be_said_of_one_label(gateway: Gateway) -> None:
+    cosine = float(features_of(RED, 16) @ features_of(b"a", 16))
+    for least, labels in ((cosine + 0.01, 0), (cosine - 0.01, 1)):
+        answer = gateway.post(CLASSIFY, image=RED_URL, labels=["a"], template="{}", min_cosine=least)
+        assert len(answer["data"][0]["labels"]) == labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "param"),
+    [
+        (["a", "a"], "labels[1]"),
+        (["a", "b", "A"], "labels[2]"),
+        (["a  b", "c", " a\nb "], "labels[2]"),
+        (["É", "b", "é"], "labels[2]"),
+        (["", " "], "labels[1]"),
+    ],
+)
+def test_labels_that_are_the_same_to_the_model_are_refused(gateway: Gateway, labels: list[str], param: str) -> None:
+    error = gateway.refused(CLASSIFY, 400, image=RED_URL, labels=labels)
+    assert (error["code"], error["param"]) == ("duplicate_label", param)
+    assert "labels[0]" in error["message"]
+    assert repr(labels[int(param[-2])]) in error["message"]
+
+
+def test_case_counts_where_the_model_keeps_it() -> None:
+    with gateway_over(FakeServer(manifest={"clean": "whitespace"})) as gateway:
+        assert len(gateway.post(CLASSIFY, image=RED_URL, labels=["a", "A"])["data"][0]["labels"]) == 2
+        assert gateway.refused(CLASSIFY, 400, image=RED_URL, labels=["a", "a "])["code"] == "duplicate_label"
+
+
+def test_similarity_may_compare_equal_texts(gateway: Gateway) -> None:
+    """A column is a text there, whatever it says."""
+    answer = gateway.post(SIMILARITY, image=RED_URL, texts=["a", "a"])
+    assert answer["probabilities"][0] == [pytest.approx(0.5), pytest.approx(0.5)]
+
+
+def test_every_place_of_a_template_takes_the_label(gateway: Gateway) -> None:
+    gateway.post(CLASSIFY, image=RED_URL, labels=["a", "b"], template="{} is {}{}")
+    asked = [item for call in gateway.fake.requests("embed_text") for item in call.inputs[0].items()]
+    assert asked == [b"a is aa", b"b is bb"]
+    gateway.post(CLASSIFY, image=RED_URL, labels=["{}", "b"], template="a {}!")
+    assert gateway.fake.requests("embed_text")[-1].inputs[0].items() == [b"a {}!", b"a b!"]
+
+
+def test_a_partial_answer_keeps_the_good_images_labels(gateway: Gateway) -> None:
+    answer = gateway.post(CLASSIFY, images=[data_url(b"no"), RED_URL], labels=["a", "b"], partial=True, min_cosine=-1)
+    assert [entry["index"] for entry in answer["data"]] == [1]
+    assert [error["index"] for error in answer["errors"]] == [0]

@@ -1,0 +1,270 @@
+"""What a bare string is: a data URL in every spelling, what looks like an image sent in another way, and words."""
+
+# ruff: noqa: E501 - tables of strings, several on a line
+
+import base64
+import io
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from PIL import Image
+
+from gateway.base64_text import BadBase64, decode
+from gateway.data_urls import HEAD_CHARACTERS, data_url
+from gateway.lookalikes import image_lookalike, is_json_list, is_url
+from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, encoded
+from tests.unit.gateway.conftest import Gateway
+from tritonclip.testing import features_of
+
+EMBED, SIMILARITY = "/v1/embeddings", "/v1/similarity"
+B64 = base64_of(RED)
+
+SPELLINGS = {
+    "as it should be": f"data:image/png;base64,{B64}",
+    "scheme in capitals": f"DATA:image/png;base64,{B64}",
+    "scheme in both": f"Data:image/png;base64,{B64}",
+    "type in capitals": f"data:IMAGE/PNG;base64,{B64}",
+    "base64 in capitals": f"data:image/png;BASE64,{B64}",
+    "no type": f"data:;base64,{B64}",
+    "no type, no semicolon": f"data:base64,{B64}",
+    "half a type": f"data:image;base64,{B64}",
+    "any bytes": f"data:application/octet-stream;base64,{B64}",
+    "the type of a text": f"data:text/plain;base64,{B64}",
+    "a type of one's own": f"data:x-image/x.png+raw;base64,{B64}",
+    "a parameter": f"data:image/png;charset=utf-8;base64,{B64}",
+    "a parameter that is quoted": f'data:image/png;name="a b.png";base64,{B64}',
+    "a parameter behind": f"data:image/png;base64;name=a.png,{B64}",
+    "a blank before": f" data:image/png;base64,{B64}",
+    "a line break before": f"\ndata:image/png;base64,{B64}",
+    "control characters before": f"\x00\x1f\tdata:image/png;base64,{B64}",
+    "a byte order mark before": f"\ufeffdata:image/png;base64,{B64}",
+    "a space of no width before": f"\u200bdata:image/png;base64,{B64}",
+    "blanks without end before": " " * (2 * HEAD_CHARACTERS) + f"data:image/png;base64,{B64}",
+    "blanks behind": f"data:image/png;base64,{B64} \r\n",
+    "blanks within": f"data: image/png ; base64 , {B64}",
+    "lines in its head": f"da\nta:ima\r\nge/png;\tbase64,{B64}",
+    "lines in its base64": f"data:image/png;base64,{base64.encodebytes(RED).decode()}",
+    "lines of carriage returns": "data:image/png;base64," + "\r".join(B64[i : i + 20] for i in range(0, len(B64), 20)),
+    "indented": "data:image/png;base64," + "".join(f"\n    {B64[i : i + 20]}  " for i in range(0, len(B64), 20)),
+    "in groups": "data:image/png;base64," + " ".join(B64[i : i + 20] for i in range(0, len(B64), 20)),
+    "no padding": f"data:image/png;base64,{B64.rstrip('=')}",
+    "the other alphabet": f"data:image/png;base64,{base64.urlsafe_b64encode(RED).decode()}",
+    "percent-encoded letters": f"data:image/png;base64,%{ord(B64[0]):02x}{B64[1:]}",
+    "percent-encoded base64": f"data:image/png;base64,{quote(B64, safe='')}",
+    "percent-encoded type": f"data:image%2Fpng;base64,{B64}",
+    "percent-encoded as a whole": quote(f"data:image/png;base64,{B64}", safe=""),
+    "slashes": f"data://image/png;base64,{B64}",
+    "percent-encoded bytes": f"data:image/png,{quote(RED)}",
+    "percent-encoded bytes, no type": f"data:,{quote(RED)}",
+}
+
+
+@pytest.mark.parametrize("text", SPELLINGS.values(), ids=SPELLINGS)
+def test_a_data_url_is_an_image_however_it_is_spelt(gateway: Gateway, text: str) -> None:
+    answer = gateway.post(EMBED, input=["a", text])
+    assert answer["usage"]["num_images"] == 1
+    assert answer["data"][1]["embedding"] == pytest.approx(features_of(RED, 16), abs=1e-6)
+    assert gateway.post(SIMILARITY, image=text, texts=["a", "b"])["cosine"]
+    ranked = gateway.post("/v1/rerank", query="a", documents=[text])
+    assert ranked["usage"]["num_images"] == 1
+
+
+@pytest.mark.parametrize("text", SPELLINGS.values(), ids=SPELLINGS)
+def test_it_is_never_a_text(gateway: Gateway, text: str) -> None:
+    for path, document, param in (
+        (EMBED, {"input": {"text": text}}, "input.text"),
+        (SIMILARITY, {"image": BLUE_URL, "texts": ["a", text]}, "texts[1]"),
+        ("/v1/classify", {"image": BLUE_URL, "labels": ["a", text]}, "labels[1]"),
+        ("/v1/classify", {"image": BLUE_URL, "labels": ["a"], "template": text + "{}"}, "template"),
+    ):
+        error = gateway.refused(path, 400, **document)
+        # (the last template is longer than a text may be where its blanks are many)
+        assert (error["code"], error["param"]) == ("not_a_text", param)
+
+
+SENTENCES = [
+    "", "data", "data:", "data: ", "data: the new oil", "data: the new oil, they say", "Data: 1, 2; 3", "data:a,b",
+    "data: either/or, whichever", "data:text/image pairs, many of them", "data: image/text pairs, many of them",
+    "database: a, b", "date:2026,11", "dataset:image/png;base64,AAAA", "data is red, blue", "d", "D:data,x", "data;a,b",
+    "a photo from https://example.com/cat.png", "https://example.com/cat.png shows a cat", "see data:image/png;base64,AA",
+    "BMW cars", "P6 5 3 engine", "note: this is a cat", "a:b", "C:\\cats\\cat.png", "cat.png", "[MASK] of a cat", "[1, 2]",
+    "iVBORw0KGgo", "R0lGODlh is how GIFs begin in base64", "ünïcode, 日本語、テキスト", "\u2028", "100%", "%2F",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SENTENCES)
+def test_words_stay_words(gateway: Gateway, text: str) -> None:
+    assert data_url(text) is None
+    answer = gateway.post(EMBED, input=text)
+    assert answer["usage"]["num_images"] == 0
+    assert answer["data"][0]["embedding"] == pytest.approx(features_of(text.encode(), 16), abs=1e-6)
+
+
+def lookalikes() -> dict[str, str]:
+    """Strings that are images, sent in a way that this field does not take."""
+    found = {
+        url: url
+        for url in (
+            "http://example.com/cat.png", " HTTPS://EXAMPLE.COM/CAT.PNG\n", "ftp://x/y", "file:///tmp/a.png", "file:a.png",
+            "blob:https://example.com/1-2", "<https://example.com/a.png>", "'https://example.com/a.png'", "s3://bucket/a.png",
+            "https://example.com/a\n.png", "https://müller.example/ä.png", "url(https://example.com/a.png)", "cid:part1@x",
+        )
+    }  # fmt: skip
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF", "QOI", "PPM", "ICO"):
+        buffer = io.BytesIO()
+        Image.new("RGB", (16, 16), "red").save(buffer, kind)
+        data, text = buffer.getvalue(), base64_of(buffer.getvalue())
+        found |= {
+            f"{kind} in base64": text,
+            f"{kind} with no padding": text.rstrip("="),
+            f"{kind} in the other alphabet": base64.urlsafe_b64encode(data).decode(),
+            f"{kind} in lines": base64.encodebytes(data).decode(),
+            f"{kind}, percent-encoded": quote(text, safe=""),
+            f"{kind} as Python shows it": repr(text.encode()),
+            f"{kind} in quotes": f' "{text}"',
+            f"{kind} as a data URL in quotes": f"'{RED_URL}'",
+            f"{kind} in HTML": f'<img src="data:image/x;base64,{text}">',
+            f"{kind} in Markdown": f"![a](data:image/x;base64,{text})",
+            f"{kind} as Latin-1": data.decode("latin-1"),
+        }
+        if kind in ("PNG", "JPEG"):
+            found[f"{kind} as UTF-8 that it is not"] = data.decode(errors="replace")
+    return found
+
+
+LOOKALIKES = lookalikes()
+
+
+@pytest.mark.parametrize("text", LOOKALIKES.values(), ids=LOOKALIKES)
+def test_what_looks_like_an_image_is_told(gateway: Gateway, text: str) -> None:
+    error = gateway.refused(EMBED, 400, input=["a", text])
+    assert (error["code"], error["param"]) == ("not_a_text", "input[1]")
+    for remedy in ('{"image": …}', 'modality "image"', '{"text": …}', 'modality "text"'):
+        assert remedy in error["message"]
+    for path, document, param in (
+        (SIMILARITY, {"image": BLUE_URL, "texts": ["a", text]}, "texts[1]"),
+        ("/v1/classify", {"image": BLUE_URL, "labels": ["a", text]}, "labels[1]"),
+    ):
+        if is_url(text):  # which may be a text where nothing else is taken
+            assert gateway.http.post(path, json=document).status_code == 200
+        else:
+            error = gateway.refused(path, 400, **document)
+            assert (error["code"], error["param"]) == ("not_a_text", param)
+    partial = gateway.post(EMBED, input=["a", text, "b"], partial=True)
+    assert [entry["index"] for entry in partial["data"]] == [0, 2]
+    assert [(error["index"], error["code"]) for error in partial["errors"]] == [(1, "not_a_text")]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"input": "https://example.com/a.png", "modality": "text"},
+        {"input": ["https://example.com/a.png"], "modality": "text"},
+        {"input": {"text": "https://example.com/a.png"}},
+        {"input": {"text": B64}},
+        {"input": RED_URL, "modality": "text"},
+        {"input": {"text": RED_URL}, "modality": "text"},
+        {"input": '["a", "b"]', "modality": "text"},
+        {"input": ['["a", "b"]']},
+        {"messages": [{"content": "https://example.com/a.png"}], "modality": "text"},
+    ],
+)
+def test_who_says_that_it_is_a_text_is_believed(gateway: Gateway, document: dict[str, Any]) -> None:
+    answer = gateway.post(EMBED, **document)
+    assert answer["usage"]["num_images"] == 0
+    assert len(answer["data"]) == 1
+
+
+def test_a_data_url_of_words_says_how_words_are_sent(gateway: Gateway) -> None:
+    for text in (
+        "data:text/plain,hello",
+        "data:,hello",
+        "data:text/html;charset=utf-8;base64,aGVsbG8=",
+        "data:;charset=x,a",
+    ):
+        error = gateway.refused(EMBED, 400, input=text)
+        assert (error["code"], error["param"]) == ("invalid_image", "input")
+        assert '{"text": …}' in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("data:image/png", "invalid_base64"),
+        ("data:image/png;base64", "invalid_base64"),
+        (f"data:image/png;base64{B64}", "invalid_base64"),
+        (f"data:image/png,{B64}", "invalid_base64"),
+        (f"data:,{B64}", "invalid_base64"),
+        ("data:image/png,abc", "invalid_base64"),
+        ("data:image/png;base64,", "invalid_image"),
+        ("data:image/svg+xml,%3Csvg%3E", "invalid_image"),
+        ("data:image/png,\ud800%20", "invalid_image"),
+        ("data:image/png," + "%00" * 100_000, "image_too_large"),
+        (f"data:image/png;base64,b'{B64}'", "invalid_base64"),
+        (f"data:image/png;base64,{B64[:5]}", "invalid_base64"),
+    ],
+)
+def test_a_broken_data_url_is_an_error_never_a_text(gateway: Gateway, text: str, code: str) -> None:
+    body = json.dumps({"input": ["a", text]})
+    answer = gateway.http.post(EMBED, content=body, headers={"content-type": "application/json"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, code, "input[1]")
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 1000, 1001, 1002])
+def test_base64_means_its_bytes(length: int) -> None:
+    data = bytes(7 * n % 256 for n in range(length))
+    text = base64_of(data)
+    assert all(
+        decode(spelling) == data
+        for spelling in (
+            text, text.rstrip("="), base64.urlsafe_b64encode(data).decode(), base64.encodebytes(data).decode(), f" {text}\t",
+            quote(text, safe=""), quote(quote(text, safe=""), safe=""), text.replace("+", "%2b"), "\v".join(text),
+        )
+    )  # fmt: skip
+
+
+def test_long_base64_that_is_percent_encoded() -> None:
+    data = bytes(range(248, 256)) * 100_000
+    assert decode(quote(base64_of(data), safe="")) == data
+    assert decode(quote(quote(base64_of(data), safe=""), safe="")) == data
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("iVBORw0KGgo?AAAA", "'?' at character 12"), ("iVBO\u00e9", r"'\xe9' at character 5"), ("%", "'%' at character 1"),
+        ("AAAA=AAA", "'=' at character 5"), ("AAAA\ud800", r"'\ud800' at character 5"), ("AAAAA", "cut off: 5 characters"),
+        ("cat.png", "'.' at character 4"), ("b'AAAA'", "\"'\" at character 2"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_base64_is_shown_at_its_place(text: str, said: str) -> None:
+    with pytest.raises(BadBase64) as refused:
+        decode(text)
+    assert said in str(refused.value)
+
+
+def test_blanks_that_were_pluses_are_no_layout() -> None:
+    """A program that takes base64 for a form's value turns "+" into a blank: left out, it is another picture."""
+    four = "AAA+AA+AAAA+AAAAAA+" + "A" * 25
+    with pytest.raises(BadBase64, match="percent-encode"):
+        decode(four.replace("+", " "))
+    one = base64_of(bytes([0, 0, 62]) + bytes(30))  # one "+" among forty-four characters
+    assert one.count("+") == 1
+    assert decode(one.replace("+", " ")) == bytes([0, 0, 62]) + bytes(30)
+    both = base64_of(bytes([251, 0, 62]) + bytes(30))
+    assert decode(both[:9] + " " + both[9:]) == bytes([251, 0, 62]) + bytes(30)  # there is a "+": blanks are layout
+
+
+def test_json_lists_in_strings() -> None:
+    assert is_json_list(' ["a", {"text": "b"}] ', 100)
+    for text in ("[MASK]", "[1, 2]", "[]", "a", '["a"', '["a", 1]', "[" + '"a",' * 99 + '"a"]'):
+        assert not is_json_list(text, 100)
+    assert image_lookalike('["a", "b"]') is None
+
+
+def test_a_large_image_where_a_text_was_meant_is_told_before_its_length(gateway: Gateway) -> None:
+    text = base64_of(encoded("PNG", (64, 64)) + bytes(100_000))
+    assert gateway.refused(EMBED, 400, input=[text])["code"] == "not_a_text"
