@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.budget import Hold
 from gateway.errors import ApiError
 from gateway.keys import Key
 
@@ -21,6 +22,9 @@ class Exchange:
     key: Key | None = None
     headers: dict[str, str] = field(default_factory=dict)
     status: int | None = None  # of the answer, once it has begun
+    code: str | None = None  # of the error that it is
+    hold: Hold | None = None  # the bytes it holds: routes add what they decode and fetch
+    body_is_read: bool = True  # where it is not, the connection ends with the answer
 
     @property
     def seconds_left(self) -> float:

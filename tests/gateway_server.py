@@ -9,16 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
+
+from gateway.gate import Patience
+from gateway.server import make_server
+from gateway.settings import Limits
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
+def listening(app: FastAPI, limits: Limits = Limits(), patience: Patience | None = None) -> Iterator[str]:  # noqa: B008
     """Serve an application on a free loopback port; gives its URL, and stops it. It queues requests from the start."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    server = make_server(app, limits, patience)
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
