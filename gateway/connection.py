@@ -75,7 +75,7 @@ class Connection(HttpToolsProtocol):
         """Ask the gate for admission."""
         self._real = cast(asyncio.Transport, transport)
         super().connection_made(cast(asyncio.Transport, LingeringTransport(self._real, self)))
-        self._opened = self.loop.time()
+        self._opened = self.waits_since = self.loop.time()
         self._gate.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -87,7 +87,8 @@ class Connection(HttpToolsProtocol):
         """Parse what came, and see whether it may go on."""
         if self._deaf:
             return
-        self._spoke = True
+        if not self._spoke:
+            self._spoke, self.waits_since = True, None
         super().data_received(data)
         if self._in_head:
             self._unfinished += len(data)
@@ -167,13 +168,13 @@ class Connection(HttpToolsProtocol):
         if self._lingers_since is not None:
             if now - self._lingers_since > patience.linger:
                 self.drop()
-        elif self.waits_since is not None and now - self.waits_since > patience.head:
+        elif self.waits_since is not None:
+            if now - self.waits_since <= (patience.head if self._spoke else patience.silent):
+                return
             if self._in_head:
                 self.refuse(ApiError("request_timeout", f"the request did not arrive within {patience.head:g} s"))
-            else:  # the rest of one that is answered already
+            else:  # nothing was said, or this is the rest of one that is answered already
                 self.drop()
-        elif not self._spoke and now - self._opened > patience.silent:
-            self.drop()
 
     def refuse(self, error: ApiError) -> None:
         """Answer with an error, unless other answers are due before it, and end the connection."""

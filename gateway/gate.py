@@ -41,7 +41,7 @@ class Visitor(Protocol):
     """What the gate knows of a connection."""
 
     waits_since: float | None
-    """Since when it has owed us a request, or its rest; None while one is being answered, or none has begun."""
+    """Since when it has owed us its first request, or the rest of one; None in between."""
 
     @property
     def buffered(self) -> int:

@@ -12,7 +12,7 @@ from gateway.logs import printable, trace
 
 log = logging.getLogger("gateway.request")
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"-", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 def log_failure(

@@ -33,11 +33,16 @@ def listening(app: FastAPI, limits: Limits = Limits(), patience: Patience | None
 
 
 class GatewayProcess:
-    """`python -m gateway` on a free port; `url` once it listens, `said` what it printed on stderr so far."""
+    """`python -m gateway` on a free port; `url` once it listens, `said` what it printed on stderr so far.
 
-    def __init__(self, *arguments: str) -> None:
+    With `fake` it is tests.fake_gateway, whose images take so many seconds. `descriptors` are those it may have open.
+    """
+
+    def __init__(self, *arguments: str, fake: float | None = None, descriptors: int | None = None) -> None:
+        program = ["gateway"] if fake is None else ["tests.fake_gateway", str(fake)]
+        limit = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}:{descriptors}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "--port", "0", *arguments],
+            [*limit, sys.executable, "-m", *program, "--port", "0", *arguments],
             cwd=ROOT,
             env={key: value for key, value in os.environ.items() if not key.startswith("TRITONCLIP")},
             stderr=subprocess.PIPE,

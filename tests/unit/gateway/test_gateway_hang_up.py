@@ -1,4 +1,4 @@
-"""A caller whose connection is gone when its answer is written: counted, and a line in the log, but no error of ours."""
+"""A caller whose connection is gone when its answer is written: counted and logged, but no error of ours."""
 
 import asyncio
 import logging
