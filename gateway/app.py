@@ -31,6 +31,7 @@ from tritonclip import TritonClipError, __version__
 
 log = logging.getLogger("gateway")
 
+ROUTERS = tuple(module.router for module in (embeddings, similarity, classify, rerank, models, health, page))
 REFRESH_SECONDS = 5.0  # how soon a model that is exchanged behind the gateway is noticed
 DESCRIPTION = "OpenCLIP embeddings, similarity and zero-shot labels, in the shapes of APIs that programs know already."
 
@@ -67,8 +68,8 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
     app.openapi = lambda: complete(app)  # type: ignore[method-assign]
     app.state.service, app.state.metrics, app.state.drain = service, metrics, drain
     app.state.readiness = Readiness(service, drain=drain)
-    for module in (embeddings, similarity, classify, rerank, models, health, page):
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     limits = settings.limits
     budget = Budget(
         limit=limits.bytes_in_flight, share=limits.bytes_in_flight_per_key, body=limits.body_bytes, metrics=metrics
@@ -80,21 +81,21 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
         metrics=metrics,
         seconds=limits.seconds,
         fingerprint=lambda: service.fingerprint,
-        endpoint_of=lambda scope: endpoint_of(app, scope),
+        endpoint_of=endpoint_of,
         drain=drain,
     )
     return app
 
 
-def endpoint_of(app: FastAPI, scope: Scope) -> str:
+def endpoint_of(scope: Scope) -> str:
     """The route of a request, as metrics and the log name it; what leads nowhere shares one name.
 
-    Refused before it reached the router, a request is matched here.
+    A request that was refused before it reached the router is matched here.
     """
     route = scope.get("route")
     if route is None:
-        found = (each for each in app.router.routes if each.matches(scope)[0] is not Match.NONE)
-        route = next(found, None)
+        routes = (route for router in ROUTERS for route in router.routes)
+        route = next((route for route in routes if route.matches(scope)[0] is not Match.NONE), None)
     path: str = getattr(route, "path", "unknown")
     return path
 

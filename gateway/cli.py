@@ -66,7 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     settings = _settings(options)
     allow_descriptors()
-    start_logging()
     with _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
         if settings.keys is None and not ipaddress.ip_address(host).is_loopback:
@@ -80,6 +79,7 @@ def _serve(options: argparse.Namespace) -> int:
         # uvicorn drains at either signal, and then raises it again; by then it has done all that it asks for.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, server.handle_exit)
+        start_logging()
         server.run(sockets=[listener])
     return 0
 

@@ -6,6 +6,7 @@ Nothing that a caller sent belongs into it. So a traceback has the kinds of erro
 their words, which may quote a text. A disk that is full or a pipe that nobody reads costs lines, never answers.
 """
 
+import contextlib
 import logging
 import os
 import queue
@@ -118,7 +119,8 @@ class LogWriter(logging.Handler):
         """Write what is still queued, as far as that goes quickly."""
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._report()
-            self._put(None)
+            with contextlib.suppress(queue.Full):
+                self._lines.put(None, timeout=CLOSE_SECONDS)
             self._thread.join(CLOSE_SECONDS)
         super().close()
 

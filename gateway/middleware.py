@@ -191,9 +191,10 @@ def announced_size(headers: dict[str, str], limit: int) -> int:
     announced = headers.get("content-length", "")
     if not (announced.isascii() and announced.isdecimal()):
         return 0
-    if len(announced.lstrip("0")) > len(str(limit)) or int(announced) > limit:
+    digits = announced.lstrip("0") or "0"
+    if len(digits) > len(str(limit)) or int(digits) > limit:
         raise _too_large(limit)
-    return int(announced)
+    return int(digits)
 
 
 async def read_body(receive: Receive, hold: Hold, limit: int) -> bytes:

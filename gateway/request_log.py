@@ -20,8 +20,8 @@ def log_failure(
 ) -> None:
     """Log a request that was answered with an error, or that nobody waited for.
 
-    `error` is what ended it: of one that was not foreseen the log has the traceback, of a model server's its own words,
-    which callers do not see.
+    `error` is what ended it: of one that was not foreseen the log has the traceback, of a model server that failed its
+    own words, which callers do not see. What it says against an item may quote that, and is not logged.
     """
     code = exchange.code or "-"
     key = exchange.key.id if exchange.key is not None else "-"
@@ -29,7 +29,7 @@ def log_failure(
     message = f"request={exchange.request_id} key={key} {shown} {endpoint} status={status} code={code} {seconds:.3f}s"
     cause = error.__cause__ if error is not None else None
     unforeseen = cause is not None and exchange.code == "internal_error"
-    if cause is not None and not unforeseen:
+    if cause is not None and not unforeseen and status >= 500:
         message += f" ({type(cause).__name__}: {printable(str(cause))})"
     level = logging.INFO if status < 500 else logging.WARNING if status in _OVERLOAD else logging.ERROR
     if not log.isEnabledFor(level):
