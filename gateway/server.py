@@ -4,12 +4,14 @@ SIGTERM ─> Drain: new requests get 503, those under way go on ─> they have e
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import resource
 import socket
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -54,11 +56,28 @@ class Server(uvicorn.Server):
         until = loop.time() + (self.config.timeout_graceful_shutdown or 0)
         while self._drain.under_way and loop.time() < until and not self.force_exit:  # noqa: ASYNC110 - as uvicorn waits
             await asyncio.sleep(0.05)
-        for server in self.servers:
-            server.close()
+        await self._stop_listening(sockets or [])
         await asyncio.sleep(LAST_SECONDS)
         self.config.timeout_graceful_shutdown = max(1, int(until - loop.time()))
         await super().shutdown(sockets)
+
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Close the listeners, but serve whoever had connected already: closing would reset them."""
+        copies = [each.dup() for each in sockets]
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(0)  # until nobody else accepts
+        connected: list[socket.socket] = []
+        for listener in copies:
+            with contextlib.suppress(OSError), listener:
+                while True:
+                    connected.append(listener.accept()[0])
+        make = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)
+        protocol = functools.partial(
+            make, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        for each in connected:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, each)
 
 
 def make_server(app: FastAPI, limits: Limits, patience: Patience | None = None) -> Server:
