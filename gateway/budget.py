@@ -1,8 +1,8 @@
 """How many bytes requests may hold: all of them together, and those of one caller.
 
-    async with budget.hold(caller, announced) as hold:   before the body is read
-        hold.grow(count)                                 for what comes on top: a body of unknown length, a decoded
-                                                         one, images that were fetched
+    async with budget.hold(caller, announced) as hold:   before the body is read, by the Doorkeeper
+        hold.grow(count)                                 for what comes on top: a body of unknown length, an unpacked
+                                                         one, images that were fetched (Exchange.hold_more)
 
 What a hold has is given back when its request has ended. Bytes are counted as they came; docs/gateway.md says what a
 byte costs in memory until it is answered.

@@ -150,31 +150,30 @@ class Connection(HttpToolsProtocol):
         """Whether a request of it is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
-    @property
-    def buffered(self) -> int:
-        """Bytes of it that are held for now."""
-        unfinished = self._unfinished if self._in_head else 0
-        return unfinished + self._real.get_write_buffer_size()
-
-    def check(self, now: float) -> None:
-        """End it where its time is up."""
-        patience = self._gate.patience
-        if self._real.get_write_buffer_size():
+    def check(self, now: float) -> int:
+        """End it where its time is up; returns the bytes it holds: of an unfinished head, of answers not yet read."""
+        if unread := self._real.get_write_buffer_size():
             self._unread_since = self._unread_since or now
-            if now - self._unread_since > patience.unread:
+            if now - self._unread_since > self._gate.patience.unread:
                 self.drop()
-            return
+            return unread
         self._unread_since = None
         if self._lingers_since is not None:
-            if now - self._lingers_since > patience.linger:
+            if now - self._lingers_since > self._gate.patience.linger:
                 self.drop()
         elif self.waits_since is not None:
-            if now - self.waits_since <= (patience.head if self._spoke else patience.silent):
-                return
-            if self._in_head:
-                self.refuse(ApiError("request_timeout", f"the request did not arrive within {patience.head:g} s"))
-            else:  # nothing was said, or this is the rest of one that is answered already
-                self.drop()
+            self._hurry(now - self.waits_since)
+        return self._unfinished if self._in_head else 0
+
+    def _hurry(self, waited: float) -> None:
+        """Give up a request that does not come, or does not end."""
+        patience = self._gate.patience
+        if waited <= (patience.head if self._spoke else patience.silent):
+            return
+        if self._in_head:
+            self.refuse(ApiError("request_timeout", f"the request did not arrive within {patience.head:g} s"))
+        else:  # nothing was said, or this is the rest of one that is answered already
+            self.drop()
 
     def refuse(self, error: ApiError) -> None:
         """Answer with an error, unless other answers are due before it, and end the connection."""

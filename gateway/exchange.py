@@ -23,8 +23,19 @@ class Exchange:
     headers: dict[str, str] = field(default_factory=dict)
     status: int | None = None  # of the answer, once it has begun
     code: str | None = None  # of the error that it is
+    peer: str = ""  # the address it came from
     hold: Hold | None = None  # the bytes it holds: routes add what they decode and fetch
     body_is_read: bool = True  # where it is not, the connection ends with the answer
+
+    @property
+    def caller(self) -> str:
+        """Whose it is, for what is shared out among callers: the key's or, where none is asked for, the peer's."""
+        return self.key.id if self.key is not None else self.peer
+
+    def hold_more(self, count: int) -> None:
+        """Count bytes that come on top of the body, until the answer; ApiError where there is no room for them."""
+        if self.hold is not None:
+            self.hold.grow(count)
 
     @property
     def seconds_left(self) -> float:
@@ -37,6 +48,7 @@ def open_exchange(scope: Any, headers: dict[str, str], seconds: float) -> Exchan
     given = headers.get("x-request-id", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
     exchange = Exchange(request_id, asyncio.get_running_loop().time() + seconds)
+    exchange.peer = (scope.get("client") or ("",))[0]
     scope.setdefault("state", {})["exchange"] = exchange
     return exchange
 

@@ -44,15 +44,11 @@ class Visitor(Protocol):
     """Since when it has owed us its first request, or the rest of one; None in between."""
 
     @property
-    def buffered(self) -> int:
-        """Bytes of it that are held for now: of an unfinished head, of answers not yet read."""
-
-    @property
     def asking(self) -> bool:
         """Whether a request of it is being answered."""
 
-    def check(self, now: float) -> None:
-        """End it where its time is up."""
+    def check(self, now: float) -> int:
+        """End it where its time is up; returns the bytes it holds: of an unfinished head, of answers not yet read."""
 
     def refuse(self, error: ApiError) -> None:
         """Answer with an error, as far as that is possible, and end it."""
@@ -62,7 +58,7 @@ class Visitor(Protocol):
 
 
 class Gate:
-    """Knows all open connections, the oldest first."""
+    """Knows all open connections, the oldest first, and looks after them twice a second."""
 
     def __init__(self, limit: int, metrics: Metrics, patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
@@ -119,13 +115,11 @@ class Gate:
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for visitor in list(self._visitors):
-            visitor.check(now)
-        holding = [visitor for visitor in self._visitors if visitor.buffered]
-        total = sum(visitor.buffered for visitor in holding)
-        for visitor in holding:
+        held = {visitor: size for visitor in list(self._visitors) if (size := visitor.check(now))}
+        total = sum(held.values())
+        for visitor, size in held.items():
             if total <= BUFFERED_BYTES:
                 break
-            total -= visitor.buffered
+            total -= size
             visitor.drop()
         self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep)

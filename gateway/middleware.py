@@ -154,7 +154,7 @@ class Doorkeeper:
                     exchange.key = authenticate(self._keys, headers.get("authorization", ""))
                     self._rates.charge(exchange.key, "requests", 1, exchange.headers)
                 announced = announced_size(headers, self._limits.body_bytes)
-                async with self._budget.hold(_caller(exchange, scope), announced) as hold:
+                async with self._budget.hold(exchange.caller, announced) as hold:
                     exchange.hold = hold
                     body = await read_body(receive, hold, self._limits.body_bytes)
                     exchange.body_is_read = True
@@ -165,13 +165,6 @@ class Doorkeeper:
             if exchange.body_is_read:
                 raise ApiError("timeout", "no answer within the time limit") from None
             raise ApiError("request_timeout", "the body did not arrive within the time limit") from None
-
-
-def _caller(exchange: Exchange, scope: Scope) -> str:
-    """Whose bytes they are: a key's, or, where none is asked for, an address's."""
-    if exchange.key is not None:
-        return f"key {exchange.key.id}"
-    return f"address {(scope.get('client') or ('unknown',))[0]}"
 
 
 def authenticate(keys: KeyRing, authorization: str) -> Key:
