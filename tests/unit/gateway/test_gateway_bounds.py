@@ -206,7 +206,7 @@ def test_wrong_options_are_a_message(arguments: list[str], said: str, capsys: py
 
 def test_sigterm_under_load(tmp_path: Path) -> None:
     """Each request that had begun is answered, each that comes later is told 503; nobody is cut off. Then it ends."""
-    process = GatewayProcess(fake=1.5)
+    process = GatewayProcess(fake=3.0)
     url = process.url
     answers: list[int | str] = []
     slow: list[int] = []
@@ -244,6 +244,9 @@ def test_sigterm_under_load(tmp_path: Path) -> None:
     process.process.terminate()
     while 503 not in answers:
         time.sleep(0.01)
+    time.sleep(0.5)  # requests under way take six times as long, and until they end whoever comes is told
+    assert httpx.get(f"{url}/health/ready").status_code == 503
+    assert httpx.get(f"{url}/health/live").status_code == 200
     idle.sendall(GET_LIVE.replace(b"/health/live", b"/health/ready"))
     assert statuses(received(idle)) == [503]
     process.process.wait(30)
