@@ -156,7 +156,8 @@ class Doorkeeper:
                 announced = announced_size(headers, self._limits.body_bytes)
                 async with self._budget.hold(exchange.caller, announced) as hold:
                     exchange.hold = hold
-                    body = await read_body(receive, hold, self._limits.body_bytes)
+                    # In a list, which it leaves with the route that takes it: a route may free what it has parsed.
+                    body = [await read_body(receive, hold, self._limits.body_bytes)]
                     exchange.body_is_read = True
                     await _until_hang_up(self._app, scope, body, receive, send)
         except TimeoutError:
@@ -217,7 +218,7 @@ def _has_body(headers: dict[str, str]) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-async def _until_hang_up(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+async def _until_hang_up(app: ASGIApp, scope: Scope, body: list[bytes], receive: Receive, send: Send) -> None:
     """Run the application on a body that is here already; cancel it, and raise ClientGone, once the caller hangs up."""
     hang_up = asyncio.create_task(_wait_for_hang_up(receive))
     work = asyncio.create_task(_run(app, scope, _replay(body, hang_up), send))
@@ -242,12 +243,13 @@ async def _wait_for_hang_up(receive: Receive) -> Message:
     return message
 
 
-def _replay(body: bytes, hang_up: "asyncio.Task[Message]") -> Callable[[], Awaitable[Any]]:
+def _replay(body: list[bytes], hang_up: "asyncio.Task[Message]") -> Callable[[], Awaitable[Any]]:
     """A `receive` that hands out the body, then waits for what comes next: the hang-up."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
-        return messages.pop() if messages else await asyncio.shield(hang_up)
+        if body:
+            return {"type": "http.request", "body": body.pop(), "more_body": False}
+        return await asyncio.shield(hang_up)
 
     return receive
 
