@@ -80,6 +80,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave."""
+        self._note_head(0)
         self._gate.leave(self)
         super().connection_lost(exc)
 
@@ -91,7 +92,7 @@ class Connection(HttpToolsProtocol):
             self._spoke, self.waits_since = True, None
         super().data_received(data)
         if self._in_head:
-            self._unfinished += len(data)
+            self._note_head(self._unfinished + len(data))
             if self._unfinished > HEAD_BYTES and not self._deaf:
                 self.refuse(_too_large())
         if self.waits_since is None and not self.asking:
@@ -101,7 +102,6 @@ class Connection(HttpToolsProtocol):
         """A head begins."""
         super().on_message_begin()
         self._in_message = self._in_head = True
-        self._unfinished = 0
         if not self.asking:
             self._head_bytes = self._headers = 0
 
@@ -121,6 +121,7 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED:
             self._stop_parsing(ApiError("overloaded", f"more than {PIPELINED} requests wait on this connection"))
         self._in_head = False
+        self._note_head(0)
         super().on_headers_complete()
         self.waits_since = None
 
@@ -151,7 +152,7 @@ class Connection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def check(self, now: float) -> int:
-        """End it where its time is up; returns the bytes it holds: of an unfinished head, of answers not yet read."""
+        """End it where its time is up; returns how many bytes of its answers are not read yet."""
         if unread := self._real.get_write_buffer_size():
             self._unread_since = self._unread_since or now
             if now - self._unread_since > self._gate.patience.unread:
@@ -163,7 +164,7 @@ class Connection(HttpToolsProtocol):
                 self.drop()
         elif self.waits_since is not None:
             self._hurry(now - self.waits_since)
-        return self._unfinished if self._in_head else 0
+        return 0
 
     def _hurry(self, waited: float) -> None:
         """Give up a request that does not come, or does not end."""
@@ -178,6 +179,7 @@ class Connection(HttpToolsProtocol):
     def refuse(self, error: ApiError) -> None:
         """Answer with an error, unless other answers are due before it, and end the connection."""
         self._deaf = True
+        self._note_head(0)
         self.waits_since = None
         self._unset_keepalive_if_required()
         cycle = self.cycle if self.asking else None
@@ -195,6 +197,8 @@ class Connection(HttpToolsProtocol):
 
     def drop(self) -> None:
         """End it at once."""
+        self._deaf = True
+        self._note_head(0)
         self._real.abort()
 
     def end(self) -> None:
@@ -217,6 +221,12 @@ class Connection(HttpToolsProtocol):
         cast(LingeringTransport, self.transport).closed = True
         self._real.write_eof()
         self.flow.resume_reading()
+
+    def _note_head(self, size: int) -> None:
+        """So many bytes are held of a head that is not complete."""
+        change, self._unfinished = size - self._unfinished, size
+        if change:
+            self._gate.note_head(change)
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

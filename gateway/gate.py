@@ -3,7 +3,7 @@
     a head                      HEAD_BYTES and HEADERS, within HEAD_SECONDS of its first byte
     silence                     SILENT_SECONDS after connecting; uvicorn's keep-alive time after an answer
     an answer nobody reads      UNREAD_SECONDS
-    all of these together       BUFFERED_BYTES
+    all of these together       BUFFERED_BYTES of heads, and as many of answers
     connections                 as many as are allowed; beyond it the oldest that asks for nothing makes room
 
 None of this needs a key, so none of it may cost much. Bodies are the Doorkeeper's business.
@@ -48,7 +48,7 @@ class Visitor(Protocol):
         """Whether a request of it is being answered."""
 
     def check(self, now: float) -> int:
-        """End it where its time is up; returns the bytes it holds: of an unfinished head, of answers not yet read."""
+        """End it where its time is up; returns how many bytes of its answers are not read yet."""
 
     def refuse(self, error: ApiError) -> None:
         """Answer with an error, as far as that is possible, and end it."""
@@ -65,6 +65,7 @@ class Gate:
         self._limit = limit
         self._metrics = metrics
         self._visitors: dict[Visitor, None] = {}
+        self._heads = 0
         self._sweeping: asyncio.TimerHandle | None = None
 
     def enter(self, visitor: Visitor) -> None:
@@ -80,6 +81,12 @@ class Gate:
         """A connection has ended."""
         self._visitors.pop(visitor, None)
         self._metrics.connections.set(len(self._visitors))
+
+    def note_head(self, change: int) -> None:
+        """More bytes, or less, are held of heads that are not complete. Where it is too much, the oldest one goes."""
+        self._heads += change
+        if self._heads > BUFFERED_BYTES:
+            self._make_room()
 
     def note_refusal(self, error: ApiError, seconds: float) -> bytes:
         """Log and count a refusal that no route, and no middleware, heard of; returns its answer as bytes."""
@@ -115,9 +122,9 @@ class Gate:
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
-        held = {visitor: size for visitor in list(self._visitors) if (size := visitor.check(now))}
-        total = sum(held.values())
-        for visitor, size in held.items():
+        unread = {visitor: size for visitor in list(self._visitors) if (size := visitor.check(now))}
+        total = sum(unread.values())
+        for visitor, size in unread.items():
             if total <= BUFFERED_BYTES:
                 break
             total -= size

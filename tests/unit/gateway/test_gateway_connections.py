@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
@@ -201,6 +201,22 @@ def test_the_oldest_that_asks_for_nothing_makes_room() -> None:
         assert statuses(kept.recv(65536)) == [200]
         for connection in (kept, *halves):
             connection.close()
+
+
+def test_unfinished_heads_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.gate.BUFFERED_BYTES", 3 * HEAD_BYTES)
+    with gateway() as url:
+        halves = [connect(url) for _ in range(8)]
+        for half in halves:
+            half.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * (HEAD_BYTES - 1000))
+            time.sleep(0.05)
+        for half in halves[:3]:  # the oldest
+            with suppress(ConnectionError):
+                assert half.recv(1) == b""
+        halves[-1].sendall(b"\r\nConnection: close\r\n\r\n")
+        assert statuses(received(halves[-1])) == [200]
+        for half in halves:
+            half.close()
 
 
 def test_where_all_ask_for_something_the_next_one_is_refused() -> None:
