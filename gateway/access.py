@@ -36,8 +36,8 @@ def foreign(method: str, headers: Mapping[str, str], own_host: str) -> str | Non
     if host is not None and not _is_own(f"//{host}", own_host):
         return "Host"
     origin = headers.get("origin")
-    if origin is not None and not _is_own(origin, own_host):
-        return "Origin"
+    if origin is not None:
+        return None if _is_own(origin, own_host) else "Origin"
     # Following a link to the page is no attack: the site that has the link cannot read what it leads to.
     followed = method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
     if headers.get("sec-fetch-site") == "cross-site" and not followed:

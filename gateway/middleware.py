@@ -129,30 +129,28 @@ class Doorkeeper:
             await self._app(scope, receive, send)
             return
         exchange, headers = exchange_of(scope), _headers(scope)
+        exchange.body_is_read = not _has_body(headers)
         open_to = self._host if self._keys is None else None
         if open_to is not None and (betrayed := foreign(scope["method"], headers, open_to)):
-            exchange.body_is_read = not _has_body(headers)
             raise ApiError(
                 "forbidden_origin", f"without keys this gateway answers this machine alone, and {betrayed} is another's"
             )
         if is_open(scope):
             await self._app(scope, receive, send)
             return
-        exchange.body_is_read = not _has_body(headers)
         with self._drain.request():
             await self._serve(exchange, headers, scope, receive, send)
 
     async def _serve(
         self, exchange: Exchange, headers: dict[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Serve a request within its time."""
+        """Serve a request within its time. The key comes before the body: who has none may not even upload."""
+        if self._keys is not None:
+            exchange.key = authenticate(self._keys, headers.get("authorization", ""))
+            self._rates.charge(exchange.key, "requests", 1, exchange.headers)
         shorten_deadline(exchange, headers)
         try:
             async with asyncio.timeout_at(exchange.deadline) as timeout:
-                # The key before the body: who has none may not even upload.
-                if self._keys is not None:
-                    exchange.key = authenticate(self._keys, headers.get("authorization", ""))
-                    self._rates.charge(exchange.key, "requests", 1, exchange.headers)
                 announced = announced_size(headers, self._limits.body_bytes)
                 async with self._budget.hold(exchange.caller, announced) as hold:
                     exchange.hold = hold

@@ -120,6 +120,7 @@ FOREIGN = [
     ({"host": "My-Box:8080"}, None),
     ({"host": "localhost:8080", "origin": "http://localhost:8080"}, None),
     ({"host": "localhost:8080", "origin": "http://127.0.0.1:3000", "sec-fetch-site": "same-site"}, None),
+    ({"host": "localhost:8080", "origin": "http://127.0.0.1:3000", "sec-fetch-site": "cross-site"}, None),
     ({"host": "localhost:8080", "sec-fetch-site": "none", "sec-fetch-mode": "navigate"}, None),
     ({"host": "localhost:8080", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, None),
     ({"host": "evil.example"}, "Host"),

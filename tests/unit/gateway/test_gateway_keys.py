@@ -94,13 +94,14 @@ def test_the_api_wants_a_key_and_the_rest_does_not(file: KeyFile) -> None:
             assert answer.json()["error"]["code"] == "invalid_api_key"
             assert answer.json()["error"]["type"] == "authentication_error"
             assert answer.headers["www-authenticate"] == "Bearer"
+        assert gateway.http.get("/v1/models", headers={"x-request-timeout": "no number"}).status_code == 401
         for path in ("/v1/models", "/v1/models/fake", "/v1/nothing", "/v2/rerank"):
             assert gateway.http.get(path).status_code == 401
         assert gateway.fake.requests("embed_text") == []
         assert gateway.http.post("/v1/embeddings", json={"input": "a"}, headers=bearer(secret)).status_code == 200
         for path in ("/", "/health/live", "/metrics", "/openapi.json"):
             assert gateway.http.get(path).status_code == 200
-        assert gateway.metric('tritonclip_gateway_rejections_total{code="invalid_api_key"}') == 8
+        assert gateway.metric('tritonclip_gateway_rejections_total{code="invalid_api_key"}') == 9
 
 
 def test_without_a_key_the_body_is_not_read(file: KeyFile) -> None:
