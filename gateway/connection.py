@@ -5,7 +5,7 @@
                                 └─> refuse: an error's answer, then nothing of this connection is read any more
 
 uvicorn's httptools protocol keeps heads of any size, queues any number of requests, and waits for ever for the rest of
-a head and for an answer to be read. Its h11 protocol bounds sizes, not times, and costs a fifth of the requests a
+a head and for an answer to be read. Its h11 protocol bounds sizes, not times, and costs a quarter of the requests a
 second (docs/decisions.md).
 """
 
@@ -66,7 +66,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0  # of all heads since the last answer, as far as they are parsed
         self._headers = 0
-        self._unfinished = 0  # bytes of a head that is not complete
+        self.unfinished = 0  # bytes of a head that is not complete
         self._refusal: ApiError | None = None
 
     # What uvicorn and the event loop call.
@@ -92,8 +92,8 @@ class Connection(HttpToolsProtocol):
             self._spoke, self.waits_since = True, None
         super().data_received(data)
         if self._in_head:
-            self._note_head(self._unfinished + len(data))
-            if self._unfinished > HEAD_BYTES and not self._deaf:
+            self._note_head(self.unfinished + len(data))
+            if self.unfinished > HEAD_BYTES and not self._deaf:
                 self.refuse(_too_large())
         if self.waits_since is None and not self.asking:
             self.waits_since = self.loop.time()
@@ -224,7 +224,7 @@ class Connection(HttpToolsProtocol):
 
     def _note_head(self, size: int) -> None:
         """So many bytes are held of a head that is not complete."""
-        change, self._unfinished = size - self._unfinished, size
+        change, self.unfinished = size - self.unfinished, size
         if change:
             self._gate.note_head(change)
 

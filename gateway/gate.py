@@ -1,10 +1,10 @@
 """The gate that all connections pass: how many there may be, what they may hold, how long each may keep it waiting.
 
-    a head                      HEAD_BYTES and HEADERS, within HEAD_SECONDS of its first byte
-    silence                     SILENT_SECONDS after connecting; uvicorn's keep-alive time after an answer
-    an answer nobody reads      UNREAD_SECONDS
-    all of these together       BUFFERED_BYTES of heads, and as many of answers
-    connections                 as many as are allowed; beyond it the oldest that asks for nothing makes room
+    a head                    HEAD_BYTES and HEADERS, within Patience.head of its first byte
+    silence                   Patience.silent after connecting; uvicorn's keep-alive time after an answer
+    an answer nobody reads    Patience.unread
+    all of these together     BUFFERED_BYTES of heads that are not complete, and as many of answers
+    connections               as many as are allowed; beyond it the oldest that asks for nothing makes room
 
 None of this needs a key, so none of it may cost much. Bodies are the Doorkeeper's business.
 """
@@ -42,6 +42,9 @@ class Visitor(Protocol):
 
     waits_since: float | None
     """Since when it has owed us its first request, or the rest of one; None in between."""
+
+    unfinished: int
+    """Bytes of a head that is not complete."""
 
     @property
     def asking(self) -> bool:
@@ -86,7 +89,9 @@ class Gate:
         """More bytes, or less, are held of heads that are not complete. Where it is too much, the oldest one goes."""
         self._heads += change
         if self._heads > BUFFERED_BYTES:
-            self._make_room()
+            oldest = next((visitor for visitor in self._visitors if visitor.unfinished), None)
+            if oldest is not None:
+                oldest.drop()
 
     def note_refusal(self, error: ApiError, seconds: float) -> bytes:
         """Log and count a refusal that no route, and no middleware, heard of; returns its answer as bytes."""

@@ -12,6 +12,7 @@ from gateway.logs import printable, trace
 
 log = logging.getLogger("gateway.request")
 
+AWAY = frozenset({STATUSES["engine_unavailable"], STATUSES["timeout"]})  # what passes by itself, or by hands elsewhere
 METHODS = frozenset({"-", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -31,7 +32,7 @@ def log_failure(
     unforeseen = cause is not None and exchange.code == "internal_error"
     if cause is not None and not unforeseen and status >= 500:
         message += f" ({type(cause).__name__}: {printable(str(cause))})"
-    level = logging.INFO if status < 500 else logging.WARNING if status in _OVERLOAD else logging.ERROR
+    level = logging.INFO if status < 500 else logging.WARNING if status in AWAY else logging.ERROR
     if not log.isEnabledFor(level):
         return
     kind = f"key={key} {shown} {endpoint} status={status} code={code}"
@@ -39,6 +40,3 @@ def log_failure(
     if unforeseen and cause is not None:
         record.exc_text = trace(cause)  # in place of `exc_info`, which any handler would write with the error's words
     log.handle(record)
-
-
-_OVERLOAD = frozenset({STATUSES["engine_unavailable"], STATUSES["timeout"]})

@@ -63,13 +63,16 @@ class Server(uvicorn.Server):
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """Close the listeners, but serve whoever had connected already: closing would reset them."""
-        copies = [each.dup() for each in sockets]
+        copies: list[socket.socket] = []
+        with contextlib.suppress(OSError):  # no descriptors: then they are reset
+            copies += [each.dup() for each in sockets]
         for server in self.servers:
             server.close()
         await asyncio.sleep(0)  # until nobody else accepts
         connected: list[socket.socket] = []
         for listener in copies:
-            with contextlib.suppress(OSError), listener:
+            listener.setblocking(False)
+            with contextlib.suppress(OSError), listener:  # the first error is that there is nobody more
                 while True:
                     connected.append(listener.accept()[0])
         make = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)
@@ -77,6 +80,7 @@ class Server(uvicorn.Server):
             make, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
         for each in connected:
+            each.setblocking(False)
             await asyncio.get_running_loop().connect_accepted_socket(protocol, each)
 
 
