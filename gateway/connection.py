@@ -41,9 +41,13 @@ class LingeringTransport:
         return self.closed or self._real.is_closing()
 
     def write(self, data: bytes) -> None:
-        """Send, unless it was closed."""
-        if not self.closed:
-            self._real.write(data)
+        """Send, unless it was closed here; ConnectionResetError where the caller hung up."""
+        if self.closed:
+            return
+        if self._real.is_closing():
+            self._connection.hang_up()
+            raise ConnectionResetError("the caller hung up")
+        self._real.write(data)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
@@ -189,9 +193,7 @@ class Connection(HttpToolsProtocol):
         elif cycle is not None and (self.pipeline or cycle.response_started):
             self.drop()
         else:
-            if cycle is not None:
-                cycle.disconnected = True
-                cycle.message_event.set()
+            self.hang_up()
             self.transport.write(answer)
             self._linger()
 
@@ -199,7 +201,14 @@ class Connection(HttpToolsProtocol):
         """End it at once."""
         self._deaf = True
         self._note_head(0)
+        self.hang_up()
         self._real.abort()
+
+    def hang_up(self) -> None:
+        """Let a request that is being answered know that nobody waits for it any more."""
+        if self.asking:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def end(self) -> None:
         """Close the connection, but not while the caller is sending."""

@@ -1,5 +1,6 @@
 """HTTP by hand, for what no client library would send."""
 
+import re
 import socket
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,4 +39,4 @@ def post(path: str, body: bytes, *headers: str, announced: int | None = None) ->
 
 def statuses(answers: bytes) -> list[int]:
     """The statuses of all answers in what was received."""
-    return [int(part[1:4]) for part in answers.split(b"HTTP/1.1")[1:]]
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
