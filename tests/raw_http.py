@@ -15,6 +15,21 @@ def connect(url: str, **options: Any) -> socket.socket:
     return socket.create_connection((parts.hostname, parts.port or 80), timeout=30, **options)
 
 
+def answer(connection: socket.socket) -> bytes:
+    """The next answer, whole; nothing where the other side closed."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        if not (byte := connection.recv(1)):
+            return head
+        head += byte
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    missing = int(length[1]) if length else 0
+    body = b""
+    while len(body) < missing and (part := connection.recv(missing - len(body))):
+        body += part
+    return head + body
+
+
 def received(connection: socket.socket) -> bytes:
     """All that still comes until the other side closes; a reset loses what was not read before."""
     parts = []

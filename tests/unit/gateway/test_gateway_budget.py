@@ -17,7 +17,7 @@ from gateway.keys import KeyFile
 from gateway.metrics import Metrics
 from gateway.settings import Limits, Settings
 from tests.gateway_server import listening
-from tests.raw_http import connect, post, received, statuses
+from tests.raw_http import answer, connect, post, received, statuses
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
 
@@ -120,7 +120,7 @@ def test_what_is_announced_is_held_before_it_is_read(gateway: tuple[str, list[st
     assert ask(carol, 400).status_code == ask(alice, 400).status_code == 200
 
     begun[0].sendall(b'"input": "a"}'.ljust(999))
-    assert statuses(begun[0].recv(65536)) == [200]
+    assert statuses(answer(begun[0])) == [200]
     begun[1].close()  # hung up
     until_in_flight(url, 0)
     assert ask(alice, 600).status_code == ask(carol, 600).status_code == 200

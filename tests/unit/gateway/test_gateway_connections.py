@@ -13,7 +13,7 @@ from gateway.connection import PIPELINED
 from gateway.gate import HEAD_BYTES, HEADERS, Patience
 from gateway.settings import Limits, Settings
 from tests.gateway_server import listening
-from tests.raw_http import GET_LIVE, connect, exchange, post, received, statuses
+from tests.raw_http import GET_LIVE, answer, connect, exchange, post, received, statuses
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
 
@@ -154,7 +154,7 @@ def test_a_kept_connection_may_rest_longer_than_a_head_may_take(hasty: str) -> N
     with connect(hasty) as connection:
         for _ in range(2):
             connection.sendall(GET_LIVE)
-            assert statuses(connection.recv(65536)) == [200]
+            assert statuses(answer(connection)) == [200]
             time.sleep(3 * HASTY.head)
         connection.sendall(GET_LIVE[:20])
         assert statuses(received(connection)) == [408]
@@ -196,13 +196,13 @@ def test_the_oldest_that_asks_for_nothing_makes_room() -> None:
     with gateway(Limits(connections=3)) as url:
         kept = connect(url)
         kept.sendall(GET_LIVE)
-        assert statuses(kept.recv(65536)) == [200]
+        assert statuses(answer(kept)) == [200]
         halves = [connect(url) for _ in range(10)]
         for half in halves:
             half.sendall(GET_LIVE[:30])
         assert statuses(exchange(url, GET_LIVE.replace(b"Host", b"Connection: close\r\nHost"))) == [200]
         kept.sendall(GET_LIVE)  # those that owed a request went before one that had made none yet
-        assert statuses(kept.recv(65536)) == [200]
+        assert statuses(answer(kept)) == [200]
         for connection in (kept, *halves):
             connection.close()
 
@@ -235,5 +235,5 @@ def test_where_all_ask_for_something_the_next_one_is_refused() -> None:
         assert b"retry-after: 1" in answers
         for connection in busy:
             connection.sendall(body[5:])
-            assert statuses(connection.recv(65536)) == [200]
+            assert statuses(answer(connection)) == [200]
             connection.close()
