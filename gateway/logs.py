@@ -53,6 +53,21 @@ def trace(error: BaseException) -> str:
     return "\ncaused by:\n".join(parts)
 
 
+def forget_frames(error: BaseException) -> None:
+    """Let go of what an error and its causes went through: the frames' variables, among them whole bodies.
+
+    A frame that keeps an error which it raised is a cycle, which is freed when the garbage collector comes round.
+    """
+    seen: set[int] = set()
+    links = [error]
+    while links:
+        link = links.pop()
+        if id(link) not in seen:
+            seen.add(id(link))
+            link.__traceback__ = None
+            links += [other for other in (link.__cause__, link.__context__) if other is not None]
+
+
 def printable(text: str) -> str:
     """Text as it may stand in a line: control characters escaped, and not too long."""
     shown = text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"

@@ -21,6 +21,7 @@ from gateway.draining import Drain
 from gateway.errors import ApiError, ClientGone, translate
 from gateway.exchange import Exchange, exchange_of, open_exchange, shorten_deadline
 from gateway.keys import Key, KeyRing, KeysUnavailable
+from gateway.logs import forget_frames
 from gateway.metrics import Metrics
 from gateway.rates import RateLimiter
 from gateway.request_log import log_failure
@@ -71,8 +72,9 @@ class Envelope:
         failed: Exception | None = None
         try:
             await self._app(scope, receive, send_named)
-        except ClientGone:
+        except ClientGone as error:
             exchange.status, exchange.code = 499, "cancelled"
+            forget_frames(error)
         except Exception as error:
             failed = refusal = translate(error)
             exchange.code = refusal.code
@@ -88,6 +90,8 @@ class Envelope:
                 log_failure(
                     exchange, method=scope["method"], endpoint=endpoint, status=status, seconds=seconds, error=failed
                 )
+            if failed is not None:
+                forget_frames(failed)
 
     def _answer_headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
         headers = exchange.headers | {"x-request-id": exchange.request_id}

@@ -29,7 +29,7 @@ log = logging.getLogger("gateway")
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 5  # beyond the time limit of a request, when asked to stop
 LAST_SECONDS = 0.25  # for requests that were sent before the listener was closed: they are told, not cut off
-SPARE_DESCRIPTORS = 64  # for all that is no caller's connection: the model server's, fetched images', files
+SPARE_DESCRIPTORS = 128  # for all that is no caller's connection: the model server's, fetched images', files
 
 
 class Server(uvicorn.Server):

@@ -1,6 +1,8 @@
 """Bytes in flight: of all callers and of each, counted before they are read, and given back whatever happens."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from starlette.types import Message
 
 from gateway.app import create_app
 from gateway.budget import Budget
+from gateway.engine import OnError
 from gateway.errors import ApiError
 from gateway.exchange import exchange_of
 from gateway.keys import KeyFile
@@ -18,7 +21,8 @@ from gateway.metrics import Metrics
 from gateway.settings import Limits, Settings
 from tests.gateway_server import listening
 from tests.raw_http import answer, connect, post, received, statuses
-from tritonclip import AsyncClient
+from tests.unit.gateway.conftest import gateway_over
+from tritonclip import AsyncClient, Embeddings, InvalidArgumentError
 from tritonclip.testing import FakeServer
 
 LIMITS = Limits(body_bytes=1000, bytes_in_flight=2500, bytes_in_flight_per_key=1500)
@@ -167,6 +171,31 @@ def test_routes_may_hold_more_and_all_is_given_back() -> None:
             assert "split it" in answer.json()["error"]["message"]
         assert sizes == [500] * 3
         assert in_flight(url) == 0
+
+
+class Body:
+    """Stands for what a request is made into."""
+
+
+@pytest.mark.parametrize("error", [InvalidArgumentError("no", status_code="INVALID_ARGUMENT"), ValueError("no")])
+def test_a_request_that_failed_is_forgotten_at_once(error: Exception) -> None:
+    """Not only when the garbage collector comes round: its error went through frames that hold all of it."""
+    kept: list[weakref.ref[Body]] = []
+
+    class Failing(AsyncClient):
+        async def embed_texts(self, texts: Any, *, on_error: OnError = "raise", progress: bool = False) -> Embeddings:
+            body = Body()
+            kept.append(weakref.ref(body))
+            raise error
+
+    gc.collect()
+    gc.disable()
+    try:
+        with gateway_over(FakeServer(), engine=Failing(transport=FakeServer().async_transport())) as gateway:
+            assert gateway.http.post("/v1/embeddings", json={"input": "a"}).status_code >= 400
+            assert [each() for each in kept] == [None]
+    finally:
+        gc.enable()
 
 
 def body_of(messages: list[Message], headers: list[tuple[bytes, bytes]]) -> list[Message]:
