@@ -2,8 +2,9 @@
 
 How a request flows:
 
-    ASGI ─> Envelope (request id, fingerprint, metrics; any error becomes an answer)
-         ─> Doorkeeper (key, rate, body under the limit, deadline, cancellation when the caller hangs up)
+    connection (heads in bounds, in time) ─> ASGI
+         ─> Envelope (request id, fingerprint, metrics; any error becomes an answer and a line of the log)
+         ─> Doorkeeper (key, rate, body under the limits, deadline, cancellation when the caller hangs up)
          ─> routes/ ─> bodies (JSON or multipart, against schemas) ─> intake (texts, images as bytes)
          ─> Service (admission, text cache) ─> Engine, which is tritonclip.AsyncClient in production
          ─> answers (orjson, base64)

@@ -63,8 +63,6 @@ def error_answer(error: ApiError) -> Response:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if error.status in (401, 413):
-        headers["connection"] = "close"  # there may be a body left that nobody will read
     return json_answer({"error": error.body()}, error.status, headers)
 
 

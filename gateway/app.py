@@ -2,16 +2,22 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import Scope
 
 from gateway.answers import error_answer
+from gateway.budget import Budget
+from gateway.draining import Drain
 from gateway.engine import Engine
 from gateway.errors import ApiError
+from gateway.exchange import exchange_of
 from gateway.keys import KeyRing
+from gateway.logs import trace
 from gateway.metrics import Metrics
 from gateway.middleware import Doorkeeper, Envelope
 from gateway.openapi import complete
@@ -23,6 +29,9 @@ from gateway.settings import Settings
 from gateway.urls import Fetcher
 from tritonclip import TritonClipError, __version__
 
+log = logging.getLogger("gateway")
+
+ROUTERS = tuple(module.router for module in (embeddings, similarity, classify, rerank, models, health, page))
 REFRESH_SECONDS = 5.0  # how soon a model that is exchanged behind the gateway is noticed
 DESCRIPTION = "OpenCLIP embeddings, similarity and zero-shot labels, in the shapes of APIs that programs know already."
 
@@ -32,7 +41,7 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
 
     `fetcher` replaces the one that the settings ask for, in tests.
     """
-    metrics, rates = Metrics(), RateLimiter()
+    metrics, rates, drain = Metrics(), RateLimiter(), Drain()
     if fetcher is None and settings.url_images is not None:
         fetcher = Fetcher(settings.url_images, settings.limits.image_bytes)
     service = Service(engine, settings, metrics=metrics, rates=rates, fetcher=fetcher)
@@ -42,6 +51,7 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
         watch = asyncio.create_task(_watch(service))
         yield
         watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
         if fetcher is not None:
             await fetcher.aclose()
         await engine.aclose()
@@ -56,31 +66,53 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
         exception_handlers={HTTPException: _no_such_route},
     )
     app.openapi = lambda: complete(app)  # type: ignore[method-assign]
-    app.state.service, app.state.metrics, app.state.readiness = service, metrics, Readiness(service)
-    for module in (embeddings, similarity, classify, rerank, models, health, page):
-        app.include_router(module.router)
+    app.state.service, app.state.metrics, app.state.drain = service, metrics, drain
+    app.state.readiness = Readiness(service, drain=drain)
+    for router in ROUTERS:
+        app.include_router(router)
+    limits = settings.limits
+    budget = Budget(
+        limit=limits.bytes_in_flight, share=limits.bytes_in_flight_per_key, body=limits.body_bytes, metrics=metrics
+    )
     keys = KeyRing(settings.keys) if settings.keys is not None else None
-    app.add_middleware(Doorkeeper, limits=settings.limits, keys=keys, rates=rates)
+    app.add_middleware(Doorkeeper, settings=settings, keys=keys, rates=rates, budget=budget, drain=drain)
     app.add_middleware(
         Envelope,
         metrics=metrics,
-        seconds=settings.limits.seconds,
+        seconds=limits.seconds,
         fingerprint=lambda: service.fingerprint,
         endpoint_of=endpoint_of,
+        drain=drain,
     )
     return app
 
 
 def endpoint_of(scope: Scope) -> str:
-    """The route that a request went to, as metrics name it; what leads nowhere shares one name."""
-    return getattr(scope.get("route"), "path", "unknown")
+    """The route of a request, as metrics and the log name it; what leads nowhere shares one name.
+
+    A request that was refused before it reached the router is matched here.
+    """
+    route = scope.get("route")
+    if route is None:
+        routes = (route for router in ROUTERS for route in router.routes)
+        route = next((route for route in routes if route.matches(scope)[0] is not Match.NONE), None)
+    path: str = getattr(route, "path", "unknown")
+    return path
 
 
 async def _watch(service: Service) -> None:
     """Keep what is known of the model fresh: its fingerprint labels every answer, and the text cache goes by it."""
+    unexpected: type[Exception] | None = None
     while True:
-        with contextlib.suppress(TritonClipError):  # requests find out by themselves
+        try:
             await service.manifest(refresh=True)
+            unexpected = None
+        except TritonClipError:  # requests find out by themselves
+            unexpected = None
+        except Exception as error:  # whatever it is: without this the gateway would never notice another model
+            if unexpected is not type(error):
+                log.error("the model's manifest cannot be read; this is tried again\n%s", trace(error))
+            unexpected = type(error)
         await asyncio.sleep(REFRESH_SECONDS)
 
 
@@ -90,6 +122,7 @@ async def _no_such_route(request: Request, error: HTTPException) -> Response:
         refusal = ApiError("method_not_allowed", f"{request.url.path} does not take {request.method}")
     else:
         refusal = ApiError("not_found", f"there is no {request.url.path} here; /openapi.json has what there is")
+    exchange_of(request.scope).code = refusal.code
     answer = error_answer(refusal)
     answer.headers.update(error.headers or {})
     return answer

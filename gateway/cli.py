@@ -2,7 +2,6 @@
 
 import argparse
 import ipaddress
-import logging
 import os
 import signal
 import socket
@@ -10,19 +9,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn
-
 from gateway.app import create_app
 from gateway.keys import Key, KeyFile, KeyFileError
+from gateway.logs import start_logging
+from gateway.server import allow_descriptors, make_server
 from gateway.settings import Limits, Settings, UrlImages
 from tritonclip import AsyncClient, ConfigError
 
 DEFAULT_PORT = 8080
+MOST = 10**12  # of anything: more would be a slip
 CREATE_KEY = "python -m gateway keys create NAME"
-# Longer than clients and balancers keep idle connections (60 s is common): whoever ends a connection that the other one
-# is about to use breaks a request, and a POST is not sent again.
-KEEP_ALIVE_SECONDS = 75
-DRAIN_SECONDS = 5  # beyond the time limit of a request, when asked to stop
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,31 +64,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the URLs of callers' images
     settings = _settings(options)
+    allow_descriptors()
     with _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
         if settings.keys is None and not ipaddress.ip_address(host).is_loopback:
             raise ConfigError(f"without --keys the gateway serves loopback alone, not {options.host}")
         client = AsyncClient(options.url, timeout=settings.limits.seconds)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(client, settings),
-                access_log=False,
-                log_level="warning",
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=int(settings.limits.seconds) + DRAIN_SECONDS,
-            )
-        )
+        server = make_server(create_app(client, settings), settings.limits)
         shown = f"[{host}]" if ":" in host else host
         if settings.keys is None:
             print("no keys: whoever is on this machine may use the gateway", file=sys.stderr)
         print(f"gateway: http://{shown}:{port}", file=sys.stderr, flush=True)
         # uvicorn drains at either signal, and then raises it again; by then it has done all that it asks for.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+            signal.signal(number, server.handle_exit)
+        start_logging()
         server.run(sockets=[listener])
     return 0
 
@@ -107,6 +94,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(
         limits=Limits(**{name: getattr(options, name) for name in Limits.__dataclass_fields__}),
         keys=options.keys,
+        host=options.host,
         aliases=frozenset(options.alias),
         url_images=UrlImages(hosts=hosts) if options.url_images or hosts else None,
     )
@@ -116,8 +104,9 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port") from error
+    except (OSError, OverflowError) as error:  # the latter for ports that are none
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OSError(f"cannot listen on {host}:{port} ({reason}); choose another --port") from error
 
 
 def _keys(options: argparse.Namespace) -> int:
@@ -166,6 +155,9 @@ def _add_limits(group: "argparse._ArgumentGroup") -> None:
         "seconds": "seconds for a request",
         "items_in_flight": "items of all requests at work; beyond it requests are refused with 429",
         "cached_texts": "texts whose features are kept",
+        "bytes_in_flight": "bytes of all requests at work; beyond it requests are refused with 429",
+        "bytes_in_flight_per_key": "bytes of one key's requests at work; without keys, of one address's",
+        "connections": "open connections; beyond it the oldest that asks for nothing is closed",
     }
     defaults = Limits()
     for name, meaning in what.items():
@@ -182,9 +174,12 @@ def _add_limits(group: "argparse._ArgumentGroup") -> None:
 
 def _positive(kind: type) -> "type":
     def parse(text: str) -> float:
-        value: float = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not more than 0")
+        try:
+            value: float = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        if not 0 < value <= MOST:
+            raise argparse.ArgumentTypeError(f"{text} is not more than 0, or too much")
         return value
 
     return parse  # type: ignore[return-value]

@@ -6,9 +6,13 @@
 
 The code decides the HTTP status (STATUSES), and the status decides OpenAI's `type`. A program sees OpenAI's envelope:
 `{"error": {"message", "type", "param", "code"}}`, where `param` names the field or the item: `input[3]`.
+
+An engine's own words name addresses, files and models, which are the operator's business. Callers see them in one shape
+alone: what is wrong with an item, as our own models say it. Otherwise they get a sentence of MESSAGES, and the log the
+rest.
 """
 
-import logging
+import re
 from collections.abc import Mapping
 
 from tritonclip import (
@@ -18,15 +22,15 @@ from tritonclip import (
     InvalidArgumentError,
     RequestCancelledError,
     ResourceExhaustedError,
+    StatusError,
     TritonClipError,
     UnavailableError,
     UnsupportedError,
 )
 
-log = logging.getLogger("gateway")
-
 STATUSES: Mapping[str, int] = {
-    # What the request holds.
+    # What the request is made of, and what it holds.
+    "invalid_http": 400,
     "invalid_json": 400,
     "invalid_form": 400,
     "invalid_encoding": 400,
@@ -56,13 +60,18 @@ STATUSES: Mapping[str, int] = {
     "method_not_allowed": 405,
     "body_too_large": 413,
     "unsupported_media_type": 415,
+    "headers_too_large": 431,
+    "request_timeout": 408,
     # Who asks, and how often.
     "invalid_api_key": 401,
+    "forbidden_origin": 403,
     "rate_limit_exceeded": 429,
     "overloaded": 429,
     "cancelled": 499,  # nobody waits for this answer; the status is for the metrics
-    # What failed behind the gateway.
+    # What failed, in the gateway and behind it.
     "internal_error": 500,
+    "keys_unavailable": 503,
+    "shutting_down": 503,
     "unsupported_by_model": 501,
     "engine_failed": 502,
     "engine_unavailable": 503,
@@ -113,29 +122,62 @@ class ClientGone(Exception):
     """The caller hung up: its work ends, and there is nobody to answer."""
 
 
-def item_error(error: TritonClipError, param: str) -> ApiError:
-    """The error of one item that the engine could not use; raises what concerns the whole request instead."""
-    if not isinstance(error, InputError):
-        raise error
-    return ApiError("invalid_image" if error.noun == "image" else "invalid_text", error.reason, param=param)
-
-
-def translate(error: Exception) -> ApiError:
-    """The answer to whatever ended a request."""
-    if isinstance(error, ApiError):
-        return error
-    for kind, code in FAILURES:
-        if isinstance(error, kind):
-            if STATUSES[code] >= 500:
-                log.warning("%s: %s", code, error)
-            return ApiError(code, MESSAGES.get(code) or str(error))
-    log.error("unforeseen error", exc_info=error)
-    return ApiError("internal_error", "the gateway failed at this request; its log says why")
-
-
-# An engine's own words name addresses and models, which are the operator's business.
+# What a caller is told in place of an engine's words.
 MESSAGES: Mapping[str, str] = {
+    "refused_by_model": "the model server refused this request",
+    "unsupported_by_model": "the model server cannot do this",
+    "cancelled": "the request was cancelled",
     "engine_unavailable": "the model is not available now: overloaded, starting or restarting; try again",
     "engine_failed": "the model server failed at this request",
     "timeout": "no answer within the time limit",
 }
+
+# "image 0: truncated PNG", as image_preprocess and text_tokenize refuse an item; Triton says where that was.
+_ITEM = re.compile(r"(?:in ensemble '[^']*', |\[request id: [^]]*\] )*((?:image|text) \d+: \S.*)")
+# What an item's refusal never has by itself: a path, an address of a host or in memory, code, several lines.
+_INTERNAL = re.compile(
+    r"(?:^|[\s'\"(=:])(?:/|\\|[A-Za-z]:[\\/]|~/)\S|\w/\w+/|\w\.(?:py|so|pt|cpp|h)\b"
+    r"|\d+\.\d+\.\d+\.\d+|[\w-]:\d{2,5}\b|::|://|0x[0-9a-f]{6}|Traceback|[\x00-\x1f\x7f]"
+)
+_QUOTED = re.compile(r"it starts with (['\"]).*\1$")  # an item's own first characters may be anything
+_MOST_CHARACTERS = 300
+
+
+def _words_about_item(reason: str) -> str | None:
+    """What a caller may see of an engine's words about an item; None where they say more than that."""
+    found = _ITEM.fullmatch(reason)
+    if found is None or len(found[1]) > _MOST_CHARACTERS or _INTERNAL.search(_QUOTED.sub("", found[1])):
+        return None
+    return found[1]
+
+
+def item_error(error: TritonClipError, param: str) -> ApiError:
+    """The error of one item that the engine could not use; raises what concerns the whole request instead."""
+    if not isinstance(error, InputError):
+        raise error
+    by_server = error.__cause__ if isinstance(error.__cause__, StatusError) else None
+    said = error.reason if by_server is None or _words_about_item(by_server.reason) else None
+    refusal = ApiError(
+        "invalid_image" if error.noun == "image" else "invalid_text",
+        said or f"the model server cannot use this {error.noun}",
+        param=param,
+    )
+    refusal.__cause__ = by_server
+    return refusal
+
+
+def translate(error: Exception) -> ApiError:
+    """The answer to whatever ended a request, which is its cause where the answer does not say it all."""
+    if isinstance(error, ApiError):
+        return error
+    refusal = ApiError("internal_error", "the gateway failed at this request; its log says why")
+    for kind, code in FAILURES:
+        if isinstance(error, kind):
+            said = _words_about_item(error.reason) if code in _ABOUT_ITEMS and isinstance(error, StatusError) else None
+            refusal = ApiError(code, said or MESSAGES[code])
+            break
+    refusal.__cause__ = error
+    return refusal
+
+
+_ABOUT_ITEMS = frozenset({"refused_by_model"})

@@ -4,19 +4,13 @@ import asyncio
 import re
 import secrets
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from gateway.budget import Hold
 from gateway.errors import ApiError
 from gateway.keys import Key
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
-
-
-class Hold(Protocol):
-    """What one request holds of the bytes that all of them may."""
-
-    def grow(self, count: int) -> None:
-        """Hold so many bytes more; ApiError where there is no room for them."""
 
 
 @dataclass
@@ -28,8 +22,10 @@ class Exchange:
     key: Key | None = None
     headers: dict[str, str] = field(default_factory=dict)
     status: int | None = None  # of the answer, once it has begun
+    code: str | None = None  # of the error that it is
     peer: str = ""  # the address it came from
     hold: Hold | None = None  # the bytes it holds: routes add what they decode and fetch
+    body_is_read: bool = True  # where it is not, the connection ends with the answer
 
     @property
     def caller(self) -> str:

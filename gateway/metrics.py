@@ -27,6 +27,10 @@ class Metrics:
         )
         self.items = Counter(f"{prefix}_items_total", "Images and texts taken on", ["kind"], registry=self.registry)
         self.in_flight = Gauge(f"{prefix}_items_in_flight", "Images and texts being worked on", registry=self.registry)
+        self.bytes_in_flight = Gauge(
+            f"{prefix}_bytes_in_flight", "Bytes of requests being worked on", registry=self.registry
+        )
+        self.connections = Gauge(f"{prefix}_connections", "Open connections of callers", registry=self.registry)
         self.rejections = Counter(
             f"{prefix}_rejections_total", "Requests refused, by error code", ["code"], registry=self.registry
         )

@@ -12,6 +12,8 @@ from gateway.keys import Key
 
 Clock = Callable[[], float]
 
+MANY_BUCKETS = 1000
+
 
 class Bucket:
     """Holds a minute's worth, and refills at that rate."""
@@ -40,6 +42,12 @@ class Bucket:
             f"x-ratelimit-reset-{unit}": f"{self._seconds(self.per_minute - self._level):.3g}s",
         }
 
+    @property
+    def full(self) -> bool:
+        """Whether it is as good as new."""
+        self._refill()
+        return self._level >= self.per_minute
+
     def _refill(self) -> None:
         now = self._clock()
         self._level = min(self.per_minute, self._level + (now - self._filled) * self.per_minute / 60)
@@ -50,7 +58,7 @@ class Bucket:
 
 
 class RateLimiter:
-    """The buckets of all keys."""
+    """The buckets of all keys that asked within the last minute; a full one is forgotten when there are many."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
@@ -66,6 +74,8 @@ class RateLimiter:
             return
         bucket = self._buckets.get((key.id, unit))
         if bucket is None or bucket.per_minute != per_minute:  # new, or the key file changed
+            if len(self._buckets) >= MANY_BUCKETS:
+                self._buckets = {name: kept for name, kept in self._buckets.items() if not kept.full}
             bucket = self._buckets[key.id, unit] = Bucket(per_minute, self._clock)
         wait = bucket.take(count)
         headers |= bucket.headers(unit)

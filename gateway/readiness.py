@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gateway.answers import FloatArray
+from gateway.draining import Drain
 from gateway.service import Service
 from tritonclip import Manifest, TritonClipError
 
@@ -54,9 +55,15 @@ class Readiness:
     """Asks the engine the probe's question, at most every few seconds, however often it is itself asked."""
 
     def __init__(
-        self, service: Service, *, kept: float = KEPT_SECONDS, clock: Callable[[], float] = time.monotonic
+        self,
+        service: Service,
+        *,
+        drain: Drain | None = None,
+        kept: float = KEPT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
+        self._drain = drain or Drain()
         self._kept = kept
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -65,6 +72,8 @@ class Readiness:
 
     async def problem(self) -> str | None:
         """What keeps the model from being ready; None where nothing does."""
+        if self._drain.stopping:
+            return "the gateway is stopping"
         async with self._lock:
             if self._clock() - self._checked >= self._kept:
                 self._problem = await self._check()

@@ -20,6 +20,9 @@ class Limits:
     seconds: float = 30.0  # for a request, its body included
     items_in_flight: int = 256  # of all requests; beyond it they are refused at once
     cached_texts: int = 10_000
+    bytes_in_flight: int = 256 * MIB  # of all requests, from their first byte to their answer
+    bytes_in_flight_per_key: int = 128 * MIB  # of one key's; without keys, of one address's
+    connections: int = 10_000  # fewer where the process may open fewer files
 
 
 @dataclass(frozen=True)
@@ -39,5 +42,6 @@ class Settings:
 
     limits: Limits = field(default_factory=Limits)
     keys: Path | None = None
+    host: str | None = None  # the name by which it listens, where it does so itself
     aliases: frozenset[str] = frozenset()
     url_images: UrlImages | None = None

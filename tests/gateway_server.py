@@ -9,16 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
+
+from gateway.gate import Patience
+from gateway.server import make_server
+from gateway.settings import Limits
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
+def listening(app: FastAPI, limits: Limits = Limits(), patience: Patience | None = None) -> Iterator[str]:  # noqa: B008
     """Serve an application on a free loopback port; gives its URL, and stops it. It queues requests from the start."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    server = make_server(app, limits, patience)
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
@@ -30,11 +33,16 @@ def listening(app: FastAPI) -> Iterator[str]:
 
 
 class GatewayProcess:
-    """`python -m gateway` on a free port; `url` once it listens, `said` what it printed on stderr so far."""
+    """`python -m gateway` on a free port; `url` once it listens, `said` what it printed on stderr so far.
 
-    def __init__(self, *arguments: str) -> None:
+    With `fake` it is tests.fake_gateway, whose images take so many seconds. `descriptors` are those it may have open.
+    """
+
+    def __init__(self, *arguments: str, fake: float | None = None, descriptors: int | None = None) -> None:
+        program = ["gateway"] if fake is None else ["tests.fake_gateway", str(fake)]
+        limit = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}:{descriptors}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "--port", "0", *arguments],
+            [*limit, sys.executable, "-m", *program, "--port", "0", *arguments],
             cwd=ROOT,
             env={key: value for key, value in os.environ.items() if not key.startswith("TRITONCLIP")},
             stderr=subprocess.PIPE,

@@ -130,11 +130,11 @@ def test_a_body_that_never_ends_does_not_hold_the_gateway(stuck: StuckClient) ->
             lambda: httpx.post(f"{url}/v1/embeddings", content=trickle(), headers=headers, timeout=30)
         )
         for _ in range(1000):
-            if 'status="504"' in httpx.get(f"{url}/metrics").text:
+            if 'status="408"' in httpx.get(f"{url}/metrics").text:
                 break
         stuck.release.set()
         thread.join(30)
-        assert 'status="504"' in httpx.get(f"{url}/metrics").text
+        assert 'status="408"' in httpx.get(f"{url}/metrics").text
 
 
 def test_repeated_texts_are_asked_for_once(gateway: Gateway) -> None:
@@ -190,7 +190,7 @@ def test_every_status_of_the_engine_has_its_answer(fake: FakeServer, code: str) 
     secret = "tritonserver at 10.0.0.5 in /srv/models"
     answer = translate(status_error(code, secret, "embed_image"))
     assert answer.status == expected.get(code, 502)
-    assert "10.0.0.5" not in answer.message or answer.status in (400, 499, 501)
+    assert "10.0.0.5" not in answer.message
 
 
 def test_the_table_of_failures_is_whole() -> None:
