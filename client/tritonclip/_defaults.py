@@ -13,6 +13,9 @@ LABELS_KEPT: Final = 20_000  # label features in memory, of all lists of labels 
 # Triton's HTTP front end refuses bodies over 64 MiB as it comes; a request stays well under that.
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 
+# An answer over this is none of a model's: 64 images with 100,000 classes each come to 60 MiB.
+MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
+
 CONNECT_TIMEOUT: Final = 10.0
 BACKOFF_FIRST: Final = 0.1  # the longest pause before the first retry; doubles with each one
 BACKOFF_LONGEST: Final = 5.0
