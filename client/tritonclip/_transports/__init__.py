@@ -11,6 +11,7 @@ imported only when it is chosen.
 from concurrent.futures import Future
 from typing import Protocol
 
+from tritonclip import _forks
 from tritonclip._futures import result_of, start_thread
 from tritonclip._messages import Call, Reply
 from tritonclip._settings import Connection
@@ -54,7 +55,8 @@ class Awaited:
 def open_transport(connection: Connection) -> Transport:
     """The transport for a connection; nothing is sent yet. Raises ConfigError where its files cannot be used."""
     if connection.url.is_grpc:
-        from tritonclip._transports._grpc import GrpcTransport
+        with _forks.grpc_support():
+            from tritonclip._transports._grpc import GrpcTransport
 
         return GrpcTransport(connection)
     from tritonclip._transports._http import HttpTransport

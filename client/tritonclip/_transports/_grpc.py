@@ -47,6 +47,8 @@ class GrpcLine(Line[Message, Any]):
         self._connection = connection
         with _forks.gate:
             self._channel = open_channel(connection)
+            _forks.wait_before_forks()
+        self._polled: set[Any] = set()
         self._stub = GRPCInferenceServiceStub(self._channel)
         # Also before the interpreter ends: it would else wait for calls under way, whose thread has ended by then.
         self._close = weakref.finalize(self, _close, self._channel)
@@ -62,6 +64,8 @@ class GrpcLine(Line[Message, Any]):
                 rpc = getattr(self._stub, method).future(request, timeout=timeout, metadata=headers)
             except ValueError as exc:  # closed by another thread since this line was taken
                 raise ClosedError("the client was closed") from exc
+            self._polled.add(rpc)
+        rpc.add_done_callback(self._polled.discard)
         rpc.add_done_callback(lambda rpc: done(self._outcome(call, rpc)))
         give_up: Callable[[], object] = rpc.cancel
         return give_up
@@ -70,10 +74,13 @@ class GrpcLine(Line[Message, Any]):
         """Close the channel; calls under way are cancelled."""
         self._close()
 
+    def is_disturbed_by_forks(self) -> bool:
+        """Whether calls are under way: one thread polls for them inside gRPC, and a child would miss it there."""
+        return bool(self._polled)
+
     def forget(self) -> None:
         """Leave the channel to the parent."""
         self._close.detach()
-        _forks.keep_for_ever(self)
 
     def _outcome(self, call: Call, rpc: Any) -> Any | TritonClipError:
         try:

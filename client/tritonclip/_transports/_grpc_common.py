@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 import grpc
+from grpc._cython import cygrpc
 
-from tritonclip import _defaults
-from tritonclip._errors import ConnectError, TritonClipError, status_error
+from tritonclip import _defaults, _forks
+from tritonclip._errors import ConfigError, ConnectError, TritonClipError, status_error
 from tritonclip._messages import Call, StatisticsRequest
 from tritonclip._retry_after import retry_after
 from tritonclip._settings import Connection, ServerUrl
@@ -35,6 +36,11 @@ def target(url: ServerUrl) -> str:
 
 def open_channel(connection: Connection) -> grpc.Channel:
     """A channel to the server; it connects at the first call."""
+    if _forks.was_disturbed and not cygrpc.is_fork_support_enabled():
+        raise ConfigError(  # else gRPC would abort the process, sooner or later
+            "this process was forked while gRPC calls were under way, and gRPC was imported before tritonclip could "
+            f"have it support that: set {_forks.GRPC_SUPPORT}=1, or use http://"
+        )
     proxy = connection.proxy
     options = [*OPTIONS, ("grpc.http_proxy", proxy.url) if proxy else ("grpc.enable_http_proxy", 0)]
     if not connection.url.is_secure:

@@ -101,7 +101,6 @@ class HttpLine(Line[HttpRequest, Answer]):
     def forget(self) -> None:
         """Leave the connections to the parent, whose thread serves them."""
         self._close.detach()
-        _forks.keep_for_ever(self)
 
     async def _request(self, call: Call, request: HttpRequest, timeout: float) -> Answer:  # noqa: ASYNC109
         headers = {**dict(self._connection.headers), **request.headers}

@@ -56,6 +56,10 @@ class Line(ABC, Generic[Message, Answer]):
     def close(self) -> None:
         """End all calls and connections."""
 
+    def is_disturbed_by_forks(self) -> bool:
+        """Whether a fork should wait for the calls under way."""
+        return False
+
     @abstractmethod
     def forget(self) -> None:
         """In a forked child: let go of it, and leave the parent's connections as they are."""
@@ -106,6 +110,10 @@ class LineTransport(ABC, Generic[Message, Answer]):
             self._left.clear()
         for line in lines:
             line.close()
+
+    def is_disturbed_by_forks(self) -> bool:
+        """Whether calls are under way that a fork should wait for."""
+        return self._line is not None and self._line.is_disturbed_by_forks()
 
     def forget_parent(self) -> None:
         """In a forked child: the next call opens a line of its own."""

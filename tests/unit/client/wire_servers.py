@@ -59,10 +59,12 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
     def __init__(self, fake: FakeServer) -> None:
         self.fake = fake
         self.metadata: list[tuple[str, dict[str, str]]] = []
+        self.peers: list[tuple[str, Call]] = []
 
     def _answer(self, call: Call, context: Any) -> Any:
         metadata = dict(context.invocation_metadata())
         self.metadata.append((type(call).__name__, metadata))
+        self.peers.append((context.peer(), call))
         try:
             return self.fake.answer(call, metadata.get("triton-grpc-protocol-admin-key"))
         except StatusError as exc:
@@ -171,6 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, call: Call) -> None:
         self.server.headers_seen.append((type(call).__name__, dict(self.headers)))
+        self.server.peers.append((str(self.client_address), call))
         key = self.headers.get("admin-key")
         try:
             reply = self.server.fake.answer(call, key)
@@ -234,6 +237,10 @@ class _HttpServer(ThreadingHTTPServer):
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.headers_seen: list[tuple[str, dict[str, str]]] = []
+        self.peers: list[tuple[str, Call]] = []
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # connections that break off are part of what is tested
 
 
 @contextmanager
