@@ -32,6 +32,22 @@ def answered(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) 
     return future
 
 
+def begun(begin: Callable[P, Future[T]], *arguments: P.args, **options: P.kwargs) -> Future[T]:
+    """Begin something whose future ``begin`` gives, where Ctrl-C cannot strike in the middle of it.
+
+    In the main thread an interruption is raised anywhere, also between a library's taking of a lock and its release,
+    and leaves it unusable. Other threads are never interrupted, and neither is an event loop under ``asyncio.run``.
+    """
+    if threading.current_thread() is not threading.main_thread() or asyncio._get_running_loop() is not None:
+        return begin(*arguments, **options)
+    beginning = start_thread(begin, *arguments, **options)
+    try:
+        return beginning.result()
+    except BaseException:
+        beginning.add_done_callback(_give_up)
+        raise
+
+
 async def settled(future: Future[T], timeout: float | None = None) -> None:  # noqa: ASYNC109 - None of its own
     """Wait on the running event loop until a future is done, or for ``timeout`` seconds."""
     loop = asyncio.get_running_loop()
@@ -54,6 +70,11 @@ async def result_of(future: Future[T]) -> T:
         return future.result()
     finally:
         future.cancel()
+
+
+def _give_up(beginning: Future[Future[T]]) -> None:
+    if beginning.exception() is None:
+        beginning.result().cancel()
 
 
 def _settle(future: Future[T], function: Callable[..., T], *arguments: Any, **options: Any) -> None:

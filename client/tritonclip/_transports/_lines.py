@@ -25,6 +25,7 @@ from tritonclip._errors import (
     RequestCancelledError,
     TritonClipError,
 )
+from tritonclip._futures import begun
 from tritonclip._messages import Call, Reply
 from tritonclip._settings import Connection
 
@@ -87,7 +88,7 @@ class LineTransport(ABC, Generic[Message, Answer]):
 
     def start(self, call: Call, timeout: float) -> Future[Reply]:
         """Send a call; its reply comes within ``timeout`` seconds. Cancelling the future gives the call up."""
-        return self.exchange(call, self._encode(call), timeout, partial(self._decode, call))
+        return begun(self.exchange, call, self._encode(call), timeout, partial(self._decode, call))
 
     def exchange(self, call: Call, message: Message, timeout: float, read: Callable[[Answer], Read]) -> Future[Read]:
         """Send a call that is encoded already, and read its answer with ``read``."""
