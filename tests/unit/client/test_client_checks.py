@@ -89,7 +89,6 @@ def test_texts_and_labels_as_well(change: Any, words: str, fake: FakeServer) -> 
         assert list(client.embed_texts(texts, on_error="return").errors) == [BAD]
         with pytest.raises(ProtocolError, match=f"text {BAD}"):
             client.classify(b"image", texts)
-        fake.requests("embed_text").clear()
         with pytest.raises(ProtocolError):  # nor were those features kept
             client.classify(b"image", texts)
 
@@ -171,7 +170,7 @@ def test_probabilities_of_a_label_set(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"nan:0:cat", b"inf:0:cat", b"101.0:0:cat", b"-101.0:0:cat", b"1.0:-1:cow", b"\xff:0:a"]
+    "text", [b"nan:0:cat", b"inf:0:cat", b"101.0:0:cat", b"-101.0:0:cat", b"1.0:-1:cow", b"1.0:3:pig", b"\xff:0:a"]
 )
 def test_classes_that_cannot_be(text: bytes) -> None:
     fake = FakeServer(label_sets={"animals": ["cat", "dog", "cow"]})
@@ -193,16 +192,16 @@ def test_classes_that_cannot_be(text: bytes) -> None:
     assert isinstance(result.errors[1], ProtocolError)
 
 
-@pytest.mark.parametrize("counts", [[0, 3], [-1, 3], [[3, 3]], [3]])
-def test_token_counts_that_cannot_be(counts: Any, fake: FakeServer) -> None:
-    array = np.array(counts, "<i4").reshape(-1, 1)
-    count = Tensor("token_count", "INT32", array.shape, array.tobytes())
+@pytest.mark.parametrize("counts", [[0, 3], [-1, 3], [3, 3, 3], [3]])
+def test_token_counts_that_cannot_be(counts: list[int], fake: FakeServer) -> None:
+    data = np.array(counts, "<i4").tobytes()
+    count = Tensor("token_count", "INT32", (len(counts), 1), data)
     answer = fake.answer
-    fake.answer = lambda call, key=None: (  # type: ignore[method-assign]
-        InferResponse((count,)) if getattr(call, "model", None) == "text_tokenize" else answer(call, key)
-    )
-    if len(array) == 2 and array.min() > 0:
-        return
+
+    def spoiled(call: Call, key: str | None = None) -> Any:
+        return InferResponse((count,)) if call.model == "text_tokenize" else answer(call, key)
+
+    fake.answer = spoiled  # type: ignore[method-assign, assignment]
     with Client(transport=fake.transport()) as client, pytest.raises(ProtocolError, match="token counts"):
         client.count_tokens(["a", "b"])
 
@@ -235,7 +234,7 @@ def test_a_length_that_lies_costs_no_item(count: int, length: Any, embed: Embed,
 def test_a_length_that_lies_and_a_bar(fake: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
     with Client(transport=fake.transport()) as client:
         for length in (1, 500, -1):
-            assert len(client.embed_images(Lying(200, length), progress=True)) == 200  # type: ignore[arg-type]
+            assert len(client.embed_images(Lying(200, length), progress=True)) == 200
     assert "200" in capsys.readouterr().err
 
 
