@@ -121,8 +121,9 @@ class HttpLine(Line[HttpRequest, Answer]):
             raise status_error("DEADLINE_EXCEEDED", f"no answer within {timeout:g} s", call.model) from exc
         except httpx.DecodingError as exc:
             raise ProtocolError(f"{call.model or 'server'}: the answer cannot be decoded: {exc}") from exc
-        except httpx.HTTPError as exc:  # no status is among these: a status comes with a response
-            raise ConnectError(str(self._connection.url), str(exc) or type(exc).__name__) from exc
+        except (httpx.HTTPError, OSError) as exc:  # no status is among these: a status comes with a response
+            reason = str(exc) or f"the connection broke off ({type(exc).__name__})"
+            raise ConnectError(str(self._connection.url), reason) from exc
 
 
 def open_client(connection: Connection) -> httpx.AsyncClient:

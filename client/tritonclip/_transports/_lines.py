@@ -149,8 +149,8 @@ class LineTransport(ABC, Generic[Message, Answer]):
             outcome = ClosedError("the client was closed while the request was under way")
         elif not isinstance(outcome, ConnectError) and time.monotonic() - max(began, line.heard) >= SILENCE:
             self._leave(line)
-        if isinstance(outcome, ConnectError) and self._connection.proxy is not None:
-            outcome = ConnectError(outcome.url, f"{outcome.reason} (through the proxy {self._connection.proxy.name})")
+        if isinstance(outcome, ConnectError):
+            outcome = self._explain(outcome)
         if future.set_running_or_notify_cancel():
             try:
                 if isinstance(outcome, TritonClipError):
@@ -159,6 +159,19 @@ class LineTransport(ABC, Generic[Message, Answer]):
             except Exception as exc:
                 future.set_exception(exc)
         self._release(line)
+
+    def _explain(self, error: ConnectError) -> ConnectError:
+        """Add how it was tried: what refuses a connection is not always what the URL names, and does not say why."""
+        how = []
+        if self._connection.url.is_secure:
+            how.append(f"over TLS with{'' if self._connection.client_certificate else 'out'} a client certificate")
+        if self._connection.proxy is not None:
+            how.append(f"through the proxy {self._connection.proxy.name}")
+        if not how:
+            return error
+        explained = ConnectError(error.url, f"{error.reason} ({', '.join(how)})")
+        explained.__cause__ = error.__cause__
+        return explained
 
     def _leave(self, line: Line[Message, Answer]) -> None:
         with self._lock:
