@@ -17,6 +17,11 @@ MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 
 CONNECT_TIMEOUT: Final = 10.0
+# A peer that acknowledges nothing for so long is gone (TCP_USER_TIMEOUT): the call goes to another connection in time.
+UNACKNOWLEDGED_SECONDS: Final = 20
+# Servers take a ping every five minutes from a connection on which they themselves say nothing, and end it at the
+# fourth that comes sooner; Triton's and gRPC's own default.
+PING_SECONDS: Final = 330
 BACKOFF_FIRST: Final = 0.1  # the longest pause before the first retry; doubles with each one
 BACKOFF_LONGEST: Final = 5.0
 # A process that dies is answered for with INTERNAL until it is noticed; another server of the same name may be well.

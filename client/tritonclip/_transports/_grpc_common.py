@@ -23,6 +23,9 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 2000),
+    # The timeout is also that of TCP for what is sent and not acknowledged; pings find peers that died in a long call.
+    ("grpc.keepalive_time_ms", 1000 * _defaults.PING_SECONDS),
+    ("grpc.keepalive_timeout_ms", 1000 * _defaults.UNACKNOWLEDGED_SECONDS),
 ]
 
 # Codes that gRPC also makes up on this side when there is no server behind the channel.

@@ -7,6 +7,7 @@ a request as a whole, from its first byte sent to its last one received, and a r
 """
 
 import asyncio
+import socket
 import ssl
 import threading
 import weakref
@@ -138,13 +139,25 @@ def open_client(connection: Connection) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     proxy = connection.proxy.url if connection.proxy else None
     try:
-        transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, proxy=proxy)
+        transport = httpx.AsyncHTTPTransport(
+            verify=context, trust_env=False, limits=limits, proxy=proxy, socket_options=socket_options()
+        )
     except (ImportError, ValueError, httpx.InvalidURL) as exc:  # SOCKS without its package
         shown = connection.proxy.name if connection.proxy else "none"
         raise ConfigError(f"proxy {shown}: {exc}") from None  # the cause may show its password
     # Vectors do not get smaller, and decompressing costs time.
     headers = {"accept-encoding": "identity", "user-agent": f"tritonclip/{__version__}"}
     return httpx.AsyncClient(base_url=str(connection.url), transport=transport, headers=headers, trust_env=False)
+
+
+def socket_options() -> list[tuple[int, int, int]]:
+    """Options of each connection, as far as this system has them: a peer that is gone is noticed by TCP itself."""
+    seconds = _defaults.UNACKNOWLEDGED_SECONDS
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for name, value in (("TCP_KEEPIDLE", seconds), ("TCP_KEEPINTVL", seconds), ("TCP_USER_TIMEOUT", 1000 * seconds)):
+        if (option := getattr(socket, name, None)) is not None:
+            options.append((socket.IPPROTO_TCP, option, value))
+    return options
 
 
 async def _read(call: Call, response: httpx.Response) -> bytes:

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from tritonclip import _forks
 from tritonclip._errors import (
@@ -93,37 +93,42 @@ class LineTransport(ABC, Generic[Message, Answer]):
     def exchange(self, call: Call, message: Message, timeout: float, read: Callable[[Answer], Read]) -> Future[Read]:
         """Send a call that is encoded already, and read its answer with ``read``."""
         future: Future[Read] = Future()
-        line = self._take_line()
+        line, began = self._take_line(), time.monotonic()
         try:
-            give_up = line.send(call, message, timeout, partial(self._finish, line, time.monotonic(), read, future))
+            give_up = line.send(call, message, timeout, partial(self._finish, line, began, read, future))
         except BaseException:
             self._release(line)
             raise
-        future.add_done_callback(lambda future: give_up() if future.cancelled() else None)
+        future.add_done_callback(partial(self._give_up_if_cancelled, line, began, give_up))
         return future
 
     def close(self) -> None:
         """Let go of all connections; calls under way end with ClosedError."""
         with self._lock:
             self._closed = True
-            lines = [*self._left, *([self._line] if self._line else [])]
-            self._line = None
-            self._left.clear()
+            lines = self._let_go()
         for line in lines:
             line.close()
 
     def is_disturbed_by_forks(self) -> bool:
         """Whether calls are under way that a fork should wait for."""
-        return self._line is not None and self._line.is_disturbed_by_forks()
+        return any(line.is_disturbed_by_forks() for line in self._lines())
 
     def forget_parent(self) -> None:
         """In a forked child: the next call opens a line of its own."""
-        lines = [*self._left, *([self._line] if self._line else [])]
         self._lock = threading.Lock()  # another thread may have held it when the process forked
+        for line in self._let_go():
+            line.forget()
+
+    def _lines(self) -> list[Line[Message, Answer]]:
+        line = self._line
+        return [*self._left, line] if line is not None else [*self._left]
+
+    def _let_go(self) -> list[Line[Message, Answer]]:
+        lines = self._lines()
         self._line = None
         self._left = set()
-        for line in lines:
-            line.forget()
+        return lines
 
     def _take_line(self) -> Line[Message, Answer]:
         with self._lock:
@@ -147,8 +152,8 @@ class LineTransport(ABC, Generic[Message, Answer]):
             line.heard = time.monotonic()
         elif self._closed:
             outcome = ClosedError("the client was closed while the request was under way")
-        elif not isinstance(outcome, ConnectError) and time.monotonic() - max(began, line.heard) >= SILENCE:
-            self._leave(line)
+        elif isinstance(outcome, DeadlineExceededError):
+            self._leave_if_silent(line, began)
         if isinstance(outcome, ConnectError):
             outcome = self._explain(outcome)
         if future.set_running_or_notify_cancel():
@@ -173,7 +178,16 @@ class LineTransport(ABC, Generic[Message, Answer]):
         explained.__cause__ = error.__cause__
         return explained
 
-    def _leave(self, line: Line[Message, Answer]) -> None:
+    def _give_up_if_cancelled(
+        self, line: Line[Message, Answer], began: float, give_up: Callable[[], object], future: Future[Any]
+    ) -> None:
+        if future.cancelled():
+            self._leave_if_silent(line, began)  # whoever gives up has waited in vain as well
+            give_up()
+
+    def _leave_if_silent(self, line: Line[Message, Answer], began: float) -> None:
+        if time.monotonic() - max(began, line.heard) < SILENCE:
+            return
         with self._lock:
             if self._line is line:
                 self._line = None

@@ -1,13 +1,16 @@
 """Servers that misbehave on purpose, on loopback: raw answers, answers that never end, connections that go silent."""
 
 import contextlib
+import ctypes
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+SO_ATTACH_FILTER = 26  # Linux's; the socket module does not name it
 Handler = Callable[[socket.socket], None]
 
 
@@ -101,6 +104,13 @@ class Relay:
     def hush(self) -> None:
         """Forward nothing more on the connections of this moment."""
         self._hushed |= self._open
+
+    def vanish(self) -> None:
+        """Acknowledge nothing more on the connections of this moment: to TCP, the machine behind them is gone."""
+        drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # a packet filter that keeps 0 bytes
+        program = struct.pack("HL", 1, ctypes.addressof(drop))
+        for connection in self._open:
+            connection.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def handle(self, near: socket.socket) -> None:
         """Serve one connection, for ``raw_server``."""

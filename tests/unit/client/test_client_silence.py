@@ -12,8 +12,9 @@ import pytest
 
 from tests.unit.client.conftest import Wire
 from tests.unit.client.raw_servers import Relay, raw_server
-from tritonclip import AsyncClient, Client, DeadlineExceededError
+from tritonclip import AsyncClient, Client, DeadlineExceededError, _defaults
 from tritonclip._messages import Call, InferRequest
+from tritonclip._transports import _grpc_common
 from tritonclip.testing import features_of
 
 TIMEOUT = 1.0
@@ -67,6 +68,28 @@ def test_whoever_gives_up_before_the_deadline_finds_out_too(wire: Wire, relay: R
         assert is_right(await client.embed_texts("after"), "after")
 
     wire.run(talk, timeout=20)
+
+
+def test_a_machine_that_is_gone_costs_no_call(wire: Wire, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TCP itself notices that nothing is acknowledged, and the call has its answer from another connection in time."""
+    monkeypatch.setattr(_defaults, "UNACKNOWLEDGED_SECONDS", 1)
+    quick = [(name, 1000 if name == "grpc.keepalive_timeout_ms" else value) for name, value in _grpc_common.OPTIONS]
+    monkeypatch.setattr(_grpc_common, "OPTIONS", quick)
+
+    def talk(client: Any) -> None:
+        client.embed_texts("before")
+        relay.vanish()
+        assert is_right(client.embed_texts("not lost"), "not lost")
+
+    async def talk_async(client: Any) -> None:
+        await client.embed_texts("before")
+        relay.vanish()
+        assert is_right(await client.embed_texts("not lost"), "not lost")
+
+    started = time.monotonic()
+    wire.run(talk_async if wire.is_async else talk, timeout=60)
+    assert time.monotonic() - started < 30
+    assert relay.connections == 2
 
 
 def test_many_at_once_lose_one_deadline_together(wire: Wire, relay: Relay) -> None:
