@@ -24,8 +24,8 @@ from load.wire import (
 )
 from tritonclip._errors import TritonClipError
 from tritonclip._messages import FloatArray
-from tritonclip._settings import parse_url
-from tritonclip._transports._grpc_sync import GrpcTransport
+from tritonclip._settings import Connection, parse_url
+from tritonclip._transports._grpc import GrpcTransport
 
 MOST_CALLS = 1000  # over gRPC at a time, of all users of a process
 MOST_CONNECTIONS = 10_000  # of one user: as many as an open loop has requests under way
@@ -40,12 +40,13 @@ class GrpcWay(GrpcWire):
     """Triton over one gRPC channel; `url` is grpc://HOST:PORT."""
 
     def __init__(self, url: str) -> None:
-        self._transport = GrpcTransport(parse_url(url), None)
+        self._transport = GrpcTransport(Connection(parse_url(url)))
 
     def send(self, request: Prepared, deadline: float) -> FloatArray:
         """One ModelInfer."""
         try:
-            message = self._transport.exchange(request.call, "ModelInfer", request.message, deadline)
+            sent = self._transport.exchange(request.call, ("ModelInfer", request.message), deadline, lambda raw: raw)
+            message = sent.result()
         except TritonClipError as error:
             raise problem(error) from error
         return self.read(request, message)

@@ -14,6 +14,7 @@ from tritonclip._async_client import AsyncClient
 from tritonclip._client import Client
 from tritonclip._encoding import ImageInput
 from tritonclip._errors import (
+    ClosedError,
     ConfigError,
     ConnectError,
     DeadlineExceededError,
@@ -30,14 +31,17 @@ from tritonclip._errors import (
     UnavailableError,
     UnsupportedError,
 )
+from tritonclip._manifest import LabelSet, Manifest
 from tritonclip._messages import ModelStatistics
-from tritonclip._results import Classifications, Comparison, Embeddings, LabelSet, Manifest, Prediction, Status
+from tritonclip._results import Classifications, Comparison, Embeddings, Prediction, Status
+from tritonclip._truncation import TruncationWarning
 from tritonclip._version import __version__
 
 __all__ = [
     "AsyncClient",
     "Classifications",
     "Client",
+    "ClosedError",
     "Comparison",
     "ConfigError",
     "ConnectError",
@@ -59,6 +63,7 @@ __all__ = [
     "Status",
     "StatusError",
     "TritonClipError",
+    "TruncationWarning",
     "UnavailableError",
     "UnsupportedError",
     "__version__",

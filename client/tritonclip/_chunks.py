@@ -6,7 +6,7 @@ A request that the server refuses is halved until the item at fault stands alone
 """
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 
 from tqdm import tqdm
@@ -18,24 +18,22 @@ from tritonclip._errors import (
     ConfigError,
     DeadlineExceededError,
     InvalidArgumentError,
+    ProtocolError,
     ResourceExhaustedError,
     ServerError,
     UnavailableError,
     refused_item,
 )
 from tritonclip._session import Session
-from tritonclip._stream import Chunk, Collector, Encoded, Outcome, Rows, Source
+from tritonclip._stream import Answer, Chunk, Collector, Encoded, Entry, Outcome, Source
 
-Entry = tuple[int, bytes]
-"""A position in what the caller gave, and the payload to send for it."""
-
-Infer = Callable[[list[bytes]], Steps[Rows]]
-"""One inference: payloads in, a row for each out."""
+Infer = Callable[[list[Entry]], Steps[Answer]]
+"""One inference: entries in, a row or an error for each out."""
 
 REFUSED = (InvalidArgumentError, ResourceExhaustedError)
 """The server did not like what was sent; less of it may be fine."""
 
-FAILED = (UnavailableError, DeadlineExceededError, ServerError)
+FAILED = (UnavailableError, DeadlineExceededError, ServerError, ProtocolError)
 """The server did not manage this request; the next may succeed."""
 
 
@@ -44,8 +42,10 @@ def spread(
 ) -> Steps[Collector]:
     """Run all items of a source through ``infer``; the collector has the rows and the errors."""
     stop_at_error = stops_at_error(on_error)
-    with closing(tqdm(total=source.length, unit=kind.noun, disable=not progress)) as bar:
-        collector = Collector(stop_at_error=stop_at_error, on_items=bar.update)
+    # None where none is wanted: a bar that shows nothing still takes tqdm's lock, which a fork may find taken.
+    bar = tqdm(total=source.length, unit=kind.noun) if progress else None
+    collector = Collector(stop_at_error=stop_at_error, on_items=bar.update if bar is not None else None)
+    with closing(bar) if bar is not None else nullcontext():
         yield Spread(
             source,
             min(session.batch_size, session.max_batch_size),
@@ -80,8 +80,10 @@ def infer_chunk(kind: Kind, infer: Infer, chunk: Chunk, *, stop_at_error: bool) 
     while parts:
         part = parts.pop()
         try:
-            rows = yield from infer([payload for _, payload in part])
-            outcome.blocks.append(([position for position, _ in part], rows))
+            answer = yield from infer(part)
+            outcome.add(answer)
+            if stop_at_error and answer.errors:
+                break
         except REFUSED as exc:
             if len(part) > 1:
                 middle = len(part) // 2

@@ -4,25 +4,70 @@
     labels      images ── embed_image ──> features ─┐
                 prompts ─ embed_text ──> features ──┴──> scores, here (label features are kept for the next call)
 
+A probability is relative to the other labels. Over one label alone a softmax says nothing, so there is none then.
+
 Kept label features belong to a fingerprint. Every call asks the server for its own first, so features of a model that
 was replaced meanwhile are never used.
 """
 
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tritonclip._checks import TOLERANCE, Faults, fault_errors
 from tritonclip._chunks import spread
-from tritonclip._effects import Steps, Take
-from tritonclip._embed import embed
-from tritonclip._encoding import IMAGE, TEXT
-from tritonclip._errors import ConfigError, InputError, ProtocolError
+from tritonclip._effects import Steps
+from tritonclip._embed import Features, embed
+from tritonclip._encoding import IMAGE
+from tritonclip._errors import ConfigError, ProtocolError
+from tritonclip._labels import label_features, read_labels
+from tritonclip._manifest import LabelSet, Manifest
 from tritonclip._messages import FloatArray, InferRequest, Tensor
-from tritonclip._results import Classifications, LabelSet, Manifest, Prediction
+from tritonclip._results import Classifications, Prediction
 from tritonclip._session import Session
 from tritonclip._status import current_manifest
-from tritonclip._stream import Source
+from tritonclip._stream import Answer, Entry, Source
+from tritonclip._truncation import check_policy, warn_of_cuts
+
+Predictions = tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which labels of an image a caller wants: the best ``top_k``, and those that reach both limits."""
+
+    top_k: int | None = None
+    threshold: float | None = None
+    min_cosine: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"top_k must be at least 1, not {self.top_k}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ConfigError(f"threshold is a probability from 0 to 1, not {self.threshold}")
+        if self.min_cosine is not None and not -1 <= self.min_cosine <= 1:
+            raise ConfigError(f"min_cosine is a cosine from -1 to 1, not {self.min_cosine}")
+
+    def check(self, manifest: Manifest, labels: int) -> None:
+        """Refuse a limit on a probability that says nothing."""
+        if self.threshold is not None and not manifest.compares_labels(labels):
+            raise ConfigError(
+                "threshold is a probability relative to other labels, and there is one label alone: give several, or "
+                "min_cosine, which judges a label by itself"
+            )
+
+    def of(self, predictions: Iterable[Prediction]) -> Predictions:
+        """The predictions that reach the limits."""
+        return tuple(
+            best
+            for best in predictions
+            if (self.threshold is None or (best.probability is not None and best.probability >= self.threshold))
+            and (self.min_cosine is None or best.cosine >= self.min_cosine)
+        )
 
 
 def classify(
@@ -32,9 +77,9 @@ def classify(
     label_set: str | None,
     *,
     template: str,
-    top_k: int | None,
-    threshold: float | None,
+    wanted: Wanted,
     on_error: str,
+    on_truncation: str,
     progress: bool,
 ) -> Steps[Classifications]:
     """Find the labels that fit each image, best first."""
@@ -42,117 +87,90 @@ def classify(
         raise ConfigError("give either labels or a label_set")
     if "{}" not in template:
         raise ConfigError(f"template {template!r} has no {{}} where the label should go")
-    if top_k is not None and top_k < 1:
-        raise ConfigError(f"top_k must be at least 1, not {top_k}")
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold is a probability from 0 to 1, not {threshold}")
+    check_policy(on_truncation)
     manifest = yield from current_manifest(session)
     source = IMAGE.source(images)
     if label_set is not None:
-        found = yield from _by_label_set(session, manifest, source, label_set, top_k, on_error, progress)
-    else:
-        found = yield from _by_labels(session, manifest, source, labels, template, top_k, on_error, progress)
-    if threshold is None:
-        return found
-    kept = (tuple(best for best in row if best.probability >= threshold) for row in found)
-    return Classifications(tuple(kept), found.errors)
+        return (yield from _by_label_set(session, manifest, source, label_set, wanted, on_error, progress))
+    names = yield from read_labels(manifest, labels)
+    wanted.check(manifest, len(names))
+    prompts = [template.replace("{}", name) for name in names]
+    texts = yield from label_features(session, manifest, prompts, on_truncation)
+    found = yield from embed(session, IMAGE, source, on_error, progress)
+    predictions = _by_features(manifest, found, names, texts.rows, wanted)
+    cut = {} if on_truncation == "allow" else texts.tokens or {}
+    warn_of_cuts("label", cut, manifest.context_length)
+    return Classifications(predictions, found.errors, tuple(sorted(cut)))
 
 
 def _by_label_set(
-    session: Session,
-    manifest: Manifest,
-    source: Source,
-    name: str,
-    top_k: int | None,
-    on_error: str,
-    progress: bool,
+    session: Session, manifest: Manifest, source: Source, name: str, wanted: Wanted, on_error: str, progress: bool
 ) -> Steps[Classifications]:
     label_set = manifest.label_set(name)
-    count = min(top_k or label_set.labels, label_set.labels)
+    wanted.check(manifest, label_set.labels)
+    count = min(wanted.top_k or label_set.labels, label_set.labels)
     infer = partial(_infer_classes, session, manifest, label_set, count)
     collector = yield from spread(session, IMAGE, source, infer, on_error, progress)
-    return Classifications(tuple(row or () for row in collector.rows()), collector.errors)
+    return Classifications(tuple(wanted.of(row or ()) for row in collector.rows()), collector.errors)
 
 
 def _infer_classes(
-    session: Session, manifest: Manifest, label_set: LabelSet, count: int, payloads: list[bytes]
-) -> Steps[list[Any]]:
+    session: Session, manifest: Manifest, label_set: LabelSet, count: int, part: list[Entry]
+) -> Steps[Answer]:
     """The predictions of each image: names and logits of the best from Triton's classification extension.
 
     Its texts have six decimals, enough for a logit. Probabilities come as the tensor: those of a thousand labels are
     small numbers.
     """
     model = f"classify_{label_set.name}"
-    inputs = (Tensor.from_items("image", payloads),)
+    inputs = (Tensor.from_items("image", [payload for _, payload in part]),)
     response = yield from session.infer(InferRequest(model, inputs, ("logits", "probabilities"), {"logits": count}))
     classes, probabilities = response["logits"], response["probabilities"].array()
     texts = classes.items()
-    if classes.shape != (len(payloads), count) or probabilities.shape != (len(payloads), label_set.labels):
+    if classes.shape != (len(part), count) or probabilities.shape != (len(part), label_set.labels):
         raise ProtocolError(
             f"{model}: {list(classes.shape)} classes and {list(probabilities.shape)} probabilities for "
-            f"{len(payloads)} images and {label_set.labels} labels"
+            f"{len(part)} images and {label_set.labels} labels"
         )
-    rows = (texts[start : start + count] for start in range(0, len(texts), count))
-    return [
-        tuple(_named_prediction(model, text, manifest, row) for text in best)
-        for best, row in zip(rows, probabilities, strict=True)
-    ]
+    positions, rows, faults = [position for position, _ in part], [], Faults()
+    for row, values in enumerate(probabilities):
+        best = texts[row * count : (row + 1) * count]
+        try:
+            rows.append(tuple(_named_prediction(text, manifest, values) for text in best))
+        except ValueError as exc:
+            faults[row] = str(exc)
+    good = [position for row, position in enumerate(positions) if row not in faults]
+    return Answer((good, rows), fault_errors(model, IMAGE.noun, faults, positions))
 
 
-def _named_prediction(model: str, text: bytes, manifest: Manifest, probabilities: FloatArray) -> Prediction:
-    """A prediction from ``LOGIT:INDEX:LABEL``; the label may hold colons."""
+def _named_prediction(text: bytes, manifest: Manifest, probabilities: FloatArray) -> Prediction:
+    """A prediction from ``LOGIT:INDEX:LABEL``; the label may hold colons. ValueError for one that cannot be true."""
     try:
-        logit, index, label = text.decode().split(":", 2)
-        cosine = manifest.cosine_of(float(logit))
-        return Prediction(label, float(probabilities[int(index)]), cosine, float(logit), int(index))
-    except (ValueError, IndexError) as exc:
-        raise ProtocolError(f"{model}: not a class of its label set: {text!r}") from exc
+        value, number, label = text.decode().split(":", 2)
+        logit, index = float(value), int(number)
+    except ValueError:
+        raise ValueError(f"not a class of its label set: {text!r}") from None
+    if not 0 <= index < len(probabilities):
+        raise ValueError(f"not a class of its label set: {text!r}")
+    cosine, probability = manifest.cosine_of(logit), float(probabilities[index])
+    # Written so that NaN, which is in no interval, fails too.
+    if not (math.isfinite(logit) and -TOLERANCE <= probability <= 1 + TOLERANCE and abs(cosine) <= 1 + TOLERANCE):
+        raise ValueError(f"logit {logit:g} and probability {probability:g} of label {index} cannot be")
+    compared = manifest.compares_labels(len(probabilities))
+    return Prediction(label, probability if compared else None, cosine, logit, index)
 
 
-def _by_labels(
-    session: Session,
-    manifest: Manifest,
-    source: Source,
-    labels: Any,
-    template: str,
-    top_k: int | None,
-    on_error: str,
-    progress: bool,
-) -> Steps[Classifications]:
-    names: list[Any] = yield Take(TEXT.source(labels), None)
-    if not names:
-        raise InputError("no labels: give at least one")
-    for index, name in enumerate(names):
-        if not isinstance(name, str):
-            raise InputError(f"expected str, got {type(name).__name__}", noun="label", index=index)
-    label_features = yield from _label_features(session, manifest, [template.replace("{}", name) for name in names])
-    embeddings = yield from embed(session, IMAGE, source, on_error, progress)
-    cosines = embeddings.features @ label_features.T
+def _by_features(
+    manifest: Manifest, images: Features, names: list[str], label_rows: FloatArray, wanted: Wanted
+) -> tuple[Predictions, ...]:
+    cosines = images.rows @ label_rows.T
     logits, probabilities = manifest.calibrate(cosines)
-    predictions = tuple(
-        () if row in embeddings.errors else _best(cosines[row], logits[row], probabilities[row], names, top_k)
-        for row in range(len(cosines))
-    )
-    return Classifications(predictions, embeddings.errors)
+    compared = manifest.compares_labels(len(names))
 
+    def predictions(row: int) -> Iterable[Prediction]:
+        # By logit: it has the order of the probabilities, and still tells labels apart where those round to 0.
+        for i in np.argsort(-logits[row], kind="stable")[: wanted.top_k]:
+            probability = float(probabilities[row, i]) if compared else None
+            yield Prediction(names[i], probability, float(cosines[row, i]), float(logits[row, i]), int(i))
 
-def _label_features(session: Session, manifest: Manifest, prompts: list[str]) -> Steps[FloatArray]:
-    """The prompts' features [N, D], from an earlier call where the server is still the same model."""
-    key = (manifest.fingerprint, *prompts)
-    known = session.known.label_features.get(key)
-    if known is not None:
-        return known
-    embeddings = yield from embed(session, TEXT, Source(prompts), "raise", False)
-    if manifest.fingerprint is not None:
-        session.remember_labels(key, embeddings.features)
-    return embeddings.features
-
-
-def _best(
-    cosines: FloatArray, logits: FloatArray, probabilities: FloatArray, labels: list[str], top_k: int | None
-) -> tuple[Prediction, ...]:
-    # By logit: it has the order of the probabilities, and still tells labels apart where those round to 0.
-    order = np.argsort(-logits, kind="stable")[:top_k]
-    return tuple(
-        Prediction(labels[i], float(probabilities[i]), float(cosines[i]), float(logits[i]), int(i)) for i in order
-    )
+    return tuple(() if row in images.errors else wanted.of(predictions(row)) for row in range(len(cosines)))

@@ -1,56 +1,53 @@
 """The blocking client."""
 
-import threading
 from collections.abc import Iterable
-from copy import copy
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from tritonclip import _classify, _compare, _defaults, _embed, _status, _tokens
+from tritonclip._base_client import BaseClient
 from tritonclip._drivers import SyncDriver
+from tritonclip._effects import Steps
 from tritonclip._encoding import IMAGE, TEXT, ImageInput
-from tritonclip._results import Classifications, Comparison, Embeddings, Manifest, Status
-from tritonclip._session import Session
-from tritonclip._settings import resolve_admin_key, resolve_url
+from tritonclip._manifest import Manifest
+from tritonclip._results import Classifications, Comparison, Embeddings, Status
+from tritonclip._settings import Connection
 from tritonclip._transports import Transport, open_transport
+from tritonclip._truncation import OnTruncation
 
 OnError = Literal["raise", "return"]
+T = TypeVar("T")
 
 
-class Client:
+class Client(BaseClient[Transport]):
     """Embeds images and texts, and compares them, on a Triton server.
 
     ``url`` is ``grpc://HOST:PORT``, ``grpcs://…``, ``http://…`` or ``https://…``; without it TRITONCLIP_URL counts,
     else grpc://localhost:8001. ``timeout`` is in seconds, for one request and its retries. Each call of a method
     keeps up to ``concurrency`` requests of up to ``batch_size`` items in flight (never more than the server takes in
-    one). ``admin_key`` (else TRITONCLIP_ADMIN_KEY) opens statistics where the server restricts them. ``transport``
-    replaces the network, for tests (``tritonclip.testing``).
+    one). ``transport`` replaces the network, for tests (``tritonclip.testing``).
 
-    One client may be shared by any number of threads. Use it in a ``with`` block, or call ``close``.
+    ``token`` (else TRITONCLIP_TOKEN) goes with each request as ``Authorization: Bearer``, and so do ``headers``. Over
+    grpcs:// and https:// the server's certificate is checked, with ``ca_file`` (else TRITONCLIP_CA_FILE) as the only
+    authority where there is one, and ``client_certificate`` with its ``client_key`` (else TRITONCLIP_CLIENT_CERTIFICATE
+    and TRITONCLIP_CLIENT_KEY; PEM files) is shown to a server that asks. ``admin_key`` (else TRITONCLIP_ADMIN_KEY)
+    opens statistics where the server restricts them.
+
+    One client may be shared by any number of threads, and used in forked processes, which connect anew. Use it in a
+    ``with`` block, or call ``close``; calls after that, and those under way, end with ClosedError.
 
     An image is a path, encoded bytes, a binary file, a PIL image, or a uint8 array [H,W], [H,W,3] or [H,W,4] in RGB
     order. Where several are expected any iterable will do, and is read only as fast as requests start; one image
     alone, or one string where texts are expected, is a list of one.
 
-    Methods raise ConnectError where no server answers, a StatusError where it refuses or fails, InputError where an
-    item cannot be used, and ConfigError for arguments that make no sense; all are TritonClipErrors.
-    """
+    The model reads so many tokens of a text (``manifest().context_length``) and no more. With ``on_truncation="warn"``
+    a TruncationWarning names longer texts, and the result's ``truncated`` has their positions; with ``"raise"`` each
+    is an InputError, and with ``"allow"`` nobody looks.
 
-    def __init__(
-        self,
-        url: str | None = None,
-        *,
-        timeout: float = _defaults.TIMEOUT,
-        concurrency: int = _defaults.CONCURRENCY,
-        batch_size: int = _defaults.BATCH_SIZE,
-        admin_key: str | None = None,
-        transport: Transport | None = None,
-    ) -> None:
-        self._url = resolve_url(url)
-        self._session = Session(timeout, concurrency, batch_size)
-        self._transport = transport or open_transport(self._url, resolve_admin_key(admin_key))
-        self._driver = SyncDriver(self._transport)
-        self._manifest_lock = threading.Lock()
+    Methods raise ConnectError where no server answers, a StatusError where it refuses or fails, InputError where an
+    item cannot be used, ProtocolError where an answer cannot be true, and ConfigError for arguments that make no
+    sense; all are TritonClipErrors.
+    """
 
     def embed_images(
         self,
@@ -63,19 +60,23 @@ class Client:
 
         With ``on_error="raise"`` the first image that cannot be used raises InputError with its ``index``, and what is
         still running is given up. With ``"return"`` every other image gets its row, failed rows are NaN, and
-        ``Embeddings.errors`` has the reasons; so have the images of a request that the server failed to answer. Only
-        what concerns all images (no server, no such model, no permission) still ends the run. No images give features
-        [0, D]. ``progress`` shows a bar.
+        ``Embeddings.errors`` has the reasons; so have the images of a request that the server failed to answer, or
+        answered with what cannot be a vector. Only what concerns all images (no server, no such model, no permission)
+        still ends the run. No images give features [0, D]. ``progress`` shows a bar.
         """
-        self.manifest()
-        return self._driver.run(_embed.embed(self._session, IMAGE, IMAGE.source(images), on_error, progress))
+        return self._run(_embed.embed_images(self._session, IMAGE.source(images), on_error, progress))
 
     def embed_texts(
-        self, texts: str | Iterable[str], *, on_error: OnError = "raise", progress: bool = False
+        self,
+        texts: str | Iterable[str],
+        *,
+        on_error: OnError = "raise",
+        on_truncation: OnTruncation = "warn",
+        progress: bool = False,
     ) -> Embeddings:
         """Embed texts: features [N, D] float32, like ``embed_images``."""
-        self.manifest()
-        return self._driver.run(_embed.embed(self._session, TEXT, TEXT.source(texts), on_error, progress))
+        source = TEXT.source(texts)
+        return self._run(_embed.embed_texts(self._session, source, on_error, on_truncation, progress))
 
     def compare(
         self,
@@ -83,6 +84,7 @@ class Client:
         texts: str | Iterable[str],
         *,
         on_error: OnError = "raise",
+        on_truncation: OnTruncation = "warn",
         progress: bool = False,
     ) -> Comparison:
         """Compare each image with each text: cosine, logits, probabilities, each [B, N] float32.
@@ -90,8 +92,7 @@ class Client:
         Any numbers of both will do. ``on_error`` is about images, as in ``embed_images``; a text that cannot be used
         always raises, for it would change the meaning of every probability.
         """
-        self.manifest()
-        return self._driver.run(_compare.compare(self._session, images, texts, on_error, progress))
+        return self._run(_compare.compare(self._session, images, texts, on_error, on_truncation, progress))
 
     def classify(
         self,
@@ -102,16 +103,21 @@ class Client:
         template: str = _defaults.TEMPLATE,
         top_k: int | None = None,
         threshold: float | None = None,
+        min_cosine: float | None = None,
         on_error: OnError = "raise",
+        on_truncation: OnTruncation = "warn",
         progress: bool = False,
     ) -> Classifications:
         """Find the labels that fit each image, best first, at most ``top_k`` of them.
 
         Either from ``labels``: each is put where the ``template`` has ``{}``, and the image is compared with the
         sentences that this makes (their features are kept for the next call). Or from a ``label_set`` that is stored
-        on the server (``manifest().label_sets``), with the templates it was made with.
+        on the server (``manifest().label_sets``), with the templates it was made with. Labels given must differ by more
+        than white space (and case, where the model knows none).
 
-        Labels of a probability below ``threshold`` are left out; an image may then have none.
+        Labels of a probability below ``threshold``, or of a cosine below ``min_cosine``, are left out; an image may
+        then have none. A probability is relative to the other labels: the best of wrong ones is likely too, and one
+        label alone has none. A cosine is the label's own; which ones are high, a few images of the kind tell.
         """
         steps = _classify.classify(
             self._session,
@@ -119,45 +125,37 @@ class Client:
             labels,
             label_set,
             template=template,
-            top_k=top_k,
-            threshold=threshold,
+            wanted=_classify.Wanted(top_k, threshold, min_cosine),
             on_error=on_error,
+            on_truncation=on_truncation,
             progress=progress,
         )
-        return self._driver.run(steps)
+        return self._run(steps)
 
     def count_tokens(self, texts: str | Iterable[str]) -> list[int]:
         """How many tokens each text has, start and end among them.
 
         The model reads ``manifest().context_length`` of them at most, and cuts a longer text there.
         """
-        return self._driver.run(_tokens.count_tokens(self._session, TEXT.source(texts)))
+        return self._run(_tokens.count_tokens(self._session, TEXT.source(texts)))
 
     def manifest(self, *, refresh: bool = False) -> Manifest:
         """What the server says about its model; asked once, then remembered until ``refresh`` or ``status``."""
-        if refresh:  # outside the lock: whoever can do with the remembered one must not wait for this
-            return self._driver.run(_status.fetch_manifest(self._session))
-        with self._manifest_lock:
-            if self._session.known.manifest is None:
-                return self._driver.run(_status.fetch_manifest(self._session))
-            return self._session.known.manifest
-
-    def with_timeout(self, timeout: float) -> Self:
-        """This client with another timeout, for a request with a deadline of its own.
-
-        Connections, and what is known of the server, are shared; close the one that was opened.
-        """
-        other = copy(self)
-        other._session = self._session.with_timeout(timeout)
-        return other
+        return self._run(_status.manifest(self._session, refresh=refresh))
 
     def status(self) -> Status:
         """Ask the server for its version, its models, its manifest, and its statistics."""
-        return self._driver.run(_status.status(self._session, str(self._url)))
+        return self._run(_status.status(self._session, str(self._url)))
 
     def close(self) -> None:
         """Close all connections. The client cannot be used afterwards."""
         self._transport.close()
+
+    def _open(self, connection: Connection) -> Transport:
+        return open_transport(connection)
+
+    def _run(self, steps: Steps[T]) -> T:
+        return SyncDriver(self._transport).run(steps)
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tritonclip._errors import ProtocolError, StatusError, code_of_http_status, status_error
+from tritonclip._json import parse_json
 from tritonclip._messages import (
     Call,
     InferRequest,
@@ -23,8 +24,10 @@ from tritonclip._messages import (
     Tensor,
     mean_ms,
 )
+from tritonclip._retry_after import retry_after
 
 JSON_LENGTH = "inference-header-content-length"
+REASON_CHARACTERS = 4096  # of a server's words are worth keeping
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,15 @@ def decode(call: Call, status: int, headers: Mapping[str, str], body: bytes) -> 
     if isinstance(call, ModelReadyRequest) and status in (200, 400, 404, 503):
         return status == 200
     if status != 200:
-        raise _decode_error(call, status, body)
+        raise _decode_error(call, status, headers, body)
     try:
         if isinstance(call, InferRequest):
             return _decode_infer(headers, body)
-        document = json.loads(body)
+        document = parse_json(body)
         if isinstance(call, ServerInfoRequest):
             return ServerInfo(str(document["name"]), str(document["version"]))
         return tuple(_decode_statistics(entry) for entry in document["model_stats"])
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as exc:
         raise ProtocolError(f"{call.model or 'server'}: not a Triton response ({exc!r})") from exc
 
 
@@ -103,7 +106,7 @@ def _decode_infer(headers: Mapping[str, str], body: bytes) -> InferResponse:
     if not 0 <= position <= len(body):
         raise ProtocolError(f"a JSON header of {position} bytes in a body of {len(body)}")
     tensors = []
-    for output in json.loads(body[:position])["outputs"]:
+    for output in parse_json(body[:position])["outputs"]:
         size = int(output["parameters"]["binary_data_size"])
         if size < 0 or position + size > len(body):
             raise ProtocolError(f"tensor {output['name']} reaches past the end of the body")
@@ -119,12 +122,13 @@ def _shape(dims: Any) -> tuple[int, ...]:
     return tuple(int(dim) for dim in dims)
 
 
-def _decode_error(call: Call, status: int, body: bytes) -> StatusError:
+def _decode_error(call: Call, status: int, headers: Mapping[str, str], body: bytes) -> StatusError:
     try:
-        reason = str(json.loads(body)["error"])
+        reason = str(parse_json(body)["error"])
     except (ValueError, KeyError, TypeError):  # a proxy's page, or nothing
         reason = f"HTTP {status} {body[:200].decode(errors='replace').strip()}".rstrip()
-    return status_error(code_of_http_status(status), reason, call.model)
+    wait = retry_after(headers.get("retry-after")) if status in (429, 503) else None
+    return status_error(code_of_http_status(status), reason[:REASON_CHARACTERS], call.model, wait)
 
 
 def _decode_statistics(entry: dict[str, Any]) -> ModelStatistics:

@@ -13,7 +13,15 @@ LABELS_KEPT: Final = 20_000  # label features in memory, of all lists of labels 
 # Triton's HTTP front end refuses bodies over 64 MiB as it comes; a request stays well under that.
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 
+# An answer over this is none of a model's: 64 images with 100,000 classes each come to 60 MiB.
+MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
+
 CONNECT_TIMEOUT: Final = 10.0
+# A peer that acknowledges nothing for so long is gone (TCP_USER_TIMEOUT): the call goes to another connection in time.
+UNACKNOWLEDGED_SECONDS: Final = 20
+# Servers take a ping every five minutes from a connection on which they themselves say nothing, and end it at the
+# fourth that comes sooner; Triton's and gRPC's own default.
+PING_SECONDS: Final = 330
 BACKOFF_FIRST: Final = 0.1  # the longest pause before the first retry; doubles with each one
 BACKOFF_LONGEST: Final = 5.0
 # A process that dies is answered for with INTERNAL until it is noticed; another server of the same name may be well.

@@ -6,10 +6,11 @@ All decisions lie in the operations; here is only how to wait, and how to run se
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Any, TypeVar
 
-from tritonclip._effects import Effect, Send, Sleep, Spread, Steps, Take, Work
+from tritonclip._effects import Effect, Send, Sleep, Spread, Steps, Take, Wait, Work
+from tritonclip._futures import result_of, settled, start_thread
 from tritonclip._stream import Chunk, Outcome
 from tritonclip._transports import AsyncTransport, Transport
 
@@ -20,16 +21,48 @@ class _StoppedError(Exception):
     """Thrown into work that is no longer wanted."""
 
 
+class _Stop:
+    """Tells work in other threads that it is no longer wanted, and gives up the calls that it waits for."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._calls: set[Future[Any]] = set()
+
+    def set(self) -> None:
+        self._event.set()
+        for call in self._calls.copy():
+            call.cancel()
+
+    def check(self) -> None:
+        if self._event.is_set():
+            raise _StoppedError
+
+    def sleep(self, seconds: float) -> None:
+        self._event.wait(seconds)
+
+    def result(self, call: Future[T]) -> T:
+        """A call's result. A call that nobody waits for any more, as after an interruption, is given up."""
+        self._calls.add(call)
+        try:
+            self.check()
+            return call.result()
+        except CancelledError:
+            raise _StoppedError from None
+        finally:
+            self._calls.discard(call)
+            call.cancel()
+
+
 class SyncDriver:
-    """Runs operations in the calling thread, and their chunks in a pool of threads."""
+    """Runs operations in the calling thread, and their chunks in threads of their own."""
 
     def __init__(self, transport: Transport, sleep: Callable[[float], object] | None = None) -> None:
         self._transport = transport
         self._sleep = sleep
 
-    def run(self, steps: Steps[T], stop: threading.Event | None = None) -> T:
+    def run(self, steps: Steps[T], stop: _Stop | None = None) -> T:
         """Run an operation to its end. Once ``stop`` is set, it gets no further effect."""
-        stop = stop or threading.Event()
+        stop = stop or _Stop()
         try:
             effect = next(steps)
             while True:
@@ -45,13 +78,14 @@ class SyncDriver:
         finally:
             steps.close()
 
-    def _perform(self, effect: Effect, stop: threading.Event) -> Any:
-        if stop.is_set():
-            raise _StoppedError
+    def _perform(self, effect: Effect, stop: _Stop) -> Any:
+        stop.check()
         if isinstance(effect, Send):
-            return self._transport.send(effect.call, effect.timeout)
+            return stop.result(self._transport.start(effect.call, effect.timeout))
         if isinstance(effect, Sleep):
-            return self._sleep(effect.seconds) if self._sleep else stop.wait(effect.seconds)
+            return self._sleep(effect.seconds) if self._sleep else stop.sleep(effect.seconds)
+        if isinstance(effect, Wait):
+            return wait([effect.future], effect.timeout)
         if isinstance(effect, Work):
             return effect.function()
         if isinstance(effect, Take):
@@ -59,14 +93,12 @@ class SyncDriver:
         return self._spread(effect)
 
     def _spread(self, spread: Spread) -> None:
-        stop = threading.Event()
-        source = spread.source
-        if source.length is not None and source.length <= spread.chunk_size:
+        stop = _Stop()
+        if spread.source.is_short(spread.chunk_size):
             # One chunk at most, as in a service that embeds what comes in one by one: no thread is needed for it.
-            if items := source.take(spread.chunk_size):
-                spread.collector.add(self.run(spread.work(source.chunk(items)), stop))
+            if items := spread.source.take(spread.chunk_size):
+                spread.collector.add(self.run(spread.work(spread.source.chunk(items)), stop))
             return
-        pool = ThreadPoolExecutor(spread.concurrency, thread_name_prefix="tritonclip")
         running: dict[Future[Outcome], Chunk] = {}
         more = True
         try:
@@ -75,7 +107,7 @@ class SyncDriver:
                     items = spread.source.take(spread.chunk_size)
                     if more := bool(items):
                         chunk = spread.source.chunk(items)
-                        running[pool.submit(self.run, spread.work(chunk), stop)] = chunk
+                        running[start_thread(self.run, spread.work(chunk), stop)] = chunk
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -83,9 +115,7 @@ class SyncDriver:
                     spread.collector.add(future.result())
                 running = {future: chunk for future, chunk in running.items() if spread.collector.matters(chunk)}
         finally:
-            # What is on the wire ends by itself, at its timeout at the latest; nobody waits for it.
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class AsyncDriver:
@@ -117,8 +147,10 @@ class AsyncDriver:
             return await self._transport.send(effect.call, effect.timeout)
         if isinstance(effect, Sleep):
             return await self._sleep(effect.seconds)
+        if isinstance(effect, Wait):
+            return await settled(effect.future, effect.timeout)
         if isinstance(effect, Work):
-            return await asyncio.to_thread(effect.function)
+            return await result_of(start_thread(effect.function))
         if isinstance(effect, Take):
             return await effect.source.take_async(effect.count)
         return await self._spread(effect)

@@ -6,6 +6,7 @@ sleeping or a server.
 """
 
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,6 +27,14 @@ class Sleep:
     """Wait."""
 
     seconds: float
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait until another call of this client has settled a future, or for ``timeout`` seconds."""
+
+    future: Future[Any]
+    timeout: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class Spread:
     collector: Collector
 
 
-Effect = Send | Sleep | Work | Take | Spread
+Effect = Send | Sleep | Wait | Work | Take | Spread
 
 T = TypeVar("T")
 Steps = Generator[Effect, Any, T]

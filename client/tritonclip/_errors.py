@@ -6,8 +6,9 @@
     ├── ConfigError                 an argument, a URL or a template that cannot be used (also a ValueError)
     ├── InputError                  one item cannot be used; .index, .reason
     ├── ConnectError                no server answered; .url
+    ├── ClosedError                 the client was closed before, or meanwhile
     ├── ProtocolError               the answer is not what the server's contract says
-    └── StatusError                 the server refused or failed; .status_code, .model
+    └── StatusError                 the server refused or failed; .status_code, .model, .retry_after
         ├── InvalidArgumentError    INVALID_ARGUMENT, OUT_OF_RANGE
         ├── PermissionDeniedError   PERMISSION_DENIED, UNAUTHENTICATED
         ├── NotFoundError           NOT_FOUND
@@ -62,6 +63,10 @@ class ConnectError(TritonClipError):
         return type(self), (self.url, self.reason)
 
 
+class ClosedError(TritonClipError):
+    """The client was closed: before the request, or while it was under way."""
+
+
 class ProtocolError(TritonClipError):
     """The server's answer is malformed, or is not what its contract promises."""
 
@@ -70,17 +75,20 @@ class StatusError(TritonClipError):
     """The server answered with an error.
 
     ``status_code`` is gRPC's name of it ("UNAVAILABLE"), ``model`` the model asked (None for the server itself),
-    ``reason`` the server's own words.
+    ``reason`` the server's own words, ``retry_after`` the seconds that it asks to wait (None where it does not).
     """
 
-    def __init__(self, reason: str, *, status_code: str, model: str | None = None) -> None:
+    def __init__(
+        self, reason: str, *, status_code: str, model: str | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(f"{model or 'server'}: {status_code}: {reason}")
         self.reason = reason
         self.status_code = status_code
         self.model = model
+        self.retry_after = retry_after
 
     def __reduce__(self) -> tuple[object, ...]:
-        return status_error, (self.status_code, self.reason, self.model)
+        return status_error, (self.status_code, self.reason, self.model, self.retry_after)
 
 
 class InvalidArgumentError(StatusError):
@@ -146,6 +154,7 @@ CODE_BY_HTTP_STATUS: dict[int, str] = {
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     405: "UNIMPLEMENTED",
+    407: "UNAUTHENTICATED",  # by a proxy
     408: "DEADLINE_EXCEEDED",
     409: "ALREADY_EXISTS",
     413: "RESOURCE_EXHAUSTED",
@@ -166,9 +175,10 @@ def code_of_http_status(status: int) -> str:
     return CODE_BY_HTTP_STATUS.get(status, "UNKNOWN")
 
 
-def status_error(code: str, reason: str, model: str | None = None) -> StatusError:
+def status_error(code: str, reason: str, model: str | None = None, retry_after: float | None = None) -> StatusError:
     """The error for a status code, with the server's words and the model that was asked."""
-    return ERROR_BY_CODE.get(code, ServerError)(reason, status_code=code, model=model)
+    kind = ERROR_BY_CODE.get(code, ServerError)
+    return kind(reason, status_code=code, model=model, retry_after=retry_after)
 
 
 _POSITION = re.compile(r"^(?:in ensemble '[^']*', |\[request id: [^]]*\] )*(?:(?:image|text) \d+: )?")

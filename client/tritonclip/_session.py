@@ -2,12 +2,15 @@
 
 A call that meets UNAVAILABLE is repeated with jittered, growing pauses until its timeout is used up. A server that
 cannot be reached is an error at once while this client has never reached it (the URL is wrong, or nothing runs
-there); later it is a server that restarts, and is waited for in the same way.
+there); later it is a server that restarts, and is waited for in the same way. A server that says when to come back is
+given that time; where it is more than what is left of the timeout, its error is the answer.
 """
 
+import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from copy import copy
 from dataclasses import dataclass, field
 
@@ -24,17 +27,29 @@ from tritonclip._errors import (
     TritonClipError,
     UnavailableError,
 )
+from tritonclip._manifest import Manifest
 from tritonclip._messages import Call, FloatArray, InferRequest, InferResponse, Reply
-from tritonclip._results import Manifest
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFeatures:
+    """Features of a list of prompts [N, D], and how many tokens those have that were cut (None: not looked at)."""
+
+    rows: FloatArray
+    tokens: Mapping[int, int] | None
 
 
 @dataclass
 class Known:
-    """What a client knows of its server. Threads can share it: each part is only ever replaced as a whole."""
+    """What a client knows of its server. Threads can share it: each part is only ever replaced as a whole.
+
+    ``asking`` has the manifest that is being asked for, by process: a forked one asks for itself.
+    """
 
     reached: bool = False
     manifest: Manifest | None = None
-    label_features: dict[tuple[str | None, ...], FloatArray] = field(default_factory=dict)
+    label_features: dict[tuple[str | None, ...], LabelFeatures] = field(default_factory=dict)
+    asking: dict[int, "Future[Manifest | None]"] = field(default_factory=dict)
 
 
 @dataclass
@@ -49,10 +64,11 @@ class Session:
     known: Known = field(default_factory=Known, init=False)
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise ConfigError(f"timeout must be more than 0 seconds, not {self.timeout!r}")
-        if self.concurrency < 1 or self.batch_size < 1:
-            raise ConfigError(f"concurrency and batch_size must be at least 1: {self.concurrency}, {self.batch_size}")
+        if not isinstance(self.timeout, int | float) or not 0 < self.timeout < math.inf:
+            raise ConfigError(f"timeout must be a number of seconds, more than 0, not {self.timeout!r}")
+        for name, count in (("concurrency", self.concurrency), ("batch_size", self.batch_size)):
+            if not isinstance(count, int) or count < 1:
+                raise ConfigError(f"{name} must be a whole number, at least 1, not {count!r}")
 
     def with_timeout(self, timeout: float) -> "Session":
         """This session with another timeout: what either learns of the server, both know."""
@@ -67,14 +83,23 @@ class Session:
         return self.known.manifest.max_batch_size if self.known.manifest else _defaults.MAX_BATCH_SIZE
 
     @property
-    def embedding_width(self) -> int:
+    def embedding_width(self) -> int | None:
         """D, as far as the server says it."""
-        return (self.known.manifest.embedding_width if self.known.manifest else None) or 0
+        return self.known.manifest.embedding_width if self.known.manifest else None
 
-    def remember_labels(self, key: tuple[str | None, ...], features: FloatArray) -> None:
+    @property
+    def context_length(self) -> int | None:
+        """How many tokens the model reads of a text, as far as the server says it."""
+        return self.known.manifest.context_length if self.known.manifest else None
+
+    def forget_manifest(self) -> None:
+        """Have the next call ask for the manifest anew."""
+        self.known.manifest = None
+
+    def remember_labels(self, key: tuple[str | None, ...], features: LabelFeatures) -> None:
         """Keep the features of a list of prompts; the oldest lists go when there are too many."""
         kept = self.known.label_features | {key: features}
-        while kept and sum(len(rows) for rows in kept.values()) > _defaults.LABELS_KEPT:
+        while kept and sum(len(features.rows) for features in kept.values()) > _defaults.LABELS_KEPT:
             del kept[next(iter(kept))]
         self.known.label_features = kept
 
@@ -92,7 +117,8 @@ class Session:
                     raise
                 if isinstance(exc, ConnectError) and not self.known.reached:
                     raise
-                pause = self.random() * ceiling
+                # What the server asks for, and then not all at the same moment.
+                pause = (getattr(exc, "retry_after", None) or 0.0) + self.random() * ceiling
                 if self.clock() + pause >= deadline:
                     raise
             ceiling = min(2 * ceiling, _defaults.BACKOFF_LONGEST)

@@ -1,14 +1,30 @@
 """The client's settings: argument > environment > default. The only module that reads the environment."""
 
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from tritonclip import _defaults
+from tritonclip import _defaults, _proxies
 from tritonclip._errors import ConfigError
 
 URL_VARIABLE = "TRITONCLIP_URL"
 ADMIN_KEY_VARIABLE = "TRITONCLIP_ADMIN_KEY"
+TOKEN_VARIABLE = "TRITONCLIP_TOKEN"  # noqa: S105 - where it is, not what it is
+CA_FILE_VARIABLE = "TRITONCLIP_CA_FILE"
+CERTIFICATE_VARIABLE = "TRITONCLIP_CLIENT_CERTIFICATE"
+KEY_VARIABLE = "TRITONCLIP_CLIENT_KEY"
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
+_VALUE = re.compile(r"[!-~]+(?:[ \t]+[!-~]+)*")
+# What the transports say themselves, and what belongs to a connection rather than to a request.
+_RESERVED = frozenset(
+    {"accept-encoding", "admin-key", "connection", "content-encoding", "content-length", "content-type", "expect",
+     "host", "inference-header-content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+     "triton-grpc-protocol-admin-key", "user-agent"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,52 @@ class ServerUrl:
         return f"{self.scheme}://{self.authority}{self.path}"
 
 
+@dataclass(frozen=True)
+class Connection:
+    """How a server is reached, and as whom. What is secret here is never shown."""
+
+    url: ServerUrl
+    admin_key: str | None = field(default=None, repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # names in lower case; the token's is one
+    ca_file: Path | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    proxy: _proxies.Proxy | None = None
+
+
+def resolve_connection(
+    url: str | None = None,
+    *,
+    admin_key: str | None = None,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    ca_file: str | os.PathLike[str] | None = None,
+    client_certificate: str | os.PathLike[str] | None = None,
+    client_key: str | os.PathLike[str] | None = None,
+) -> Connection:
+    """The connection that arguments and environment describe; raises ConfigError where it makes no sense."""
+    server = resolve_url(url)
+    given = {"ca_file": ca_file, "client_certificate": client_certificate, "client_key": client_key}
+    if not server.is_secure and (unused := [name for name, value in given.items() if value is not None]):
+        raise ConfigError(f"{unused[0]} is for grpcs:// and https://, and {server} is not encrypted")
+    files = {}
+    if server.is_secure:
+        files = {
+            "ca_file": _file("ca_file", ca_file, CA_FILE_VARIABLE, "SSL_CERT_FILE"),
+            "client_certificate": _file("client_certificate", client_certificate, CERTIFICATE_VARIABLE),
+            "client_key": _file("client_key", client_key, KEY_VARIABLE),
+        }
+    if files.get("client_key") and not files["client_certificate"]:
+        raise ConfigError("client_key needs a client_certificate")
+    return Connection(
+        server,
+        admin_key=resolve_admin_key(admin_key),
+        headers=_headers(headers or {}, token or os.environ.get(TOKEN_VARIABLE) or None),
+        proxy=_proxies.proxy_of(server.scheme, server.host, server.port),
+        **files,
+    )
+
+
 def resolve_url(url: str | None) -> ServerUrl:
     """The server to talk to, from the argument, else TRITONCLIP_URL, else the default.
 
@@ -50,20 +112,64 @@ def resolve_url(url: str | None) -> ServerUrl:
 
 def resolve_admin_key(key: str | None) -> str | None:
     """The key for restricted calls, from the argument, else TRITONCLIP_ADMIN_KEY; else none."""
-    return key or os.environ.get(ADMIN_KEY_VARIABLE) or None
+    key = key or os.environ.get(ADMIN_KEY_VARIABLE) or None
+    if key is not None:
+        _check_value("admin_key", key)
+    return key
 
 
 def parse_url(url: str) -> ServerUrl:
     """Check a URL and fill in its port."""
     wanted = "expected grpc://HOST:PORT, grpcs://…, http://… or https://…"
+    shown = re.sub(r"//[^/?#]*@", "//", url)  # what stands before an @ may be a password
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as exc:
-        raise ConfigError(f"{url!r} is not a server URL ({exc}): {wanted}") from exc
+        raise ConfigError(f"{shown!r} is not a server URL ({exc}): {wanted}") from None
     if parts.scheme not in _defaults.PORTS or not parts.hostname:
-        raise ConfigError(f"{url!r} is not a server URL: {wanted}")
+        raise ConfigError(f"{shown!r} is not a server URL: {wanted}")
     path = parts.path.rstrip("/")
-    if parts.username or parts.query or parts.fragment or (path and parts.scheme.startswith("grpc")):
-        raise ConfigError(f"{url!r} has parts a server URL cannot have: {wanted}")
+    if "@" in parts.netloc or parts.query or parts.fragment or (path and parts.scheme.startswith("grpc")):
+        raise ConfigError(f"{shown!r} had parts that a server URL cannot have: {wanted}")
     return ServerUrl(parts.scheme, parts.hostname, port or _defaults.PORTS[parts.scheme], path)
+
+
+def _file(name: str, given: str | os.PathLike[str] | None, *variables: str) -> Path | None:
+    """A file by argument or environment; whether it can be read is known at once, not at the first request."""
+    for source, value in [(name, given), *((variable, os.environ.get(variable)) for variable in variables)]:
+        if value:
+            path = Path(value)
+            try:
+                path.open("rb").close()
+            except (OSError, ValueError) as exc:
+                raise ConfigError(f"{source}: cannot read {value}: {getattr(exc, 'strerror', None) or exc}") from exc
+            return path
+    return None
+
+
+def _headers(given: Mapping[str, str], token: str | None) -> tuple[tuple[str, str], ...]:
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"headers: expected a mapping of names to values, got {type(given).__name__}")
+    headers: dict[str, str] = {}
+    for name, value in given.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigError(f"headers: {name!r} is not the name of a header")
+        key = name.lower()
+        if key in _RESERVED or key.startswith("grpc-") or key.endswith("-bin"):
+            raise ConfigError(f"headers: {name} cannot be set: it belongs to the transport")
+        if key in headers:
+            raise ConfigError(f"headers: {name} is there twice")
+        headers[key] = _check_value(f"headers: {name}", value)
+    if token is not None:
+        if "authorization" in headers:
+            raise ConfigError("give either a token or an Authorization header")
+        headers["authorization"] = f"Bearer {_check_value('token', token)}"
+    return tuple(headers.items())
+
+
+def _check_value(name: str, value: str) -> str:
+    # One rule for all transports: gRPC takes no other characters than these. The value itself may be a secret.
+    if not isinstance(value, str) or not _VALUE.fullmatch(value):
+        raise ConfigError(f"{name}: expected visible ASCII characters, on one line, without blanks at either end")
+    return value

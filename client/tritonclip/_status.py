@@ -1,10 +1,22 @@
 """What a server says about itself: its manifest, and the status of its models."""
 
-import json
+import os
 from collections.abc import Iterable
+from concurrent.futures import Future
 
-from tritonclip._effects import Steps
-from tritonclip._errors import PermissionDeniedError, ProtocolError, StatusError, UnavailableError
+from tritonclip._effects import Steps, Wait
+from tritonclip._errors import (
+    DeadlineExceededError,
+    PermissionDeniedError,
+    ProtocolError,
+    RequestCancelledError,
+    StatusError,
+    TritonClipError,
+    UnavailableError,
+    status_error,
+)
+from tritonclip._json import parse_json
+from tritonclip._manifest import Manifest
 from tritonclip._messages import (
     InferRequest,
     ModelReadyRequest,
@@ -13,7 +25,7 @@ from tritonclip._messages import (
     ServerInfoRequest,
     StatisticsRequest,
 )
-from tritonclip._results import Manifest, Status
+from tritonclip._results import Status
 from tritonclip._session import Session
 
 MODELS = (
@@ -36,17 +48,63 @@ def fetch_manifest(session: Session) -> Steps[Manifest]:
     items = response["manifest"].items()
     try:
         (text,) = items
-        manifest = Manifest.from_document(json.loads(text))
+        manifest = Manifest.from_document(parse_json(text))
     except ValueError as exc:
         raise ProtocolError(f"manifest: not one JSON document ({exc})") from exc
     session.known.manifest = manifest
     return manifest
 
 
+def known_manifest(session: Session) -> Steps[Manifest]:
+    """The manifest that is known, else the server's: asked for by one call, while others wait for its answer.
+
+    Nobody waits longer than for his own timeout. Where the one that asks ran out of time, or was given up, another one
+    asks; any other error of it is that of all.
+    """
+    deadline = session.clock() + session.timeout
+    while True:
+        if (known := session.known.manifest) is not None:
+            return known
+        left = deadline - session.clock()
+        if left <= 0:
+            raise status_error("DEADLINE_EXCEEDED", f"no answer within {session.timeout:g} s", "manifest")
+        mine: Future[Manifest | None] = Future()
+        asking = session.known.asking.setdefault(os.getpid(), mine)
+        if asking is mine:
+            return (yield from _ask_for_all(session.with_timeout(left), mine))
+        yield Wait(asking, left)
+        if asking.done() and (manifest := asking.result()) is not None:
+            return manifest
+
+
+def manifest(session: Session, *, refresh: bool) -> Steps[Manifest]:
+    """The manifest that is known, or the server's as it is now."""
+    return (yield from (fetch_manifest(session) if refresh else known_manifest(session)))
+
+
+def _ask_for_all(session: Session, asking: "Future[Manifest | None]") -> Steps[Manifest]:
+    """Fetch the manifest, and tell those who wait; None tells them to look for themselves."""
+    try:
+        manifest = yield from fetch_manifest(session)
+        asking.set_result(manifest)
+        return manifest
+    except (DeadlineExceededError, RequestCancelledError):
+        raise
+    except TritonClipError as exc:
+        asking.set_exception(exc)
+        raise
+    finally:
+        session.known.asking.pop(os.getpid(), None)
+        if not asking.done():
+            asking.set_result(None)
+
+
 def current_manifest(session: Session) -> Steps[Manifest]:
     """The server's manifest, read again only where the server's fingerprint is no longer that of the one known."""
     known = session.known.manifest
-    if known is not None and known.fingerprint is not None:
+    if known is None:
+        return (yield from known_manifest(session))
+    if known.fingerprint is not None:
         response = yield from session.infer(InferRequest("manifest", (), ("fingerprint",)))
         if response["fingerprint"].items() == [known.fingerprint.encode()]:
             return known

@@ -6,7 +6,7 @@ A Source is read only as far as there is work to start. Outcomes arrive in any o
 """
 
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -17,7 +17,12 @@ from tritonclip._errors import InputError, ProtocolError, TritonClipError
 from tritonclip._messages import FloatArray
 
 Rows = FloatArray | list[Any]
+
 Block = tuple[list[int], Rows]
+"""Rows (an array, or a list of anything) with the position of each in what the caller gave."""
+
+Entry = tuple[int, bytes]
+"""A position in what the caller gave, and the payload to send for it."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +42,39 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What came of one inference: rows with their positions, and errors; ``tokens`` has the length of texts cut."""
+
+    block: Block
+    errors: Mapping[int, TritonClipError] = field(default_factory=dict)
+    tokens: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What became of a chunk: blocks of rows (an array, or a list of anything) with their positions, and errors."""
+    """What became of a chunk: that of its inferences together."""
 
     chunk: Chunk
     blocks: list[Block] = field(default_factory=list)
     errors: dict[int, TritonClipError] = field(default_factory=dict)
+    tokens: dict[int, int] = field(default_factory=dict)
+
+    def add(self, answer: Answer) -> None:
+        """Take in an inference."""
+        if answer.block[0]:
+            self.blocks.append(answer.block)
+        self.errors.update(answer.errors)
+        self.tokens.update(answer.tokens)
 
 
 class Source:
-    """A caller's iterable, plain or asynchronous, with room to put items back."""
+    """A caller's iterable, plain or asynchronous, with room to put items back.
+
+    ``length`` is what the iterable says of itself, or None. It serves for show alone: the items are those that come.
+    """
 
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
-        self.length = len(items) if isinstance(items, Sized) else None
+        self.length = _length(items)
         self._iterator: Iterator[Any] | AsyncIterator[Any]
         self._iterator = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
         self._returned: deque[Any] = deque()
@@ -83,6 +108,14 @@ class Source:
         self._position += len(items)
         return items
 
+    def is_short(self, count: int) -> bool:
+        """Whether there are certainly no more than ``count`` items; only an iterable that says so is looked into."""
+        if self.length is None or self.length > count:
+            return False
+        head = self.take(count + 1)
+        self.put_back(head)
+        return len(head) <= count
+
     def chunk(self, items: list[Any]) -> Chunk:
         """Items just taken, as a chunk that knows its place."""
         return Chunk(self._position - len(items), items)
@@ -90,6 +123,13 @@ class Source:
     def _take_returned(self, count: int | None) -> list[Any]:
         wanted = len(self._returned) if count is None else min(count, len(self._returned))
         return [self._returned.popleft() for _ in range(wanted)]
+
+
+def _length(items: object) -> int | None:
+    try:
+        return len(items) if isinstance(items, Sized) else None
+    except Exception:  # whatever a caller's own class raises, its items can still be read
+        return None
 
 
 class Collector:
@@ -101,11 +141,13 @@ class Collector:
         self._blocks: list[Block] = []
         self._count = 0
         self.errors: dict[int, TritonClipError] = {}
+        self.tokens: dict[int, int] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Take in what became of a chunk."""
         self._blocks += outcome.blocks
         self.errors.update(outcome.errors)
+        self.tokens.update(outcome.tokens)
         self._count += len(outcome.chunk.items)
         if self._on_items is not None:
             self._on_items(len(outcome.chunk.items))

@@ -13,11 +13,13 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
-from tritonclip._errors import TritonClipError, status_error
+from tritonclip._errors import ClosedError, TritonClipError, status_error
+from tritonclip._futures import answered
 from tritonclip._messages import (
     Call,
     FloatArray,
@@ -191,38 +193,46 @@ def features_of(item: bytes, width: int) -> FloatArray:
     return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
 
-class FakeTransport:
-    """Sends calls to a fake server."""
+class _Fake:
+    """What both transports have: the server, and whether they are closed."""
 
     def __init__(self, server: FakeServer, admin_key: str | None = None) -> None:
         self.server = server
         self.closed = False
         self._admin_key = admin_key
 
-    def send(self, call: Call, timeout: float) -> Reply:  # noqa: ARG002 - the signature of all transports
-        """Answer at once."""
+    def _answer(self, call: Call) -> Reply:
+        if self.closed:
+            raise ClosedError("the client is closed")
         return self.server.answer(call, self._admin_key)
 
+
+class FakeTransport(_Fake):
+    """Sends calls to a fake server."""
+
+    def start(self, call: Call, timeout: float) -> Future[Reply]:
+        """Answer before this returns, in the caller's thread."""
+        return answered(self.send, call, timeout)
+
+    def send(self, call: Call, timeout: float) -> Reply:  # noqa: ARG002 - for those who override it
+        """The reply to a call."""
+        return self._answer(call)
+
     def close(self) -> None:
-        """Remember that it was closed."""
+        """Refuse further calls."""
         self.closed = True
 
 
-class FakeAsyncTransport:
+class FakeAsyncTransport(_Fake):
     """Sends calls to a fake server, letting other tasks run before each answer."""
-
-    def __init__(self, server: FakeServer, admin_key: str | None = None) -> None:
-        self.server = server
-        self.closed = False
-        self._admin_key = admin_key
 
     async def send(self, call: Call, timeout: float) -> Reply:  # noqa: ARG002, ASYNC109 - the others' signature
         """Answer after giving way once."""
         await asyncio.sleep(0)
-        return self.server.answer(call, self._admin_key)
+        return self._answer(call)
 
     async def aclose(self) -> None:
-        """Remember that it was closed."""
+        """Refuse further calls."""
         self.closed = True
 
 

@@ -7,12 +7,17 @@ Exit codes: 0 all went well, 1 some items failed or the server refused, 2 the co
 answered.
 """
 
+import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from tritonclip._client import Client
 from tritonclip._errors import ConfigError, ConnectError, TritonClipError
+from tritonclip._truncation import TruncationWarning
 from tritonclip.cli._parser import build_parser
 from tritonclip.cli._usage import UsageError
 
@@ -28,14 +33,14 @@ _HOW_TO_START = (
 
 
 def main(argv: Sequence[str] | None = None, *, client: Callable[..., Client] = Client) -> int:
-    """Run the command and return its exit code; ``client`` makes the client from its URL and timeout."""
+    """Run the command and return its exit code; ``client`` makes the client from its URL and options."""
     parser = build_parser()
     try:
         arguments = parser.parse_args(argv)
     except SystemExit as exc:  # argparse has printed help, or what is wrong
         return exc.code if isinstance(exc.code, int) else USAGE
     try:
-        with client(arguments.url, timeout=arguments.timeout) as connection:
+        with _told_in_a_line(), client(arguments.url, timeout=arguments.timeout, **_identity(arguments)) as connection:
             failures: int = arguments.run(arguments, connection)
         sys.stdout.flush()
     except (UsageError, ConfigError) as exc:
@@ -52,6 +57,37 @@ def main(argv: Sequence[str] | None = None, *, client: Callable[..., Client] = C
     except KeyboardInterrupt:
         return INTERRUPTED
     return ITEMS_FAILED if failures else 0
+
+
+def _identity(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options that say who asks and whom to trust, as arguments of a client; those not given are left to it."""
+    names = ("token", "ca_file", "client_certificate", "client_key")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.header:
+        given["headers"] = dict(_header(text) for text in arguments.header)
+        if len(given["headers"]) < len(arguments.header):
+            raise UsageError("--header: a name is there twice")
+    return given
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise UsageError("--header: expected NAME: VALUE")
+    return name.strip(), value.strip()
+
+
+@contextmanager
+def _told_in_a_line() -> Iterator[None]:
+    """Have the library's warnings come out as the command's own messages do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TruncationWarning)
+        warnings.showwarning = _show_warning
+        yield
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"tritonclip: {message}", file=sys.stderr)
 
 
 def _fail(code: int, message: str) -> int:

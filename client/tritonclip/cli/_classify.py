@@ -1,6 +1,7 @@
 """``tritonclip classify``: labels for images, the best first.
 
-An image that reaches the threshold with no label has an empty list in JSON, and ``(none of these)`` elsewhere.
+An image with no label that reaches the limits has an empty list in JSON, and ``(none of these)`` elsewhere. One label
+alone has no probability: null in JSON, - in the table.
 """
 
 import argparse
@@ -27,7 +28,9 @@ def run(arguments: argparse.Namespace, client: Client) -> int:
         template=arguments.template,
         top_k=arguments.top_k,
         threshold=arguments.threshold,
+        min_cosine=arguments.min_cosine,
         on_error="return",
+        on_truncation=arguments.on_truncation,
         progress=_output.show_progress(len(images)),
     )
     _output.write_text(_render(arguments.format, [image.name for image in images], result), arguments.output)

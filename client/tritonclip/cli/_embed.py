@@ -1,7 +1,8 @@
 """``tritonclip embed``: vectors of images or of texts.
 
-JSON has an entry for each item, with its features or its error. CSV and the table leave failed items out. NPY is
-float32 [N, D] in the order given, with NaN in the rows of failed items, so that row numbers stay true.
+JSON has an entry for each item, with its features or its error, and "truncated" where a text was cut. CSV and the table
+leave failed items out. NPY is float32 [N, D] in the order given, with NaN in the rows of failed items, so that row
+numbers stay true.
 """
 
 import argparse
@@ -24,7 +25,12 @@ def run(arguments: argparse.Namespace, client: Client) -> int:
         _output.refuse_terminal(arguments.output)
     if texts:
         names = texts
-        result = client.embed_texts(texts, on_error="return", progress=_output.show_progress(len(texts)))
+        result = client.embed_texts(
+            texts,
+            on_error="return",
+            on_truncation=arguments.on_truncation,
+            progress=_output.show_progress(len(texts)),
+        )
     else:
         images = _sources.find_images(arguments.images)
         names = [image.name for image in images]
@@ -42,10 +48,11 @@ def _render(format_: str, names: list[str], result: Embeddings, fingerprint: str
     good = [index for index in range(len(names)) if index not in result.errors]
     width = result.features.shape[1]
     if format_ == "json":
+        cut = {index: {"truncated": True} for index in result.truncated}
         items = [
             {"input": name, "error": str(result.errors[index])}
             if index in result.errors
-            else {"input": name, "features": result.features[index].tolist()}
+            else {"input": name, "features": result.features[index].tolist()} | cut.get(index, {})
             for index, name in enumerate(names)
         ]
         return _output.to_json({"fingerprint": fingerprint, "width": width, "items": items})

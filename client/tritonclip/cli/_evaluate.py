@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tritonclip._client import Client
-from tritonclip._results import LabelSet, Manifest
+from tritonclip._manifest import LabelSet, Manifest
 from tritonclip.cli import _output
 from tritonclip.cli._report import FORMATS, Measure, Report, Table, percent, report_format
 from tritonclip.cli._usage import UsageError

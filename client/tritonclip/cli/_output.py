@@ -76,7 +76,8 @@ def to_table(header: Sequence[str], rows: Sequence[Row], decimals: int = 4) -> s
     if not rows:
         return ""
     numeric = [
-        all(isinstance(row[column], int | float) or row[column] == "" for row in rows) for column in range(len(header))
+        all(row[column] in ("", None) or isinstance(row[column], int | float) for row in rows)
+        for column in range(len(header))
     ]
     cells = [list(header), *([to_cell(value, decimals) for value in row] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
@@ -108,5 +109,7 @@ def show_progress(count: int) -> bool:
 
 
 def to_cell(value: object, decimals: int) -> str:
-    """A value as people read it: fractions with so many decimals."""
+    """A value as people read it: fractions with so many decimals, a dash where there is none."""
+    if value is None:
+        return "-"
     return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)

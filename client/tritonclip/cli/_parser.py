@@ -3,13 +3,15 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tritonclip import _defaults
 from tritonclip._client import Client
+from tritonclip._truncation import OnTruncation
 from tritonclip._version import __version__
 from tritonclip.cli import _classify, _embed, _evaluate, _rank, _status
 
+_NOBODY = dict.fromkeys(("token", "ca_file", "client_certificate", "client_key"))
 _FORMATS = ("table", "json", "csv", "npy", "markdown")
 _IMAGES = "a path, a quoted glob ('photos/**/*.jpg'), an http(s):// URL, or - for standard input"
 
@@ -24,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         parents=[_common_options()],  # its own: set_defaults below would reach into a shared one
     )
     parser.add_argument("--version", action="version", version=f"tritonclip {__version__}")
-    parser.set_defaults(url=None, timeout=_defaults.TIMEOUT, format="table", output=None)
+    parser.set_defaults(url=None, timeout=_defaults.TIMEOUT, format="table", output=None, header=[], **_NOBODY)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(
@@ -63,16 +65,46 @@ def _common_options() -> argparse.ArgumentParser:
         help=f"for one request, retries included (default: {_defaults.TIMEOUT:g})",
     )
     group.add_argument(
+        "--ca-file", metavar="FILE", help="trust this authority alone, in PEM (default: $TRITONCLIP_CA_FILE)"
+    )
+    group.add_argument(
+        "--client-certificate",
+        metavar="FILE",
+        help="shown to a server that asks for one, in PEM (default: $TRITONCLIP_CLIENT_CERTIFICATE)",
+    )
+    group.add_argument(
+        "--client-key",
+        metavar="FILE",
+        help="its key, where the certificate's file does not hold it (default: $TRITONCLIP_CLIENT_KEY)",
+    )
+    group.add_argument(
+        "--token",
+        help="sent as Authorization: Bearer (default: $TRITONCLIP_TOKEN, which others on this machine do not see)",
+    )
+    group.add_argument(
+        "--header", action="append", metavar="NAME: VALUE", help="sent with each request; may be repeated"
+    )
+    group.add_argument(
         "--format", choices=_FORMATS, help="default: table; npy is for embed alone, markdown for evaluate"
     )
     group.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
     return common
 
 
+def _add_truncation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--on-truncation",
+        choices=get_args(OnTruncation),
+        default="warn",
+        help="what becomes of texts that are longer than what the model reads (default: %(default)s)",
+    )
+
+
 def _add_embed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=_IMAGES)
     parser.add_argument("--text", action="append", default=[], metavar="SENTENCE", help="a text; may be repeated")
     parser.add_argument("--texts-from", metavar="FILE", help="a file with a text on each line; - for standard input")
+    _add_truncation(parser)
 
 
 def _add_rank(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +119,7 @@ def _add_rank(parser: argparse.ArgumentParser) -> None:
         help="an image; may be repeated. The other arguments are then all sentences",
     )
     parser.add_argument("--texts-from", metavar="FILE", help="more sentences, one on each line; - for standard input")
+    _add_truncation(parser)
 
 
 def _add_classify(parser: argparse.ArgumentParser) -> None:
@@ -101,8 +134,15 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top-k", type=int, metavar="N", help="show the best N labels alone")
     parser.add_argument(
-        "--threshold", type=float, metavar="P", help="leave out labels of a probability below P, from 0 to 1"
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="leave out labels of a probability below P, from 0 to 1, which is relative to the other labels",
     )
+    parser.add_argument(
+        "--min-cosine", type=float, metavar="C", help="leave out labels of a cosine below C, from -1 to 1"
+    )
+    _add_truncation(parser)
 
 
 def _add_classification(parser: argparse.ArgumentParser) -> None:

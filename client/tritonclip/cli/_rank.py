@@ -1,10 +1,15 @@
-"""``tritonclip rank``: images against sentences, the most probable sentence first."""
+"""``tritonclip rank``: images against sentences, the most probable sentence first.
+
+A probability is relative to the other sentences, so one sentence alone has none: null in JSON, - in the table.
+"""
 
 import argparse
+import math
 
 import numpy as np
 
 from tritonclip._client import Client
+from tritonclip._results import Comparison
 from tritonclip.cli import _output, _sources
 from tritonclip.cli._usage import UsageError
 
@@ -17,14 +22,20 @@ def run(arguments: argparse.Namespace, client: Client) -> int:
     names, texts = _read(arguments)
     images = _sources.find_images(names)
     progress = _output.show_progress(len(images))
-    result = client.compare([image.item for image in images], texts, on_error="return", progress=progress)
+    result = client.compare(
+        [image.item for image in images],
+        texts,
+        on_error="return",
+        on_truncation=arguments.on_truncation,
+        progress=progress,
+    )
     rows = [
         [
             image.name,
             texts[column],
             float(result.cosine[row, column]),
             float(result.logits[row, column]),
-            float(result.probabilities[row, column]),
+            _probability(result, row, int(column)),
         ]
         for row, image in enumerate(images)
         if row not in result.errors
@@ -39,6 +50,12 @@ def run(arguments: argparse.Namespace, client: Client) -> int:
         text = _output.to_table(_HEADER, rows)
     _output.write_text(text, arguments.output)
     return _output.report_failures(result.errors, [image.name for image in images])
+
+
+def _probability(result: Comparison, row: int, column: int) -> float | None:
+    """The probability, None where there is none: of one sentence alone."""
+    probability = float(result.probabilities[row, column])
+    return None if math.isnan(probability) else probability
 
 
 def _read(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:

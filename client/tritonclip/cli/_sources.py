@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from tritonclip import _defaults
+from tritonclip._text_files import split_lines
+from tritonclip.cli._fetch import Remote
 from tritonclip.cli._usage import UsageError
 
 
@@ -26,29 +25,6 @@ class Named:
     item: Any
 
 
-class Remote:
-    """An image at a URL, as a file: fetched when it is read."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def read(self) -> bytes:
-        """Fetch it; whatever goes wrong is an OSError, as it is for files."""
-        limit = _defaults.FETCH_MAX_BYTES
-        data = bytearray()
-        try:
-            with httpx.stream("GET", self._url, follow_redirects=True, timeout=_defaults.FETCH_TIMEOUT) as response:
-                if response.status_code != httpx.codes.OK:
-                    raise OSError(f"HTTP {response.status_code} from {self._url}")
-                for part in response.iter_bytes():
-                    data += part
-                    if len(data) > limit:
-                        raise OSError(f"more than {limit // 2**20} MiB at {self._url}")
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise OSError(f"cannot fetch {self._url}: {exc}") from exc
-        return bytes(data)
-
-
 def find_images(names: Iterable[str]) -> list[Named]:
     """The images that arguments stand for: paths, globs, URLs, and ``-`` for standard input (once)."""
     names = list(names)
@@ -58,7 +34,7 @@ def find_images(names: Iterable[str]) -> list[Named]:
     for name in names:
         if name == "-":
             images.append(Named(name, sys.stdin.buffer.read()))
-        elif name.startswith(("http://", "https://")):
+        elif name.lower().startswith(("http://", "https://")):
             images.append(Named(name, Remote(name)))
         else:
             images += (Named(path, Path(path)) for path in _paths(name))
@@ -79,7 +55,7 @@ def read_lines(path: str) -> list[str]:
     """The lines of a UTF-8 file (``-``: standard input) that are not blank."""
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        lines = data.decode("utf-8-sig").splitlines()
+        lines = split_lines(data.decode("utf-8-sig"))
     except OSError as exc:
         raise UsageError(f"{path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from tritonclip import _defaults
 from tritonclip._client import Client
 from tritonclip._errors import ConfigError, ProtocolError, TritonClipError
-from tritonclip._results import Classifications, LabelSet, Manifest, Prediction
+from tritonclip._manifest import LabelSet, Manifest
+from tritonclip._results import Classifications, Prediction
 from tritonclip.evaluation._accuracy import TOP, Answer, ClassScore, Confusion, class_scores, top_k, worst_confusions
 from tritonclip.evaluation._journal import Journal
 from tritonclip.evaluation._labelled import LabelledImage

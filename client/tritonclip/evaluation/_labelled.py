@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tritonclip._errors import ConfigError
-from tritonclip._results import LabelSet
+from tritonclip._manifest import LabelSet
 from tritonclip.evaluation._tables import Line, listed, read_csv, require_columns
 
 IMAGE_SUFFIXES: Final = frozenset(

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from tritonclip._results import Manifest
+from tritonclip._manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tritonclip._client import Client
 from tritonclip._errors import ProtocolError, TritonClipError
-from tritonclip._results import Manifest
+from tritonclip._manifest import Manifest
 from tritonclip.evaluation._captioned import CaptionedImages
 from tritonclip.evaluation._proportion import Proportion
 from tritonclip.evaluation._ranks import IntArray, first_hit_ranks

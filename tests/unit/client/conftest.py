@@ -1,6 +1,7 @@
 """One test body for all transports: ``wire`` is a real server with a way to run operations over it, four ways."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ from tritonclip.testing import FakeServer
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TRITONCLIP_URL", "TRITONCLIP_ADMIN_KEY"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ:
+        if name.startswith("TRITONCLIP_") or name.lower().endswith("_proxy") or name == "SSL_CERT_FILE":
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import pytest
 
@@ -17,6 +18,7 @@ from tritonclip import (
 )
 from tritonclip._drivers import SyncDriver
 from tritonclip._errors import status_error
+from tritonclip._futures import answered
 from tritonclip._messages import Call, InferRequest, InferResponse, Reply
 from tritonclip._session import Session
 from tritonclip.testing import FakeServer
@@ -41,10 +43,10 @@ class World:
         self.session = Session(timeout, clock=lambda: self.now, random=lambda: random)
         self.driver = SyncDriver(self, self.sleep)
 
-    def send(self, call: Call, timeout: float) -> Reply:
+    def start(self, call: Call, timeout: float) -> Future[Reply]:
         self.timeouts.append(timeout)
         self.now += self.cost
-        return self.server.answer(call)
+        return answered(self.server.answer, call)
 
     def close(self) -> None:
         pass

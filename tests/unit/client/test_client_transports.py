@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import json
 import socket
 import threading
 from typing import Any
 
 import grpc
-import httpx
 import numpy as np
 import pytest
 
@@ -22,13 +20,12 @@ from tritonclip import (
     InputError,
     ProtocolError,
     StatusError,
-    TritonClipError,
     UnavailableError,
 )
 from tritonclip._errors import CODE_BY_HTTP_STATUS, ERROR_BY_CODE, status_error
 from tritonclip._messages import InferRequest, InferResponse, Tensor
-from tritonclip._settings import parse_url
-from tritonclip._transports import open_async_transport, open_transport
+from tritonclip._settings import Connection, parse_url
+from tritonclip._transports import Awaited, open_transport
 from tritonclip.testing import FakeServer, features_of
 
 CODES = sorted(code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK)
@@ -37,19 +34,19 @@ MANIFEST = InferRequest("manifest", (), ("manifest",))
 
 def send_once(wire: Wire, timeout: float = 10.0) -> Any:
     """One call through the bare transport, without retries."""
+    transport = open_transport(Connection(parse_url(wire.url)))
     if not wire.is_async:
-        transport = open_transport(parse_url(wire.url), None)
         try:
-            return transport.send(MANIFEST, timeout)
+            return transport.start(MANIFEST, timeout).result()
         finally:
             transport.close()
 
     async def main() -> Any:
-        asynchronous = open_async_transport(parse_url(wire.url), None)
+        awaited = Awaited(transport)
         try:
-            return await asynchronous.send(MANIFEST, timeout)
+            return await awaited.send(MANIFEST, timeout)
         finally:
-            await asynchronous.aclose()
+            await awaited.aclose()
 
     return asyncio.run(main())
 
@@ -275,43 +272,6 @@ def test_malformed_answers_are_protocol_errors(wire: Wire) -> None:
     wire.fake.answer = spoil  # type: ignore[method-assign, assignment]
     with pytest.raises(ProtocolError, match="64 bytes for FP32 of shape"):
         wire.run(lambda client: client.embed_texts("a"))
-
-
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"outputs": 3}', b'{"outputs": [{"name": "manifest"}]}'])
-def test_http_answers_that_are_not_tritons(body: bytes, fake: FakeServer) -> None:
-    transport = open_transport(parse_url("http://localhost:1"), None)
-    transport._client = httpx.Client(  # type: ignore[attr-defined]
-        base_url="http://localhost:1", transport=httpx.MockTransport(lambda request: httpx.Response(200, content=body))
-    )
-    with pytest.raises(ProtocolError):
-        transport.send(MANIFEST, 1.0)
-
-
-def test_a_proxys_page_is_quoted_not_parsed() -> None:
-    transport = open_transport(parse_url("http://localhost:1"), None)
-    page = httpx.Response(502, content=b"<html>Bad Gateway</html>")
-    transport._client = httpx.Client(  # type: ignore[attr-defined]
-        base_url="http://localhost:1", transport=httpx.MockTransport(lambda request: page)
-    )
-    with pytest.raises(UnavailableError, match="HTTP 502 <html>Bad Gateway"):
-        transport.send(MANIFEST, 1.0)
-
-
-def test_http_manifest_request_has_inputs_even_without_any() -> None:
-    requests: list[httpx.Request] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        requests.append(request)
-        return httpx.Response(400, json={"error": "enough"})
-
-    transport = open_transport(parse_url("http://localhost:1/prefix"), None)
-    transport._client = httpx.Client(  # type: ignore[attr-defined]
-        base_url="http://localhost:1/prefix", transport=httpx.MockTransport(answer)
-    )
-    with pytest.raises(TritonClipError):
-        transport.send(MANIFEST, 1.0)
-    assert json.loads(requests[0].content)["inputs"] == []
-    assert requests[0].url.path == "/prefix/v2/models/manifest/infer"
 
 
 @pytest.mark.parametrize("wire", ["grpc", "http"], indirect=True)

@@ -5,12 +5,15 @@ those shows.
 """
 
 import json
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,6 +21,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+from tests.unit.client.authority import Certificate
 from tritonclip import StatusError
 from tritonclip._errors import CODE_BY_HTTP_STATUS
 from tritonclip._messages import (
@@ -59,10 +63,12 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
     def __init__(self, fake: FakeServer) -> None:
         self.fake = fake
         self.metadata: list[tuple[str, dict[str, str]]] = []
+        self.peers: list[tuple[str, Call]] = []
 
     def _answer(self, call: Call, context: Any) -> Any:
         metadata = dict(context.invocation_metadata())
         self.metadata.append((type(call).__name__, metadata))
+        self.peers.append((context.peer(), call))
         try:
             return self.fake.answer(call, metadata.get("triton-grpc-protocol-admin-key"))
         except StatusError as exc:
@@ -110,8 +116,16 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         return message
 
 
+@dataclass(frozen=True)
+class Tls:
+    """A server's certificate and, where clients must show one, the authority of theirs."""
+
+    own: Certificate
+    of_clients: Path | None = None
+
+
 @contextmanager
-def serve_grpc(fake: FakeServer, port: int = 0) -> Iterator[tuple[str, _Servicer]]:
+def serve_grpc(fake: FakeServer, port: int = 0, tls: Tls | None = None) -> Iterator[tuple[str, _Servicer]]:
     """Serve over gRPC; yields the URL and the servicer."""
     server = grpc.server(
         ThreadPoolExecutor(8),
@@ -123,10 +137,16 @@ def serve_grpc(fake: FakeServer, port: int = 0) -> Iterator[tuple[str, _Servicer
     )
     servicer = _Servicer(fake)
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    if tls is None:
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
+    else:
+        pair = (tls.own.key.read_bytes(), tls.own.certificate.read_bytes())
+        authority = tls.of_clients.read_bytes() if tls.of_clients else None
+        credentials = grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
+        port = server.add_secure_port(f"127.0.0.1:{port}", credentials)
     server.start()
     try:
-        yield f"grpc://127.0.0.1:{port}", servicer
+        yield f"{'grpcs' if tls else 'grpc'}://127.0.0.1:{port}", servicer
     finally:
         server.stop(None).wait()
 
@@ -171,6 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, call: Call) -> None:
         self.server.headers_seen.append((type(call).__name__, dict(self.headers)))
+        self.server.peers.append((str(self.client_address), call))
         key = self.headers.get("admin-key")
         try:
             reply = self.server.fake.answer(call, key)
@@ -234,17 +255,27 @@ class _HttpServer(ThreadingHTTPServer):
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.headers_seen: list[tuple[str, dict[str, str]]] = []
+        self.peers: list[tuple[str, Call]] = []
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # connections that break off are part of what is tested
 
 
 @contextmanager
-def serve_http(fake: FakeServer, port: int = 0) -> Iterator[tuple[str, _HttpServer]]:
+def serve_http(fake: FakeServer, port: int = 0, tls: Tls | None = None) -> Iterator[tuple[str, _HttpServer]]:
     """Serve over HTTP; yields the URL and the server."""
     server = _HttpServer(port)
     server.fake = fake
+    if tls is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.of_clients)
+        context.load_cert_chain(tls.own.certificate, tls.own.key)
+        context.verify_mode = ssl.CERT_REQUIRED if tls.of_clients else ssl.CERT_NONE
+        # The handshake is made in the connection's own thread, not where connections are accepted.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", server
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}", server
     finally:
         server.shutdown()
         server.server_close()

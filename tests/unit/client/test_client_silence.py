@@ -1,0 +1,166 @@
+"""A server that is there no more, without a word: one deadline is lost on it, and no more; a slow one loses nothing."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.unit.client.conftest import Wire
+from tests.unit.client.raw_servers import Relay, raw_server
+from tritonclip import AsyncClient, Client, DeadlineExceededError, _defaults
+from tritonclip._messages import Call, InferRequest
+from tritonclip._transports import _grpc_common
+from tritonclip.testing import features_of
+
+TIMEOUT = 1.0
+
+
+@pytest.fixture
+def relay(wire: Wire) -> Iterator[Relay]:
+    """Between the client and the server of ``wire``, whose URL is then the relay's."""
+    scheme, _, port = wire.url.rpartition(":")
+    passing = Relay(int(port))
+    with raw_server(passing.handle) as near:
+        wire.url = f"{scheme}:{near}"
+        yield passing
+
+
+def is_right(embeddings: Any, text: str) -> bool:
+    return np.array_equal(embeddings.features[0], features_of(text.encode(), 16))
+
+
+def test_a_silent_connection_costs_one_deadline(wire: Wire, relay: Relay) -> None:
+    def talk(client: Any) -> None:
+        assert is_right(client.embed_texts("before"), "before")
+        relay.hush()
+        with pytest.raises(DeadlineExceededError):
+            client.embed_texts("lost")
+        for text in ("after", "and after"):
+            assert is_right(client.embed_texts(text), text)
+
+    async def talk_async(client: Any) -> None:
+        assert is_right(await client.embed_texts("before"), "before")
+        relay.hush()
+        with pytest.raises(DeadlineExceededError):
+            await client.embed_texts("lost")
+        for text in ("after", "and after"):
+            assert is_right(await client.embed_texts(text), text)
+
+    wire.run(talk_async if wire.is_async else talk, timeout=TIMEOUT)
+    assert relay.connections == 2
+
+
+@pytest.mark.parametrize("wire", ["grpc-async", "http-async"], indirect=True)
+def test_whoever_gives_up_before_the_deadline_finds_out_too(wire: Wire, relay: Relay) -> None:
+    """A service has deadlines of its own: what it cancels has waited in vain as well."""
+
+    async def talk(client: Any) -> None:
+        await client.embed_texts("before")
+        relay.hush()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(TIMEOUT):
+                await client.embed_texts("lost")
+        assert is_right(await client.embed_texts("after"), "after")
+
+    wire.run(talk, timeout=20)
+
+
+def test_a_machine_that_is_gone_costs_no_call(wire: Wire, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TCP itself notices that nothing is acknowledged, and the call has its answer from another connection in time."""
+    monkeypatch.setattr(_defaults, "UNACKNOWLEDGED_SECONDS", 1)
+    quick = [(name, 1000 if name == "grpc.keepalive_timeout_ms" else value) for name, value in _grpc_common.OPTIONS]
+    monkeypatch.setattr(_grpc_common, "OPTIONS", quick)
+
+    def talk(client: Any) -> None:
+        client.embed_texts("before")
+        relay.vanish()
+        assert is_right(client.embed_texts("not lost"), "not lost")
+
+    async def talk_async(client: Any) -> None:
+        await client.embed_texts("before")
+        relay.vanish()
+        assert is_right(await client.embed_texts("not lost"), "not lost")
+
+    started = time.monotonic()
+    wire.run(talk_async if wire.is_async else talk, timeout=60)
+    assert time.monotonic() - started < 30
+    assert relay.connections == 2
+
+
+def test_many_at_once_lose_one_deadline_together(wire: Wire, relay: Relay) -> None:
+    async def talk(client: Any) -> list[Any]:
+        await client.embed_texts("before")
+        relay.hush()
+        await asyncio.gather(*(client.embed_texts(f"lost {n}") for n in range(8)), return_exceptions=True)
+        return list(await asyncio.gather(*(client.embed_texts(f"after {n}") for n in range(8))))
+
+    async def main() -> list[Any]:
+        async with AsyncClient(wire.url, timeout=TIMEOUT) as client:
+            return await talk(client)
+
+    started = time.monotonic()
+    for number, found in enumerate(asyncio.run(main())):
+        assert is_right(found, f"after {number}")
+    assert time.monotonic() - started < 10 * TIMEOUT
+
+
+@pytest.mark.parametrize("wire", ["grpc", "http"], indirect=True)
+def test_a_server_that_is_merely_slow_is_not_hurt(wire: Wire) -> None:
+    """A deadline opens a new connection; what is under way on the old one still gets its answer."""
+    release = threading.Event()
+    arrived = threading.Semaphore(0)
+
+    def before(call: Call) -> None:
+        if isinstance(call, InferRequest) and call.model == "embed_text" and not release.is_set():
+            arrived.release()
+            release.wait(30)
+
+    wire.fake._before = before
+    found: list[Any] = []
+    with Client(wire.url, timeout=30) as client:
+        client.manifest()
+        slow = threading.Thread(target=lambda: found.append(client.embed_texts("slow")))
+        slow.start()
+        assert arrived.acquire(timeout=20)
+        for _ in range(2):
+            with pytest.raises(DeadlineExceededError):
+                client.with_timeout(0.5).embed_texts("hasty")
+        release.set()
+        slow.join(20)
+        assert is_right(found[0], "slow")
+        assert is_right(client.embed_texts("after"), "after")
+    held = {peer for peer, call in wire.server.peers if call.model == "embed_text"}
+    assert len(held) > 1
+
+
+@pytest.mark.parametrize("wire", ["grpc", "http"], indirect=True)
+def test_a_server_that_answers_others_is_kept(wire: Wire) -> None:
+    """One slow answer says nothing of a connection on which others come."""
+    stop = threading.Event()
+
+    def before(call: Call) -> None:
+        if isinstance(call, InferRequest) and call.inputs and call.inputs[0].items() == [b"slow"]:
+            stop.wait(20)
+
+    wire.fake._before = before
+    with Client(wire.url, timeout=30) as client:
+        client.manifest()
+        line = client._transport._line  # type: ignore[attr-defined]
+
+        def chat() -> None:
+            with contextlib.suppress(Exception):
+                while not stop.is_set():
+                    client.embed_texts("quick")
+
+        chatting = threading.Thread(target=chat)
+        chatting.start()
+        with pytest.raises(DeadlineExceededError):
+            client.with_timeout(0.6).embed_texts("slow")
+        assert client._transport._line is line  # type: ignore[attr-defined]
+        stop.set()
+        chatting.join()
