@@ -4,7 +4,6 @@ Paths, bytes and binary files are sent as they are: whether they hold an image i
 images, NumPy arrays) are written as PNG, which loses nothing.
 """
 
-import io
 import os
 from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
@@ -16,14 +15,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from tritonclip._errors import InputError
+from tritonclip._pictures import UnusablePicture, png_of_array, png_of_image
 from tritonclip._stream import Encoded, Source
 
 ImageInput = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[np.uint8]
 """One image: a path, encoded bytes, a binary file, a PIL image, or a uint8 array [H,W], [H,W,3], [H,W,4] (RGB)."""
-
-_ORIENTATION = 0x0112
-_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
-_RGB_MODES = frozenset({"CMYK", "YCbCr", "HSV", "LAB", "RGBX", "PA", "La", "RGBa"})
 
 
 @dataclass(frozen=True)
@@ -73,10 +69,13 @@ def image_bytes(image: Any) -> bytes:
             return _file_bytes(image)
     except (OSError, ValueError) as exc:  # ValueError: a NUL in a path, a closed file
         raise _Unusable(_why(exc)) from exc
-    if isinstance(image, np.ndarray):
-        return _array_bytes(image)
-    if isinstance(image, Image.Image):
-        return _pil_bytes(image)
+    try:
+        if isinstance(image, np.ndarray):
+            return png_of_array(image)
+        if isinstance(image, Image.Image):
+            return png_of_image(image)
+    except UnusablePicture as exc:
+        raise _Unusable(str(exc)) from exc.__cause__
     raise _Unusable(f"expected a path, bytes, a binary file, a PIL image or a uint8 array, got {type(image).__name__}")
 
 
@@ -101,36 +100,6 @@ def _file_bytes(file: Any) -> bytes:
     if not isinstance(data, bytes):
         raise _Unusable("the file is open as text; open it in binary mode")
     return data
-
-
-def _array_bytes(array: npt.NDArray[Any]) -> bytes:
-    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if array.dtype != np.uint8 or not is_image or array.size == 0:
-        shape = "x".join(str(length) for length in array.shape)
-        raise _Unusable(
-            f"expected a uint8 array of H x W, H x W x 3 or H x W x 4, got {array.dtype} of {shape or 'no axis'}"
-        )
-    return _png(Image.fromarray(array))
-
-
-def _pil_bytes(image: Image.Image) -> bytes:
-    if image.mode not in _PNG_MODES | _RGB_MODES:
-        raise _Unusable(f"PIL images of mode {image.mode} are not supported; convert it to RGB")
-    exif = Image.Exif()
-    try:
-        # A path and the image opened from it must give the same vector, so the orientation goes along.
-        if orientation := image.getexif().get(_ORIENTATION):
-            exif[_ORIENTATION] = orientation
-        return _png(image.convert("RGB") if image.mode in _RGB_MODES else image, exif)
-    except (OSError, ValueError, SyntaxError) as exc:  # images are read from their file only now
-        raise _Unusable(f"PIL cannot read it: {exc}") from exc
-
-
-def _png(image: Image.Image, exif: Image.Exif | None = None) -> bytes:
-    buffer = io.BytesIO()
-    # Fast rather than small: the bytes live as long as one request.
-    image.save(buffer, "PNG", compress_level=1, **({"exif": exif} if exif else {}))
-    return buffer.getvalue()
 
 
 def _single_image(value: Any) -> bool:
