@@ -106,7 +106,7 @@ class Embedder:
         missing = [text for text, entry in found.items() if entry is None]
         refused: dict[str, ApiError] = {}
         if missing:
-            embeddings = await engine.embed_texts(missing, on_error="return")
+            embeddings = await engine.embed_texts(missing, on_error="return", on_truncation="allow")  # which are: below
             errors = checked(embeddings, len(missing), manifest, [params[text] for text in missing])
             refused = {missing[index]: error for index, error in errors.items()}
             good = [index for index in range(len(missing)) if index not in errors]

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 from tritonclip import Classifications, Embeddings, Manifest
 
 OnError = Literal["raise", "return"]
+OnTruncation = Literal["raise", "warn", "allow"]
 
 
 class Engine(Protocol):
@@ -20,8 +21,10 @@ class Engine(Protocol):
     async def embed_images(self, images: Sequence[bytes], *, on_error: OnError = "raise") -> Embeddings:
         """Features of encoded images."""
 
-    async def embed_texts(self, texts: Sequence[str], *, on_error: OnError = "raise") -> Embeddings:
-        """Features of texts."""
+    async def embed_texts(
+        self, texts: Sequence[str], *, on_error: OnError = "raise", on_truncation: OnTruncation = "warn"
+    ) -> Embeddings:
+        """Features of texts; `on_truncation` says what becomes of those that are longer than the model reads."""
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has uncut, start and end included."""

@@ -30,7 +30,7 @@ import httpx
 import numpy as np
 
 from gateway.app import create_app
-from gateway.engine import OnError
+from gateway.engine import OnError, OnTruncation
 from gateway.settings import Settings
 from tritonclip import Classifications, Embeddings, Manifest, Prediction
 
@@ -160,7 +160,9 @@ class Instant:
     async def embed_images(self, images: Sequence[bytes], *, on_error: OnError = "raise") -> Embeddings:
         return Embeddings(np.full((len(images), WIDTH), WIDTH**-0.5, np.float32))
 
-    async def embed_texts(self, texts: Sequence[str], *, on_error: OnError = "raise") -> Embeddings:
+    async def embed_texts(
+        self, texts: Sequence[str], *, on_error: OnError = "raise", on_truncation: OnTruncation = "warn"
+    ) -> Embeddings:
         return Embeddings(np.full((len(texts), WIDTH), WIDTH**-0.5, np.float32))
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -26,11 +26,11 @@ class SlowClient(AsyncClient):
         await asyncio.sleep(self.seconds)
         return await super().embed_images(images, on_error=on_error)
 
-    async def embed_texts(self, texts: Any, *, on_error: OnError = "raise", progress: bool = False) -> Embeddings:
+    async def embed_texts(self, texts: Any, **options: Any) -> Embeddings:
         for text in texts:
             if text.startswith("fail"):
                 raise ZeroDivisionError(text)
-        return await super().embed_texts(texts, on_error=on_error)
+        return await super().embed_texts(texts, **options)
 
 
 def main() -> int:

@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from gateway.app import create_app
-from gateway.engine import OnError
 from gateway.keys import KeyFile
 from gateway.logs import ALL_PER_MINUTE, KINDS, MOST_CHARACTERS, PER_MINUTE, LogWriter, Sieve, printable, trace
 from gateway.settings import Limits, Settings
@@ -76,7 +75,7 @@ class Failing(AsyncClient):
     def with_timeout(self, timeout: float) -> "Failing":
         return self
 
-    async def embed_texts(self, texts: Any, *, on_error: OnError = "raise", progress: bool = False) -> Embeddings:
+    async def embed_texts(self, texts: Any, **options: Any) -> Embeddings:
         await asyncio.sleep(self._seconds)
         try:
             raise self._failure()

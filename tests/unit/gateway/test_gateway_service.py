@@ -209,7 +209,7 @@ def engine_that_fails(fake: FakeServer, error: TritonClipError) -> AsyncClient:
         async def embed_images(self, images: Any, *, on_error: OnError = "raise", progress: bool = False) -> Embeddings:
             raise error
 
-        async def embed_texts(self, texts: Any, *, on_error: OnError = "raise", progress: bool = False) -> Embeddings:
+        async def embed_texts(self, texts: Any, **options: Any) -> Embeddings:
             return Embeddings(await self._no_rows(texts), dict.fromkeys(range(len(list(texts))), error))
 
         async def _no_rows(self, texts: Sequence[str]) -> Any:

@@ -71,8 +71,8 @@ class Spoilt(AsyncClient):
     async def embed_images(self, images: Any, *, on_error: OnError = "raise", progress: bool = False) -> Embeddings:
         return self._spoilt(await super().embed_images(images, on_error=on_error))
 
-    async def embed_texts(self, texts: Any, *, on_error: OnError = "raise", progress: bool = False) -> Embeddings:
-        return self._spoilt(await super().embed_texts(texts, on_error=on_error))
+    async def embed_texts(self, texts: Any, **options: Any) -> Embeddings:
+        return self._spoilt(await super().embed_texts(texts, **options))
 
     async def count_tokens(self, texts: Any) -> list[int]:
         return self.counts(await super().count_tokens(texts))
