@@ -53,6 +53,7 @@ class TritonError:
 
     INVALID_ARG = "INVALID_ARG"
     INTERNAL = "INTERNAL"
+    UNAVAILABLE = "UNAVAILABLE"
 
 
 @dataclass

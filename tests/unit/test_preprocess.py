@@ -2,7 +2,6 @@
 
 import io
 import struct
-import zlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from tests.image_files import encode, png, tiff
 from tests.modules import MODELS, REPOSITORY, load_module
 
 preprocess = load_module(MODELS / "image_preprocess" / "1" / "preprocess.py")
@@ -22,31 +22,6 @@ def pixels(data: bytes, size: tuple[int, int] = (48, 48), **options: Any) -> Pix
     row = np.full((3, *size), 99, np.uint8)
     preprocess.Preprocessor(size, **options).fill(row, data)
     return row
-
-
-def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def png(width: int, height: int, depth: int, colour: int, samples: bytes, *extra: tuple[bytes, bytes]) -> bytes:
-    """Write a PNG as it stands, also one that Pillow would not write. `samples` are the rows, without filter bytes."""
-    stride = len(samples) // height if height else 0
-    rows = b"".join(b"\0" + samples[i * stride : (i + 1) * stride] for i in range(height))
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
-    )
-
-
-def tiff(width: int, height: int, bits: int, samples: bytes) -> bytes:
-    """Write an uncompressed grey TIFF of any bit depth."""
-    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(samples)}
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
-    directory = struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
-    return b"II*\0" + struct.pack("<I", 8 + len(samples)) + samples + directory
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +182,7 @@ def test_sixteen_bit_colour() -> None:
 
 def test_twelve_bit_grey() -> None:
     # Two samples of 0x800 fill three bytes.
-    row = pixels(tiff(48, 48, 12, bytes([0x80, 0x08, 0x00]) * (48 * 24)))
+    row = pixels(tiff(48, 48, bytes([0x80, 0x08, 0x00]) * (48 * 24), [12], 1))
     assert (row == 128).all()
 
 

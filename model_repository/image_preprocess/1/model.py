@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from preprocess import InvalidImage, Preprocessor, Row
+from preprocess import InvalidImage, OutOfMemory, Preprocessor, Row
 
 
 class TritonPythonModel:
@@ -19,7 +19,10 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Fill one array for all requests and answer each with its slice, or with its own error."""
         batches = [pb_utils.get_input_tensor_by_name(request, "image").as_numpy().reshape(-1) for request in requests]
-        pixels = np.empty((sum(map(len, batches)), 3, *self._preprocessor.size), np.uint8)
+        try:
+            pixels = np.empty((sum(map(len, batches)), 3, *self._preprocessor.size), np.uint8)
+        except MemoryError:
+            return [_out_of_memory("a batch") for _ in requests]
         responses, start = [], 0
         for images in batches:
             responses.append(self._respond(images, pixels[start : start + len(images)]))
@@ -33,11 +36,18 @@ class TritonPythonModel:
                 self._preprocessor.fill(rows[index], image)
         except InvalidImage as error:
             return _failure(f"image {index}: {error}", pb_utils.TritonError.INVALID_ARG)
+        except (OutOfMemory, MemoryError):
+            return _out_of_memory(f"image {index}")
         except Exception as error:
             # A fault of ours, not of the image: one request fails, and the log says where.
             pb_utils.Logger.log_error(f"image_preprocess: image {index}\n{traceback.format_exc()}")
             return _failure(f"image {index}: {type(error).__name__} while preprocessing", pb_utils.TritonError.INTERNAL)
         return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", rows)])
+
+
+def _out_of_memory(what: str) -> Any:
+    """Refuse for now what may be good: HTTP 503, and clients that know it ask again."""
+    return _failure(f"{what}: out of memory, try again", pb_utils.TritonError.UNAVAILABLE)
 
 
 def _failure(message: str, code: Any) -> Any:

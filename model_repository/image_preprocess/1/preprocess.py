@@ -1,9 +1,9 @@
 """Bytes of an image file in, the model's pixels out: open_clip's evaluation transform without torch.
 
-    bytes ─decode.py─> upright pixels ─resample.py─> resized, cropped or padded ─> uint8 [3,H,W] row
+    bytes ─decode.py─> Picture ─costs.py─> allowed ─decode.py─> upright pixels ─resample.py─> uint8 [3,H,W] row
 
-Nothing here knows Triton. Every image that cannot be used raises `InvalidImage` with a reason for its sender; the
-caller owns the batch array and gets one row of it filled per call.
+Nothing here knows Triton. Every image that cannot be used raises `InvalidImage` with a reason for its sender, a lack of
+memory `OutOfMemory`; the caller owns the batch array and gets one row of it filled per call.
 
 The reference is `open_clip.transform.image_transform(is_train=False)` before its normalisation (the image encoder
 does that itself). For RGB, grey and CMYK images the pixels are equal to it, unless a very large JPEG is decoded at
@@ -13,22 +13,28 @@ Colour profiles are ignored, as open_clip ignores them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from decode import FORMATS, InvalidImage, Pixels, decode, open_image, orientation, to_rgb
+from costs import Limits
+from decode import FORMATS, decode, read
+from flatten import Pixels, to_rgb
+from jpeg import Jpeg
 from numpy.typing import NDArray
-from PIL.ImageFile import ImageFile
+from picture import InvalidImage, OutOfMemory, Picture
 from resample import Axis, resample
 
-__all__ = ["FORMATS", "InvalidImage", "Preprocessor", "Row"]
+__all__ = ["FORMATS", "InvalidImage", "OutOfMemory", "Preprocessor", "Row"]
 
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 as long as the resize after it still shrinks by this much on both axes:
 # then bicubic's low-pass, not the decoder's box filter, decides the result. Measured on 12-megapixel mosaics of
 # sharp photographs to 256 px: at 2.7 and above 99.9 % of values within 3 levels, mean below 0.35, pixel cosine
 # 0.9999; at 1.4 it is 14 levels and 0.9997. 12 megapixels to 256 px: 29 ms instead of 98 ms.
 _SHRINK_AFTER_REDUCTION = 2.5
+
+# Of Triton's Python backend itself, for any of its models.
+_BACKEND_PARAMETERS = {"EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS"}
 
 Row = NDArray[np.uint8]
 
@@ -44,17 +50,22 @@ class Preprocessor:
     max_image_bytes: int = 33_554_432
     max_image_pixels: int = 100_000_000
     reduced_decoding: bool = True
+    max_decode_milliseconds: int = 2000
+    max_decode_bytes: int = 536_870_912
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Preprocessor":
         """Read Triton's model configuration (parsed JSON): the output's dims and the parameters.
 
-        Raises ValueError for a value it does not know, naming the parameter.
+        Raises ValueError for a parameter or a value it does not know, naming the parameter.
         """
         dims = next(output["dims"] for output in config["output"] if output["name"] == "pixels")
         if len(dims) != 3 or int(dims[0]) != 3 or min(int(dim) for dim in dims) < 1:
             raise ValueError(f"output pixels: dims must be [3, height, width], not {dims}")
         given = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
+        known = {field.name for field in fields(cls)} - {"size"} | _BACKEND_PARAMETERS
+        if unknown := sorted(given.keys() - known):
+            raise ValueError(f"parameter {unknown[0]}: not one of {', '.join(sorted(known - _BACKEND_PARAMETERS))}")
         return cls(
             size=(int(dims[1]), int(dims[2])),
             resize_mode=_choice(given, "resize_mode", ("shortest", "squash", "longest")),
@@ -63,36 +74,41 @@ class Preprocessor:
             max_image_bytes=_integer(given, "max_image_bytes", cls.max_image_bytes, 1, 2**31 - 1),
             max_image_pixels=_integer(given, "max_image_pixels", cls.max_image_pixels, 1, 2**31 - 1),
             reduced_decoding=_choice(given, "reduced_decoding", ("true", "false")) == "true",
+            max_decode_milliseconds=_integer(
+                given, "max_decode_milliseconds", cls.max_decode_milliseconds, 1, 2**31 - 1
+            ),
+            max_decode_bytes=_integer(given, "max_decode_bytes", cls.max_decode_bytes, 1, 2**40),
         )
 
     def fill(self, row: Row, data: bytes) -> None:
         """Decode one image file and write its pixels into `row`, uint8 [3,H,W], RGB.
 
-        Raises InvalidImage. The row's content is undefined then.
+        Raises InvalidImage and OutOfMemory. The row's content is undefined then.
         """
-        if not data:
-            raise InvalidImage("empty: no bytes")
         if len(data) > self.max_image_bytes:
             raise InvalidImage(f"{len(data)} bytes, more than the limit of {self.max_image_bytes}")
-        image = open_image(data, self.max_image_pixels)
-        extent = self._reduce(image)
-        pixels, is_cmyk = decode(image, data, self.max_image_pixels)
+        picture = read(data)
+        factor, extent = 1, None
+        cost = picture.cost
+        if isinstance(picture, Jpeg) and (factor := self._reduction(picture)) > 1:
+            cost = picture.reduced_cost(factor)
+            width, height = picture.upright_size
+            extent = width / factor, height / factor
+        Limits(self.max_image_pixels, self.max_decode_milliseconds, self.max_decode_bytes).check(picture, cost)
+        pixels, is_cmyk = decode(picture, factor)
         self._fit(row, pixels, extent or (pixels.shape[1], pixels.shape[0]), is_cmyk)
 
-    def _reduce(self, image: ImageFile) -> tuple[float, float] | None:
-        """Let a very large JPEG be decoded at 1/2, 1/4 or 1/8; give the (width, height) that it should have then."""
-        if not self.reduced_decoding or image.format not in ("JPEG", "MPO"):
-            return None
-        turned = orientation(image)
-        width, height = image.size if turned < 5 else image.size[::-1]
+    def _reduction(self, picture: Picture) -> int:
+        """Tell whether a very large JPEG is to be decoded at 1/8, 1/4 or 1/2."""
+        if not self.reduced_decoding:
+            return 1
+        width, height = picture.upright_size
         full_width, full_height = self._full_size(width, height)
         shrink = min(width / full_width, height / full_height)
         factors = [n for n in (8, 4, 2) if shrink / n >= _SHRINK_AFTER_REDUCTION]
         # The decoder rounds the size up. Turned to the left or the top, that part of a pixel would shift the image.
-        factor = next((n for n in factors if turned == 1 or width % n == height % n == 0), 1)
-        if factor == 1 or image.draft("", (image.width // factor, image.height // factor)) is None:
-            return None
-        return width / factor, height / factor
+        is_upright = picture.orientation == 1
+        return next((n for n in factors if is_upright or width % n == height % n == 0), 1)
 
     def _fit(self, row: Row, pixels: Pixels, extent: tuple[float, float], is_cmyk: bool) -> None:
         """Resize the image, which is `extent` (width, height) of `pixels`, and write what shows of it."""
