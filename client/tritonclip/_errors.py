@@ -20,7 +20,8 @@
         └── ServerError             INTERNAL and whatever else went wrong inside the server
 
 A transport maps its library's errors to these once, through the two tables below; nothing reads messages to tell errors
-apart. HTTP statuses become the same codes as gRPC's, so a caller never learns which transport was used.
+apart, but for one of Triton's that has the wrong code. HTTP statuses become the same codes as gRPC's, so a caller never
+learns which transport was used.
 """
 
 import re
@@ -169,6 +170,10 @@ CODE_BY_HTTP_STATUS: dict[int, str] = {
     504: "DEADLINE_EXCEEDED",
 }
 
+# Triton's words for a model that it has and does not serve at the moment: while it stops, or loads it again. Of a name that
+# it does not know it says "is not found".
+_NO_VERSION = "has no available versions"
+
 
 def code_of_http_status(status: int) -> str:
     """gRPC's name for an HTTP status; UNKNOWN for those that neither Triton nor a proxy is known to send."""
@@ -177,6 +182,8 @@ def code_of_http_status(status: int) -> str:
 
 def status_error(code: str, reason: str, model: str | None = None, retry_after: float | None = None) -> StatusError:
     """The error for a status code, with the server's words and the model that was asked."""
+    if code == "NOT_FOUND" and reason.rstrip(".").endswith(_NO_VERSION):
+        code = "UNAVAILABLE"
     kind = ERROR_BY_CODE.get(code, ServerError)
     return kind(reason, status_code=code, model=model, retry_after=retry_after)
 

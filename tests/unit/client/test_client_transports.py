@@ -18,6 +18,7 @@ from tritonclip import (
     ConnectError,
     DeadlineExceededError,
     InputError,
+    NotFoundError,
     ProtocolError,
     StatusError,
     UnavailableError,
@@ -116,6 +117,21 @@ def test_tables_cover_every_status() -> None:
     assert sorted(ERROR_BY_CODE) == CODES
     assert set(CODE_BY_HTTP_STATUS.values()) <= set(CODES)
     assert {400, 401, 403, 404, 408, 413, 429, 499, 500, 501, 503, 504} <= set(CODE_BY_HTTP_STATUS)
+
+
+def test_a_model_that_is_not_served_at_the_moment_is_waited_for(wire: Wire) -> None:
+    """Triton calls it NOT_FOUND while it stops, or loads the model again; a name that it does not know is not found."""
+
+    def missing(how: str) -> NotFoundError:
+        return NotFoundError(f"Request for unknown model: 'manifest' {how}", status_code="NOT_FOUND", model="manifest")
+
+    wire.fake.failures += [missing("has no available versions")] * 2
+    with pytest.raises(UnavailableError, match="has no available versions"):
+        send_once(wire)
+    assert wire.run(lambda client: client.manifest()) is not None
+    wire.fake.failures.append(missing("is not found"))
+    with pytest.raises(NotFoundError):
+        wire.run(lambda client: client.manifest())
 
 
 def test_statistics_without_and_with_the_key(wire: Wire) -> None:
