@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -52,6 +53,14 @@ def close(client):
     asyncio.run(client.aclose()) if is_async else client.close()
 
 """
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Scripts inherit it where an interruption is ignored, as by a test run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def start(code: str, url: str, *, is_async: bool) -> "subprocess.Popen[str]":
