@@ -12,7 +12,7 @@ from PIL import Image
 Pixels = NDArray[np.uint32]
 """[H,W], a pixel's channels from the low byte up: red, green, blue and nothing, or cyan, magenta, yellow and black."""
 
-_BAND = 1 << 18  # pixels
+_BAND = 1 << 19  # pixels
 _INDEXED = ("1", "L", "P")
 
 
@@ -56,7 +56,7 @@ def _looked_up(image: Image.Image, table: Pixels | None) -> Pixels:
         return packed(_flat(image))
     if image.mode == "1":
         image = image.convert("L")
-    pixels: Pixels = table[np.asarray(image)]
+    pixels: Pixels = table.take(np.asarray(image), mode="clip")  # none is beyond: looking costs as much
     return pixels
 
 
