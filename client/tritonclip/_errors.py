@@ -170,8 +170,8 @@ CODE_BY_HTTP_STATUS: dict[int, str] = {
     504: "DEADLINE_EXCEEDED",
 }
 
-# Triton's words for a model that it has and does not serve at the moment: while it stops, or loads it again. Of a name that
-# it does not know it says "is not found".
+# Triton's words for a model that it has and does not serve at the moment: while it stops, or loads it again. Of a name
+# that it does not know it says "is not found".
 _NO_VERSION = "has no available versions"
 
 
