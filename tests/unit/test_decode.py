@@ -2,16 +2,20 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import zlib
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from tests.image_files import encode, grey_jpeg, icon, tiff
+from tests.image_files import encode, grey_jpeg, icon, png, png_chunk, tiff
 from tests.modules import MODELS, REPOSITORY, load_model, request
+from tests.unit.test_preprocess import pixels, preprocess
 from tests.unit.test_preprocess_limits import config
 
 FOLDER = MODELS / "image_preprocess" / "1"
@@ -158,6 +162,38 @@ def test_callers_files_write_nothing_into_the_log() -> None:
     ]
     result = run(QUIETLY, "".join(data.hex() + "\n" for data in (*files, *broken)))
     assert (result.stdout, result.stderr) == (f"{len(broken)}\n", "")
+
+
+def rows_of_png(picture: NDArray[np.uint8], *, interlaced: bool) -> bytes:
+    """Rows with their filter bytes, of the whole picture or of the seven passes of Adam7."""
+    whole = ((0, 0, 1, 1),)
+    adam7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    passes = [picture[top::down, left::across] for left, top, across, down in (adam7 if interlaced else whole)]
+    return b"".join(b"\0" + row.tobytes() for part in passes if part.size for row in part)
+
+
+@pytest.mark.parametrize("level", [0, 200])
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("width", "height"), [(9, 60), (9, 61), (1, 2), (3, 1)])
+def test_a_png_of_fewer_rows_than_it_says(width: int, height: int, interlaced: bool, level: int) -> None:
+    """Compressed pixels that end well-formed between two rows: Pillow leaves the rest black. Black itself is whole."""
+    rows = rows_of_png(np.full((height, width, 3), level, np.uint8), interlaced=interlaced)
+    row = 1 + 3 * width
+
+    def written(body: bytes) -> bytes:
+        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, int(interlaced))
+        chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(body)), (b"IEND", b""))
+        return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(name, content) for name, content in chunks)
+
+    assert (pixels(written(rows)) == level).all()
+    for missing in [4] if height == 1 else range(row, min(len(rows), 5 * row), row):  # 4: a pass of one pixel
+        with pytest.raises(preprocess.InvalidImage, match="truncated PNG"):
+            pixels(written(rows[:-missing]))
+
+
+def test_a_png_of_indices_without_a_palette() -> None:
+    with pytest.raises(preprocess.InvalidImage, match="damaged or truncated PNG: it has no palette"):
+        pixels(png(9, 9, 8, 3, bytes(81)))
 
 
 def test_a_fax_of_bad_code_words_is_not_filled_up() -> None:

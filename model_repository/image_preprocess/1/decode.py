@@ -28,7 +28,7 @@ import tiff
 import webp
 from flatten import Pixels, flatten, packed, upright
 from jpeg_decoder import decode_jpeg
-from picture import InvalidImage, OutOfMemory, Picture, failed, unreadable
+from picture import InvalidImage, OutOfMemory, Picture, failed, truncated, unreadable
 from PIL import AvifImagePlugin, ExifTags, Image
 from signatures import identify
 
@@ -105,11 +105,21 @@ def _decode_by_pillow(picture: Picture) -> tuple[Pixels, bool]:
         _load_tiff(image)
     else:
         image.load()
+    if picture.format == "PNG":
+        _refuse_missing_rows(image, picture)
     vars(image).pop("_decoder", None)  # WebP's and AVIF's hold as much as the picture, or more
     orientation = picture.orientation
     if picture.format == "AVIF":  # by the container's own properties
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     return upright(flatten(image, picture), orientation), image.mode == "CMYK"
+
+
+def _refuse_missing_rows(image: Image.Image, picture: Picture) -> None:
+    """Refuse a PNG whose pixels end too early, though well-formed: Pillow leaves what is missing black."""
+    last = image.height - 1 - (image.height % 2 if image.info.get("interlace") and image.height > 1 else 0)
+    row = image.crop((0, last, image.width, last + 1))  # the one that is decoded last
+    if (image.height == 1 or row.getbbox(alpha_only=False) is None) and not png.has_all_rows(picture.data):
+        raise truncated("PNG", "rows are missing")
 
 
 def _load_tiff(image: Image.Image) -> None:

@@ -19,6 +19,9 @@ _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 
 _LONGEST_TEXT = 1 << 18  # inflated, of the texts that may hold the orientation
 _MAX_TEXTS = 256
 _SMALL_CHUNK = 1024
+_HEADER = slice(16, 29)  # of a file that `read` made: where IHDR's body is
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_PIECE = 1 << 16
 
 
 @dataclass
@@ -41,6 +44,8 @@ def read(data: bytes, container: str = "PNG") -> Picture:
     width, height, depth, colour, interlace = _read_header(chunks.header, container)
     if not chunks.pixels:
         raise truncated(container, "it has no pixels")
+    if colour == 3 and not chunks.palette:
+        raise damaged(container, "it has no palette")
     compressed = sum(map(len, chunks.pixels))
     pixels = chunks.pixel_chunks
     if len(chunks.pixels) * _SMALL_CHUNK > compressed + _SMALL_CHUNK:
@@ -65,6 +70,24 @@ def read(data: bytes, container: str = "PNG") -> Picture:
         cost=cost + Cost(0, stored * width * height),
         orientation=orientation(chunks.exif, chunks.xmp),
     )
+
+
+def has_all_rows(data: bytes) -> bool:
+    """Tell whether the pixels of a file that `read` made inflate to as many bytes as their size asks for."""
+    width, height, depth, colour, interlace = _read_header(data[_HEADER], "PNG")
+    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
+    missing = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            missing += rows * (1 + -(-columns * depth * _CHANNELS[colour] // 8))
+    inflate = zlib.decompressobj()
+    for name, start, end in _walk(data, "PNG"):
+        rest = data[start:end] if name == b"IDAT" else b""
+        while rest and missing > 0:
+            missing -= len(inflate.decompress(rest, _PIECE))
+            rest = inflate.unconsumed_tail
+    return missing <= 0
 
 
 def _read_chunks(data: bytes, container: str) -> _Chunks:
