@@ -27,7 +27,7 @@ from tests.image_files import (
     with_jpeg_segments,
     with_png_chunks,
 )
-from tests.modules import MODELS
+from tests.modules import MODELS, REPOSITORY, load_module
 from tests.unit.test_preprocess import pixels, preprocess
 
 SMALL = Image.new("RGB", (8, 8), (1, 2, 3))
@@ -235,6 +235,12 @@ def test_pixels_of_a_file_of_tiny_chunks() -> None:
     body = plain[start:end]
     chunks = b"".join(png_chunk(b"IDAT", body[i : i + 1]) for i in range(len(body)))
     np.testing.assert_array_equal(pixels(plain[: start - 8] + chunks + plain[end + 4 :]), pixels(plain))
+
+
+def test_the_docs_show_the_rates() -> None:
+    rates = load_module(MODELS / "image_preprocess" / "1" / "costs.py").RATES
+    rows = [f"| {kind} | {' | '.join(f'{value:g}' for value in rate)} |" for kind, rate in rates.items()]
+    assert "\n".join(rows) in (REPOSITORY / "docs" / "images.md").read_text()
 
 
 def test_a_png_helper_makes_valid_files() -> None:
