@@ -19,7 +19,18 @@ class Launcher:
     def __init__(
         self, repository: Path, folder: Path, *arguments: str, environment: dict[str, str] | None = None
     ) -> None:
-        command = [sys.executable, "-m", "serve", str(repository), "--log", str(folder / "triton.log"), *arguments]
+        # Whoever runs the tests may ignore signals, as nohup and `&` have it, and what a process ignores is inherited.
+        command = [
+            "env",
+            "--default-signal=HUP,INT",
+            sys.executable,
+            "-m",
+            "serve",
+            str(repository),
+            "--log",
+            str(folder / "triton.log"),
+            *arguments,
+        ]
         for endpoint in ("http", "grpc", "metrics"):
             command += [f"--{endpoint}-port", "0"]
         self.process = subprocess.Popen(

@@ -62,6 +62,7 @@ def test_an_artifact_that_does_not_load_fails_with_tritons_own_words(tiny_reposi
     # What is said of its next life is of that alone.
     shutil.copy(tiny_repository / "image_encoder" / "1" / "model.pt", tmp_path / "broken" / "image_encoder" / "1")
     (tmp_path / "broken" / "text_encoder" / "1" / "model.pt").write_bytes(b"no TorchScript")
+    take_as_published(tmp_path / "broken")
     with pytest.raises(ServerDied, match="text_encoder") as caught:
         server.start()
     assert "image_encoder" not in str(caught.value)
