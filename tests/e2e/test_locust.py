@@ -18,6 +18,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from gateway.draining import Drain
 from gateway.metrics import Metrics
 from serve.server import LOOPBACK, Server, find_port
 from tests.gateway_server import ROOT, GatewayProcess, listening
@@ -143,7 +144,7 @@ def test_a_gateway_with_wrong_vectors_makes_failures(start: Started, settings: d
     url = f"{settings['TRITONCLIP_GATEWAY_URL']}/v1/embeddings"
     answer = httpx.post(url, json=asked, timeout=60, trust_env=False).raise_for_status().json()
     app = FastAPI()
-    app.state.metrics = Metrics()
+    app.state.metrics, app.state.drain = Metrics(), Drain()  # which the gateway's server asks an application for
 
     @app.post("/v1/embeddings")
     async def embeddings() -> Any:

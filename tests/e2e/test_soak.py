@@ -5,7 +5,7 @@ from pathlib import Path
 
 from load.outcomes import Outcome
 from load.service import Service
-from load.soak import LEAST_SAMPLES, NEVER, P99, soak, write
+from load.soak import LEAST_SAMPLES, NEVER, P99, Soak, soak, write
 
 SECONDS = 60.0
 
@@ -13,10 +13,17 @@ SECONDS = 60.0
 def test_a_minute_leaves_nothing_behind(demo_repository: Path, tmp_path: Path) -> None:
     with Service(demo_repository) as service:
         run = asyncio.run(soak(service, seconds=SECONDS))
+        growing = what_grows(run)
+        if growing:  # a machine that others slow has ever more under way and buffers to fit; a leak grows again
+            growing &= what_grows(asyncio.run(soak(service, seconds=SECONDS)))
     assert run.counts[Outcome.ANSWERED] > 0
     assert not any(run.counts[outcome] for outcome in NEVER), run.notes
     assert len(run.moments) >= LEAST_SAMPLES / 2
-    growing = {name: trend for name, trend in run.trends().items() if trend.growing and name != P99}
-    assert growing == {}  # but for time, which a busy machine takes
+    assert growing == set(), run.to_json()["trends"]
     write(run, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"soak.json", "soak.csv", "soak.png"}
+
+
+def what_grows(run: Soak) -> set[str]:
+    """But for time, which a busy machine takes."""
+    return {name for name, trend in run.trends().items() if trend.growing and name != P99}

@@ -36,7 +36,7 @@ RATES = {
     "PNG alpha": Rate(10),
     "PNG chunk": Rate(5000),
     "WebP": Rate(32, 80, 17),
-    "lossless WebP": Rate(32, 20, 17),
+    "lossless WebP": Rate(45, 20, 17),
     "GIF": Rate(20, 5, 6),
     "TIFF": Rate(20, 6, 8),
     "TIFF sample byte": Rate(6),
