@@ -140,7 +140,8 @@ def test_other_formats_are_named(name: str) -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_text_is_called_text(name: str) -> None:
     text = reason(TEXTS[name])
-    assert text.startswith("text, not the bytes of an image file: it starts with ")
+    assert text.startswith("text, not the bytes of an image file")
+    assert ": it starts with " in text  # last, since these characters may be anything
     assert name in text
 
 

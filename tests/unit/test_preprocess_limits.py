@@ -92,7 +92,7 @@ def test_no_damage_escapes(kind: str) -> None:
     [
         (b"", "empty: no bytes"),
         (b"\0" * 100, "unknown image format: it starts with 00 00 00 00 00 00 00 00"),
-        (b"https://example.org/cat.jpg", "text, not the bytes of an image file: it starts with 'https://example.org/"),
+        (b"https://example.org/cat.jpg", "(a URL: send what is there): it starts with 'https://example.org/"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "text, not the bytes of an image file"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "unreadable PNG header: truncated, damaged or of zero size"),
         (b"\xff\xd8\xff\xe0", "JPEG"),

@@ -32,7 +32,7 @@ def name_of_text(data: bytes) -> InvalidImage | None:
         return None
     text = text.lstrip("\ufeff\0 \t\r\n\f\v")
     kind = next((f" ({name})" for pattern, name in _KINDS if pattern.match(text)), "")
-    return InvalidImage(f"text, not the bytes of an image file: it starts with {text[:_SHOWN]!r}{kind}")
+    return InvalidImage(f"text, not the bytes of an image file{kind}: it starts with {text[:_SHOWN]!r}")
 
 
 def from_base64(data: bytes) -> bytes:
