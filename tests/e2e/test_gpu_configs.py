@@ -1,15 +1,16 @@
 """The configs of a GPU host, on a real Triton: all that can be run of them without a GPU."""
 
+import warnings
 from pathlib import Path
 
-import pytest
+import torch
 from google.protobuf import text_format
+from torch import Tensor, nn
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
 from export.configs import read_config
-from serve.errors import ServerDied
 from tests.reference import PHOTOS
-from tests.serving import publish, start
+from tests.serving import publish, start, take_as_published
 from tritonclip import Client
 
 
@@ -40,16 +41,23 @@ def test_they_load_and_warm_up_and_answer(tmp_path: Path) -> None:
         running.stop()
 
 
-def test_warm_up_really_runs_before_a_model_is_ready(tmp_path: Path) -> None:
-    """With random token ids, which lie outside the vocabulary, its last sample is refused, and so must the start be.
+class Telling(nn.Module):
+    """A text encoder that writes into the log what it is asked for."""
 
-    By the stand-in. LibTorch would answer such a sample with NaN, and start: its graphs cannot fail.
-    """
+    def forward(self, tokens: Tensor) -> Tensor:
+        warnings.warn(f"encoding {tokens.shape[0]} texts", stacklevel=1)
+        return torch.full((tokens.shape[0], 64), 0.125)
+
+
+def test_warm_up_really_runs_before_a_model_is_ready(tmp_path: Path) -> None:
+    """A forward pass of each batch that the config names has gone by when Triton takes the first request."""
     repository, _ = publish_for_this_machine(tmp_path / "served")
-    path = repository / "text_encoder" / "config.pbtxt"
-    config = read_config(path)
-    assert config.model_warmup[-1].batch_size == 64
-    config.model_warmup[-1].inputs["tokens"].random_data = True
-    path.write_text(text_format.MessageToString(config))
-    with pytest.raises(ServerDied, match="item 0 has an id outside the vocabulary"):
-        start(repository, tmp_path / "log").stop()
+    torch.jit.script(Telling()).save(repository / "text_encoder" / "1" / "model.pt")  # type: ignore[no-untyped-call]
+    take_as_published(repository)
+    sizes = [sample.batch_size for sample in read_config(repository / "text_encoder" / "config.pbtxt").model_warmup]
+    log = tmp_path / "log"
+    start(repository, log).stop()
+    before, loaded, _ = log.read_text().partition("successfully loaded 'text_encoder'")
+    assert loaded
+    assert sizes[-1] == 64
+    assert [f"encoding {size} texts" in before for size in sizes] == [True] * len(sizes)
