@@ -10,7 +10,7 @@ from gateway.answers import LABEL_BYTES, check_size, json_list, large_answer
 from gateway.bodies import read_request
 from gateway.errors import ApiError
 from gateway.items import ImageItem, TextItem, image_item, image_items
-from gateway.labels import candidate_labels_of, labels_of, prompts_of
+from gateway.labels import candidate_labels_of, labels_of, prompts_of, refuse_equal
 from gateway.openapi import described
 from gateway.replies import ClassifyReply, ZeroShotLabel
 from gateway.routes.common import errors_field, exchange_for, one_of, service_of, texts_must_do, usage
@@ -44,6 +44,8 @@ async def classify(request: Request) -> Response:
     images = image_items(value, field, limits)
     one_of({"labels": asked.labels, "label_set": asked.label_set})
     if asked.label_set is not None:
+        if asked.label_set not in manifest.label_sets:  # one may be new, and what is remembered is some seconds old
+            manifest = await service.manifest(refresh=True)
         names = _names_of_set(asked, asked.label_set, manifest)
     else:
         labels = labels_of(asked.labels, "labels", limits, manifest)
@@ -128,8 +130,9 @@ async def _among(
         truncate=truncate,
     )
     texts_must_do(vectors, len(images))
-    predictions = best_labels(manifest, cosines(vectors, len(images)), labels, top_k)
     truncated = [position - len(images) for position in vectors.truncated]
+    refuse_equal(labels, vectors.features[len(images) :], truncated)
+    predictions = best_labels(manifest, cosines(vectors, len(images)), labels, top_k)
     return Labelled(predictions, vectors.errors, vectors.tokens, truncated)
 
 

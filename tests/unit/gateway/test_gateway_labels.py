@@ -124,6 +124,15 @@ def test_a_stored_label_set_of_one(fake: FakeServer) -> None:
         assert gateway.refused(CLASSIFY, 400, image=RED_URL, label_set="one", threshold=0.5)["param"] == "threshold"
 
 
+def test_a_label_set_that_is_new_is_found_at_once() -> None:
+    fake = FakeServer(label_sets={"one": ["a", "b"]})
+    sets, fake.manifest["label_sets"] = fake.manifest["label_sets"], {}
+    with gateway_over(fake) as gateway:
+        assert gateway.refused(CLASSIFY, 400, image=RED_URL, label_set="one")["code"] == "unknown_label_set"
+        fake.manifest["label_sets"] = sets
+        assert len(gateway.post(CLASSIFY, image=RED_URL, label_set="one")["data"][0]["labels"]) == 2
+
+
 def test_a_model_with_a_bias_needs_no_other_labels() -> None:
     """Its probabilities are a sigmoid of each."""
     with gateway_over(FakeServer(manifest={"logit_scale": 5.0, "logit_bias": -1.0})) as gateway:
