@@ -1,24 +1,15 @@
 """Keys: what the file holds, who gets in, how changes take effect, and what a key may ask for."""
 
 import asyncio
-import errno
-import json
-import math
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from starlette.types import Message
 
 from gateway.app import create_app
-from gateway.cli import main
 from gateway.errors import ApiError
-from gateway.keys import UNREADABLE_SECONDS, Key, KeyFile, KeyFileError, KeyRing, KeysUnavailable
-from gateway.middleware import authenticate
+from gateway.keys import Key, KeyFile, KeyFileError, KeyRing
 from gateway.rates import MANY_BUCKETS, Bucket, RateLimiter
 from gateway.settings import Settings
 from tests.pictures import RED_URL
@@ -184,201 +175,6 @@ def test_each_key_has_its_own_minute_and_a_changed_limit_counts() -> None:
         limiter.charge(key("a", 1), "requests", 1, {})
     limiter.charge(key("a", 2), "requests", 1, {})
     limiter.charge(key("a", None), "requests", 100, {})
-
-
-def test_the_file_is_documented_json(file: KeyFile) -> None:
-    key, _ = file.create("alice", images_per_minute=5)
-    (entry,) = json.loads(file.path.read_text())["keys"]
-    assert Key(**entry) == key
-    assert set(entry) == {
-        "id", "name", "salt", "digest", "created", "requests_per_minute", "images_per_minute",
-    }  # fmt: skip
-
-
-def entry(**changes: object) -> dict[str, object]:
-    return {"id": "1a2b3c4d", "name": "alice", "salt": "00" * 16, "digest": "0" * 64, "created": "2026-01-01"} | changes
-
-
-SPOILT = [
-    b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"keys": ' + b"[" * 100_000, b'{"keys": {}}', b'{"key": []}',
-    *(
-        json.dumps(document).encode()
-        for document in (
-            {"keys": [1]},
-            {"keys": [], "more": 1},
-            {"keys": [entry(name=7)]},
-            {"keys": [entry(name=None)]},
-            {"keys": [entry(id="a-b")]},
-            {"keys": [entry(id="")]},
-            {"keys": [entry(salt="no hex")]},
-            {"keys": [entry(salt="abc")]},
-            {"keys": [entry(digest="é" * 64)]},
-            {"keys": [entry(requests_per_minute=-1)]},
-            {"keys": [entry(requests_per_minute="600")]},
-            {"keys": [entry(requests_per_minute=True)]},
-            {"keys": [entry(images_per_minute=1.5)]},
-            {"keys": [entry(images_per_minute=10**400)]},
-            {"keys": [entry(admin=True)]},
-            {"keys": [entry(), entry(name="bob")]},
-        )
-    ),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("content", SPOILT)
-def test_wrong_types_are_an_error_at_start_and_change_nothing_while_running(file: KeyFile, content: bytes) -> None:
-    file.path.write_bytes(content)
-    with pytest.raises(KeyFileError) as error:
-        KeyRing(file.path)
-    assert str(file.path) in str(error.value)
-    assert "0" * 32 not in str(error.value)
-
-    file.path.unlink()
-    alice, secret = file.create("alice")
-    ring = KeyRing(file.path)
-    file.path.write_bytes(content)
-    assert ring.find(secret) == alice
-    assert ring.find("tclip-1a2b3c4d-x") is None
-    file.path.write_text('{"keys": []}')
-    assert ring.find(secret) is None
-
-
-def test_a_spoilt_file_stops_the_command(file: KeyFile, capsys: pytest.CaptureFixture[str]) -> None:
-    file.path.write_text('{"keys": [{"name": 7}]}')
-    assert main(["--keys", str(file.path), "--port", "0"]) == 1
-    said = capsys.readouterr().err
-    assert str(file.path) in said
-    assert "Traceback" not in said
-
-
-class Failing:
-    """Makes a file's opening fail while `times` is above 0, as it does when no descriptors are left."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.times = 0.0
-        opening = Path.open
-
-        def open_or_fail(path: Path, *arguments: Any, **options: Any) -> Any:
-            if self.times > 0 and path.name == "keys.json":
-                self.times -= 1
-                raise OSError(errno.EMFILE, "Too many open files")
-            return opening(path, *arguments, **options)
-
-        monkeypatch.setattr(Path, "open", open_or_fail)
-
-
-def test_a_revoked_key_ends_as_soon_as_the_file_can_be_read_again(
-    file: KeyFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Although the file does not change once more."""
-    alice, secret = file.create("alice")
-    ring = KeyRing(file.path)
-    failing = Failing(monkeypatch)
-    file.revoke(alice.id)
-    failing.times = 2
-    assert ring.find(secret) == alice
-    assert ring.find(secret) == alice
-    assert ring.find(secret) is None
-
-
-def test_a_file_that_stays_unreadable_lets_nobody_in(
-    file: KeyFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    alice, secret = file.create("alice")
-    now = 0.0
-    ring = KeyRing(file.path, clock=lambda: now)
-    file.create("bob")
-    failing = Failing(monkeypatch)
-    failing.times = math.inf
-    assert ring.find(secret) == alice
-    now = UNREADABLE_SECONDS
-    assert ring.find(secret) == alice
-    now = UNREADABLE_SECONDS + 1
-    with pytest.raises(KeysUnavailable):
-        ring.find(secret)
-    with pytest.raises(ApiError) as refused:
-        authenticate(ring, f"Bearer {secret}")
-    assert (refused.value.code, refused.value.status, refused.value.retry_after) == ("keys_unavailable", 503, 1)
-    assert "every request is refused" in caplog.text
-    failing.times = 0
-    assert ring.find(secret) == alice
-    failing.times = math.inf
-    file.path.touch()
-    now += UNREADABLE_SECONDS  # counted anew
-    assert ring.find(secret) == alice
-
-
-def test_a_symbolic_link_stays_one(file: KeyFile, tmp_path: Path) -> None:
-    link = tmp_path / "elsewhere" / "link.json"
-    link.parent.mkdir()
-    link.symlink_to("../keys.json")
-    linked = KeyFile(link)
-    alice, secret = linked.create("alice")
-    assert link.is_symlink()
-    assert file.read() == {alice.id: alice}
-    ring = KeyRing(link)
-    assert ring.find(secret) == alice
-    assert linked.revoke(alice.id)
-    assert link.is_symlink()
-    assert ring.find(secret) is None
-
-
-def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(
-    file: KeyFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alice, _ = file.create("alice")
-    before = sorted(path.name for path in file.path.parent.iterdir())
-
-    def full(_descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space"):
-            file.create("bob")
-    assert file.read() == {alice.id: alice}
-    assert sorted(path.name for path in file.path.parent.iterdir()) == before
-
-
-def test_what_a_killed_command_left_is_gone_after_the_next(file: KeyFile) -> None:
-    program = (
-        "import os, sys; from pathlib import Path; from gateway.keys import KeyFile\n"
-        "os.fsync = lambda _: os._exit(9)\n"
-        "KeyFile(Path(sys.argv[1])).create('alice')"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(file.path)], check=False)
-    assert done.returncode == 9
-    assert len(list(file.path.parent.iterdir())) == 2  # the lock, and what was not finished
-    bob, _ = file.create("bob")
-    assert sorted(path.name for path in file.path.parent.iterdir()) == ["keys.json", "keys.json.lock"]
-    assert file.read() == {bob.id: bob}
-    assert file.path.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_file_is_on_the_disk_before_it_takes_the_old_ones_place(
-    file: KeyFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[str] = []
-    fsync, replace = os.fsync, Path.replace
-
-    def noted_fsync(descriptor: int) -> None:
-        done.append(f"fsync {os.readlink(f'/proc/self/fd/{descriptor}')}")
-        fsync(descriptor)
-
-    def noted_replace(old: Path, new: Path) -> Path:
-        done.append("replace")
-        return replace(old, new)
-
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "replace", noted_replace)
-    file.create("alice")
-    assert done == [f"fsync {file.path.with_name('.keys.json.new')}", "replace", f"fsync {file.path.parent}"]
-
-
-@pytest.mark.parametrize("name", ["a\nb", "\udcff", "a\u2028b"])
-def test_a_name_that_would_spoil_a_list(file: KeyFile, name: str) -> None:
-    with pytest.raises(KeyFileError, match="printable"):
-        file.create(name)
 
 
 def test_the_buckets_of_many_keys_are_not_kept_for_ever() -> None:
