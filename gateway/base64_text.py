@@ -39,9 +39,10 @@ def decode(text: str) -> bytes:
     for _ in range(2):  # what was encoded twice is decoded twice
         if 0 < 3 * data.count(b"%") <= len(data):
             data = unquote_to_bytes(data) if len(data) < _SLICE else _unescaped(data)
+    data = data.translate(_STANDARD).strip()
+    if strange := data.rstrip(b"= " + _LINE_BREAKS).translate(None, _ALPHABET + b" " + _LINE_BREAKS):
+        raise _bad_at(text, max(0, text.find(chr(strange[0]))))  # in an escape, it is not in the text itself
     data = _in_one_line(data).rstrip(b"=")
-    if strange := data.translate(None, _ALPHABET):
-        raise _bad_at(text, text.index(chr(strange[0])))
     if len(data) % 4 == 1:
         raise BadBase64(f"base64 that is cut off: {len(data)} characters are no whole number of bytes")
     return pybase64.b64decode(data + b"=" * (-len(data) % 4))
@@ -65,8 +66,7 @@ def _unescaped(data: bytes) -> bytes:
 
 
 def _in_one_line(data: bytes) -> bytes:
-    """In the standard alphabet, with no white space."""
-    data = data.translate(_STANDARD).strip()
+    """With no white space within."""
     unbroken = data.translate(None, _LINE_BREAKS)
     if len(unbroken) < len(data):  # then blanks are indentation
         return unbroken.replace(b" ", b"")

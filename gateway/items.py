@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.data_urls import data_url
 from gateway.errors import ApiError
-from gateway.lookalikes import image_lookalike, is_json_list, is_url
+from gateway.lookalikes import holds_json_items, image_lookalike, is_url
 from gateway.settings import Limits
 
 
@@ -81,15 +81,17 @@ def as_list(value: Any, field: str, limits: Limits) -> list[tuple[Any, str]]:
     if value is None or value == []:
         raise ApiError("missing_field", f"{field} must not be empty", param=field)
     if not isinstance(value, list):
-        if isinstance(value, str) and is_json_list(value, limits.text_characters):
-            message = (
-                "one string that holds a JSON array: send the array itself, or the string as the only one of a list"
-            )
-            raise ApiError("invalid_value", f"{field}: {message}", param=field)
+        refuse_json(value, field, limits, "send what it holds, or the string as the only one of a list")
         return [(value, field)]
     if len(value) > limits.items:
         raise ApiError("too_many_items", f"{len(value)} items, more than the limit of {limits.items}", param=field)
     return [(item, f"{field}[{index}]") for index, item in enumerate(value)]
+
+
+def refuse_json(value: Any, field: str, limits: Limits, remedy: str) -> None:
+    """ApiError for a string that holds items as JSON: its characters as a text would mean nothing."""
+    if isinstance(value, str) and holds_json_items(value, limits.text_characters):
+        raise ApiError("invalid_value", f"{field}: one string that holds JSON: {remedy}", param=field)
 
 
 def good(items: Sequence[TextItem | BadItem]) -> list[TextItem]:

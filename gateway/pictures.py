@@ -37,6 +37,7 @@ _OTHERS = (
     (b"{", "a JSON document"),
     (b"[", "a JSON document"),
 )
+_FILES = (b"%PDF-", b"8BPS", b"PK\x03\x04", b"\x1f\x8b\x08", b"\0\0\0\x0cJXL ")  # long enough to be no accident
 _READ_TEXT_BYTES = 1024
 
 
@@ -50,6 +51,11 @@ def looks_like_image(data: bytes) -> bool:
         or (head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BITMAP_HEADERS)
         or _PORTABLE.match(data[:_READ_TEXT_BYTES]) is not None
     )
+
+
+def is_file(data: bytes) -> bool:
+    """Whether the first bytes are those of a file that people send for an image, and that is not read here."""
+    return data.startswith(_FILES) or b"<svg" in data[:_READ_TEXT_BYTES].lower()
 
 
 def kind_of(data: bytes) -> str:

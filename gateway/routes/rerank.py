@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from gateway.answers import json_list, large_answer
 from gateway.bodies import read_request
 from gateway.errors import ApiError
-from gateway.items import BadItem, mixed_item, mixed_items
+from gateway.items import BadItem, mixed_item, mixed_items, refuse_json
 from gateway.openapi import described
 from gateway.replies import RerankReply
 from gateway.routes.common import errors_field, exchange_for, service_of, usage
@@ -38,6 +38,7 @@ async def rerank(request: Request) -> Response:
     _check_tokens(asked.max_tokens_per_doc, manifest)
     if asked.query is None:
         raise ApiError("missing_field", "give a query", param="query")
+    refuse_json(asked.query, "query", limits, 'there is one query; say {"text": …} for the characters themselves')
     query = mixed_item(asked.query, "query", limits)
     documents = mixed_items(asked.documents, "documents", limits)
     if isinstance(query, BadItem):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gateway.base64_text import BadBase64, decode
 from gateway.data_urls import HEAD_CHARACTERS, data_url
-from gateway.lookalikes import image_lookalike, is_json_list, is_url
+from gateway.lookalikes import holds_json_items, image_lookalike, is_url
 from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, encoded
 from tests.unit.gateway.conftest import Gateway
 from tritonclip.testing import features_of
@@ -90,6 +90,8 @@ SENTENCES = [
     "database: a, b", "date:2026,11", "dataset:image/png;base64,AAAA", "data is red, blue", "d", "D:data,x", "data;a,b",
     "a photo from https://example.com/cat.png", "https://example.com/cat.png shows a cat", "see data:image/png;base64,AA",
     "BMW cars", "P6 5 3 engine", "note: this is a cat", "a:b", "C:\\cats\\cat.png", "cat.png", "[MASK] of a cat", "[1, 2]",
+    "deadbeef" * 8, "0" * 7 + "1" + "01" * 16, "/workspace/pictures/of/cats/and/dogs", "a\\x20b", "C:\\x89PNG", "supercalifragilisticexpialidocious",
+    '{"a": "b"}', "{}", "{text}", '{"text": "a"', "0x" + "1234567890" * 4,
     "iVBORw0KGgo", "R0lGODlh is how GIFs begin in base64", "ünïcode, 日本語、テキスト", "\u2028", "100%", "%2F",
 ]  # fmt: skip
 
@@ -129,12 +131,40 @@ def lookalikes() -> dict[str, str]:
             f"{kind} in Markdown": f"![a](data:image/x;base64,{text})",
             f"{kind} as Latin-1": data.decode("latin-1"),
         }
+        if kind in ("PNG", "JPEG", "GIF", "TIFF", "JPEG2000", "AVIF"):
+            found |= {
+                f"{kind} as Python shows its bytes": repr(data),
+                f"{kind} as JavaScript shows its bytes": "".join(
+                    c if c.isalnum() else f"\\u{ord(c):04x}" for c in data.decode("latin-1")
+                ),
+                f"{kind} in hexadecimal": data.hex(),
+                f"{kind} as Postgres shows its bytes": f"\\x{data.hex()}",
+                f"{kind} as MySQL shows its bytes": f"0x{data.hex().upper()}",
+                f"{kind} in base64 twice": base64.b64encode(text.encode()).decode(),
+                f"{kind} as the base64 of a data URL": base64.b64encode(
+                    f"data:image/x;base64,{text}".encode()
+                ).decode(),
+                f"{kind} as a data URL encoded twice": quote(quote(f"data:image/x;base64,{text}", safe=""), safe=""),
+                f"{kind} as a data URL with no scheme": f"image/x;base64,{text}",
+                f"{kind} as a data URL with its colon lost": f"data image/x;base64,{text}",
+                f"{kind} as a data URL in wide letters": f"\uff44\uff41\uff54\uff41\uff1aimage/x;base64,{text}",
+                f"{kind} behind its encoding": f"base64:{text}",
+            }
         if kind in ("PNG", "JPEG"):
             found[f"{kind} as UTF-8 that it is not"] = data.decode(errors="replace")
     return found
 
 
-LOOKALIKES = lookalikes()
+LOOKALIKES = lookalikes() | {
+    f"{begin[:8]!r} in base64": base64_of(begin + bytes(range(40)))
+    for begin in (
+        b"%PDF-1.4\n",
+        b"PK\x03\x04\x14\0",
+        b"\x1f\x8b\x08\0",
+        b"8BPS\0\1",
+        b'<?xml version="1.0"?><svg width="9">',
+    )
+}
 
 
 @pytest.mark.parametrize("text", LOOKALIKES.values(), ids=LOOKALIKES)
@@ -237,7 +267,8 @@ def test_long_base64_that_is_percent_encoded() -> None:
     [
         ("iVBORw0KGgo?AAAA", "'?' at character 12"), ("iVBO\u00e9", r"'\xe9' at character 5"), ("%", "'%' at character 1"),
         ("AAAA=AAA", "'=' at character 5"), ("AAAA\ud800", r"'\ud800' at character 5"), ("AAAAA", "cut off: 5 characters"),
-        ("cat.png", "'.' at character 4"), ("b'AAAA'", "\"'\" at character 2"),
+        ("cat.png", "'.' at character 4"), ("AAAA BB!B CCCC", "'!' at character 8"), ("%2541%2541%253F", "at character 1"),
+        ("data%2Fimage%253Apng%253B", "at character 1"), ('{"image": "AAAA AAA"}', "'{' at character 1"), ("b'AAAA'", "\"'\" at character 2"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_base64_is_shown_at_its_place(text: str, said: str) -> None:
@@ -258,10 +289,37 @@ def test_blanks_that_were_pluses_are_no_layout() -> None:
     assert decode(both[:9] + " " + both[9:]) == bytes([251, 0, 62]) + bytes(30)  # there is a "+": blanks are layout
 
 
+@pytest.mark.parametrize(
+    "text", ['["a photo", {"text": "b"}]', ' {"text": "a photo of {}"}\n', '{"type": "text", "text": "a {}"}', '["{}"]']
+)
+def test_items_in_a_string_of_json_are_no_text(gateway: Gateway, text: str) -> None:
+    for path, document, param in (
+        (EMBED, {"input": text}, "input"),
+        (SIMILARITY, {"image": BLUE_URL, "text": text}, "text"),
+        ("/v1/rerank", {"query": text, "documents": ["a"]}, "query"),
+        ("/v1/rerank", {"query": "a", "documents": text}, "documents"),
+        (
+            "/v1/classify",
+            {"image": BLUE_URL, "labels": ["a", "b"], "template": text.replace("photo", "{}")},
+            "template",
+        ),
+    ):
+        error = gateway.refused(path, 400, **document)
+        assert (error["code"], error["param"]) == ("invalid_value", param)
+    assert gateway.post("/v1/rerank", query={"text": text}, documents=[text])["results"][0]["relevance_score"] <= 1
+
+
+def test_an_image_is_no_part_of_a_template(gateway: Gateway) -> None:
+    error = gateway.refused(
+        "/v1/classify", 400, image=RED_URL, labels=["a", "b"], template=f"<img src='{BLUE_URL}'> {{}}"
+    )
+    assert (error["code"], error["param"]) == ("not_a_text", "template")
+
+
 def test_json_lists_in_strings() -> None:
-    assert is_json_list(' ["a", {"text": "b"}] ', 100)
+    assert holds_json_items(' ["a", {"text": "b"}] ', 100)
     for text in ("[MASK]", "[1, 2]", "[]", "a", '["a"', '["a", 1]', "[" + '"a",' * 99 + '"a"]'):
-        assert not is_json_list(text, 100)
+        assert not holds_json_items(text, 100)
     assert image_lookalike('["a", "b"]') is None
 
 
