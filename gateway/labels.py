@@ -8,13 +8,21 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from gateway.answers import FloatArray
 from gateway.errors import ApiError
-from gateway.items import TextItem, good, text_item, text_items
+from gateway.items import TextItem, good, refuse_json, text_item, text_items
 from gateway.settings import Limits
 from tritonclip import Manifest
 
-_SEPARATOR = re.compile("[,;|\n\r\t\uff0c\u3001\uff1b]")  # the last are the commas and semicolon of East Asian writing
+# Commas, semicolons and bars of all writings, bullets, and what parts lines.
+_SEPARATOR = re.compile(
+    "[,;|\n\r\t\v\f\x85\u2028\u2029\u2022\u00a6\u060c\u061b\u055d\u3001\uff0c\uff1b\uff5c\uff64\ufe50\ufe51\ufe54]"
+)
 _SHOWN_CHARACTERS = 40
+_NEARLY = 1e-4  # of a cosine: a sieve, so that few vectors are compared
+_ROUNDED = 1e-5  # how far equal tokens' features may be apart: they are rounded in other places, alone and in a batch
 
 
 def labels_of(value: Any, field: str, limits: Limits, manifest: Manifest) -> list[TextItem]:
@@ -44,7 +52,8 @@ def prompts_of(labels: Sequence[TextItem], template: str, field: str, limits: Li
 
     How long they will be is known before they are made: a template of many places would make gigabytes.
     """
-    good([text_item(template, field, limits)])
+    refuse_json(template, field, limits, "a template is one sentence")
+    text_items(template, field, limits)
     places = template.count("{}")
     for label in labels:
         characters = len(template) + places * (len(label.text) - len("{}"))
@@ -62,10 +71,26 @@ def _different(labels: list[TextItem], manifest: Manifest) -> list[TextItem]:
         cleaned = " ".join(label.text.split())
         other = first.setdefault(cleaned if keeps_case else cleaned.lower(), label)
         if other is not label:
-            shown = repr(label.text[:_SHOWN_CHARACTERS])
-            message = f"{label.param} is the same as {other.param} to the model: {shown}"
-            raise ApiError("duplicate_label", message, param=label.param)
+            raise _duplicate(label, other)
     return labels
+
+
+def refuse_equal(labels: Sequence[TextItem], features: FloatArray, truncated: Sequence[int]) -> None:
+    """ApiError where two labels turn out to be the same to the model, by their features [N, D].
+
+    Its tokenizer repairs texts: HTML entities, forms of Unicode, invisible characters. Labels that were both cut are
+    told apart by what the model did not read, and the answer lists them.
+    """
+    for first, second in np.argwhere(np.triu(features @ features.T, 1) > 1 - _NEARLY):
+        both_cut = first in truncated and second in truncated
+        if not both_cut and np.abs(features[first] - features[second]).max() <= _ROUNDED:
+            raise _duplicate(labels[second], labels[first])
+
+
+def _duplicate(label: TextItem, other: TextItem) -> ApiError:
+    shown = repr(label.text[:_SHOWN_CHARACTERS])
+    message = f"{label.param} is the same as {other.param} to the model: {shown}"
+    return ApiError("duplicate_label", message, param=label.param)
 
 
 def _in_brackets(value: str) -> bool:

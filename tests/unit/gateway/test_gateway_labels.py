@@ -2,6 +2,9 @@
 
 # ruff: noqa: E501 - tables of strings, several on a line
 
+import html
+import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from gateway.replies import ClassifyReply, SimilarityReply
 from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import Gateway, gateway_over
+from tritonclip import AsyncClient, Embeddings
 from tritonclip.testing import FakeServer, features_of
 
 CLASSIFY, SIMILARITY = "/v1/classify", "/v1/similarity"
@@ -74,7 +78,7 @@ def test_what_is_said_twice_is_refused(gateway: Gateway, document: dict[str, Any
 
 @pytest.mark.parametrize(
     "text",
-    ["a, b", "a,b", "a; b", "a\nb", "a\r\nb", "a|b", "a\tb", "a\uff0cb", "a\u3001b", '["a", "b"]', "['a', 'b']", "[a]", ' ["a"] '],
+    ["a, b", "a,b", "a; b", "a\nb", "a\r\nb", "a|b", "a\tb", "a\uff0cb", "a\u3001b", '["a", "b"]', "['a', 'b']", "[a]", ' ["a"] ', "a\u061b b", "a \uff5c b", "a\u2029b", "\u2022 a \u2022 b", "a\uff64b"],
 )  # fmt: skip
 def test_one_string_where_a_list_belongs_is_refused_with_the_remedy(gateway: Gateway, text: str) -> None:
     error = gateway.refused(CLASSIFY, 400, image=RED_URL, labels=text)
@@ -182,6 +186,46 @@ def test_labels_that_are_the_same_to_the_model_are_refused(gateway: Gateway, lab
     assert (error["code"], error["param"]) == ("duplicate_label", param)
     assert "labels[0]" in error["message"]
     assert repr(labels[int(param[-2])]) in error["message"]
+
+
+class Repairing(AsyncClient):
+    """A client of a model whose tokenizer repairs texts, as CLIP's does; and rounds a little otherwise each time."""
+
+    async def embed_texts(self, texts: Any, **options: Any) -> Embeddings:
+        repaired = [html.unescape(unicodedata.normalize("NFKC", text)).replace("\x7f", "") for text in texts]
+        found = await super().embed_texts(repaired, **options)
+        noise = np.random.default_rng(0).uniform(-1e-7, 1e-7, found.features.shape).astype(np.float32)
+        return replace(found, features=found.features + noise)
+
+
+@pytest.mark.parametrize("other", ["salt &#38; pepper", "salt \uff06 pepper", "salt & pep\x7fper"])
+def test_labels_that_the_models_tokenizer_makes_the_same_are_refused(fake: FakeServer, other: str) -> None:
+    labels = ["garlic", "salt & pepper", "thyme", other]
+    with gateway_over(fake, engine=Repairing(transport=fake.async_transport())) as gateway:
+        for _ in range(2):  # from the model, and from the cache
+            error = gateway.refused(CLASSIFY, 400, image=RED_URL, labels=labels)
+            assert (error["code"], error["param"]) == ("duplicate_label", "labels[3]")
+            assert "labels[1]" in error["message"]
+        error = gateway.refused(ZERO_SHOT, 400, inputs=RED_URL, parameters={"candidate_labels": labels})
+        assert (error["code"], error["param"]) == ("duplicate_label", "parameters.candidate_labels[3]")
+        assert len(gateway.post(CLASSIFY, image=RED_URL, labels=labels[:3])["data"][0]["labels"]) == 3
+
+
+def test_labels_that_are_both_cut_are_named_and_kept() -> None:
+    """What would tell them apart is what the model did not read."""
+    labels = ["word " * 90 + "a", "b", "word " * 90 + "c"]
+    fake = FakeServer()
+    with gateway_over(fake, engine=Cutting(transport=fake.async_transport())) as gateway:
+        answer = gateway.post(CLASSIFY, image=RED_URL, labels=labels)
+        assert answer["truncated"] == [0, 2]
+        assert len(answer["data"][0]["labels"]) == 3
+
+
+class Cutting(AsyncClient):
+    """A client of a model that reads nothing behind the seventieth word."""
+
+    async def embed_texts(self, texts: Any, **options: Any) -> Embeddings:
+        return await super().embed_texts([" ".join(text.split()[:70]) for text in texts], **options)
 
 
 def test_case_counts_where_the_model_keeps_it() -> None:
