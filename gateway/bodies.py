@@ -26,6 +26,11 @@ T = TypeVar("T")
 
 READ_IN_THREAD = 2**16  # bytes: below it, reading takes less time than handing it to a thread
 _CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
+_WORDS = {
+    "model_type": "expected an object",
+    "model_attributes_type": "expected an object",
+    "string_unicode": "half of a surrogate pair: it is no Unicode text",
+}
 _SHOWN_CHARACTERS = 64
 
 
@@ -52,8 +57,8 @@ async def _in_thread_if(size: int, work: Callable[[T], Any], argument: T) -> Any
 async def _unpacked(request: Request, limits: Limits) -> bytes:
     """The body without its Content-Encoding. It is not kept in the request, where it would stay until the answer."""
     body = b"".join([part async for part in request.stream() if part])
-    encoding = request.headers.get("content-encoding")
-    if encoding is None:
+    encoding = ", ".join(request.headers.getlist("content-encoding"))
+    if not encoding:
         return body
     unpacked = await asyncio.to_thread(decompressed, body, encoding, limits.body_bytes)
     exchange_of(request.scope).hold_more(len(unpacked))
@@ -68,7 +73,8 @@ def validate(model: type[R], document: Mapping[str, Any], *, strict: bool) -> R:
     except ValidationError as invalid:
         error = invalid.errors(include_url=False, include_input=False)[0]
         param = _param(error["loc"])
-        message = f"{param}: {error['msg']}" if param else error["msg"]
+        said = _WORDS.get(error["type"], error["msg"].removeprefix("Value error, "))
+        message = f"{param}: {said}" if param else said
         raise ApiError(_CODES.get(error["type"], "invalid_value"), message, param=param or None) from None
 
 

@@ -4,12 +4,16 @@ import zlib
 
 from gateway.errors import ApiError
 
+MEMBERS = 64  # of one gzip body: for each of them the rest is copied
+_GZIP = b"\x1f\x8b"
+
 
 def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
     """The body as it was before its Content-Encoding; ApiError where that is damaged, unknown, or a bomb."""
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
+    named = [name for part in encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
+    if not named:
         return body
+    encoding = ", ".join(named)
     if encoding in ("gzip", "x-gzip"):
         return _inflated(body, 16 + zlib.MAX_WBITS, limit)
     if encoding == "deflate":  # zlib's format by the standard, and without its header from some programs
@@ -20,15 +24,21 @@ def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _inflated(body: bytes, format: int, limit: int) -> bytes:  # noqa: A002 - zlib's bits, which name a format
-    inflate = zlib.decompressobj(format)
+    """What was packed. gzip's format allows several members, one behind the other, and their contents are joined."""
+    data, packed = b"", body
     try:
-        data = inflate.decompress(body, limit + 1)
+        for _ in range(MEMBERS):
+            inflate = zlib.decompressobj(format)
+            data += inflate.decompress(packed, limit + 1 - len(data))
+            packed = inflate.unused_data
+            if len(data) > limit or not packed.startswith(_GZIP):
+                break
     except zlib.error:
         raise ApiError("invalid_encoding", "the body is not what its Content-Encoding says, or is damaged") from None
     if len(data) > limit:
         raise ApiError("body_too_large", f"the body is larger than the limit of {limit} bytes once it is unpacked")
     if not inflate.eof:
         raise ApiError("invalid_encoding", "the compressed body is cut off")
-    if inflate.unused_data:
+    if packed:
         raise ApiError("invalid_encoding", "there is more behind the end of the compressed body")
     return data

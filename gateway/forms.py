@@ -1,21 +1,27 @@
 """Multipart forms to fields and files, in memory: the body is there already, and no larger than it may be."""
 
 import asyncio
+import codecs
 from collections.abc import AsyncGenerator
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from gateway.errors import ApiError
+from gateway.pictures import looks_like_image
 from gateway.settings import Limits
 
 _SLICE = 2**20  # bytes parsed before other requests have their turn
+_STARLETTES_WORD = "Invalid multipart data."  # for all that its parser may say
+_NOT_PARTED = "its parts are not what Content-Type's boundary parts, or have headers that cannot be read"
 
 
 class _InMemory(MultiPartParser):
     """Starlette's parser, which by itself writes files to a disk, and takes a text that is not UTF-8 for Latin-1."""
 
     spool_max_size = 0  # no limit
+    ended = False  # whether the last boundary was seen, behind which nothing comes
 
     def on_part_end(self) -> None:
         """End a part; ApiError where it is a text in another encoding than the form's: UTF-8, where it says none."""
@@ -24,15 +30,24 @@ class _InMemory(MultiPartParser):
             try:
                 part.data.decode(self._charset)
             except UnicodeDecodeError as error:
+                if looks_like_image(part.data):
+                    message = "the bytes of an image in a field for text: an uploaded file has a filename"
+                    raise ApiError("invalid_image", message, param=part.field_name) from None
                 message = (
                     f"not {self._charset.upper()} at byte {error.start + 1}, which is 0x{part.data[error.start]:02x}"
                 )
                 raise ApiError("invalid_text", message, param=part.field_name) from None
         super().on_part_end()
 
+    def on_end(self) -> None:
+        """End the form: of one that is cut off, the last field would be missing in silence."""
+        self.ended = True
+        super().on_end()
+
 
 async def read_form(headers: Headers, body: bytes, limits: Limits) -> list[tuple[str, str | bytes]]:
     """Fields and files in their order, files as bytes; ApiError where it is no form, or has too many parts."""
+    _check_charset(headers)
     parser = _InMemory(
         headers,
         _slices(body),
@@ -43,13 +58,26 @@ async def read_form(headers: Headers, body: bytes, limits: Limits) -> list[tuple
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        raise ApiError("invalid_form", f"the form is not valid: {error.message}") from None
+        message = _NOT_PARTED if error.message == _STARLETTES_WORD else error.message
+        raise ApiError("invalid_form", f"the form is not valid: {message}") from None
     except (ValueError, LookupError):
         raise ApiError("invalid_form", "the form is not valid: it cannot be read") from None
+    if not parser.ended:
+        await form.close()
+        raise ApiError("invalid_form", "the form is empty, or cut off: it does not end with its last boundary")
     try:
         return [(name, await _value(value)) for name, value in form.multi_items()]
     finally:
         await form.close()
+
+
+def _check_charset(headers: Headers) -> None:
+    """ApiError for an encoding that nobody knows: Starlette would take it for Latin-1, and other words for the text."""
+    charset = parse_options_header(headers.get("content-type", ""))[1].get(b"charset", b"utf-8").decode("latin-1")
+    try:
+        codecs.lookup(charset)
+    except (LookupError, ValueError):
+        raise ApiError("invalid_form", f"there is no charset {charset[:40]!a}: send UTF-8") from None
 
 
 async def _value(value: str | UploadFile) -> str | bytes:

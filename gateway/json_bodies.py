@@ -21,6 +21,8 @@ _ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b",:[{"))
 _SLICE = 2**18  # bytes looked at in one step, in which nothing else of this process runs
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _OTHER_ENCODINGS = (
+    (b"\xff\xfe\0\0", "UTF-32: send UTF-8"),
+    (b"\0\0\xfe\xff", "UTF-32: send UTF-8"),
     (b"\xff\xfe", "UTF-16: send UTF-8"),
     (b"\xfe\xff", "UTF-16: send UTF-8"),
     (b"\x1f\x8b", "compressed, and Content-Encoding does not say so"),
@@ -82,6 +84,8 @@ def _fault_of_encoding(body: bytes) -> str | None:
     for start, encoding in _OTHER_ENCODINGS:
         if body.startswith(start):
             return f"it is {encoding}"
+    if b"\0" in body[:4]:  # the first characters of JSON are ASCII
+        return "it is UTF-16 or UTF-32: send UTF-8"
     try:
         body.decode()
     except UnicodeDecodeError as error:

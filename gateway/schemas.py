@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 
+from gateway.errors import ApiError
 from gateway.json_bodies import read_json
 
 FormFields = Sequence[tuple[str, str | bytes]]
 
 MAX_NAME = 1024  # characters of what only names something
-LISTS = frozenset({"input", "image", "images", "text", "texts", "labels", "documents", "candidate_labels"})
+LISTS = frozenset({"input", "messages", "image", "images", "text", "texts", "labels", "documents", "candidate_labels"})
 """Fields that may hold several items; in a form, these may also stand in one field as a JSON array."""
 
 SAMPLE_IMAGE = (  # 8 x 8 red pixels
@@ -81,7 +82,7 @@ class RequestModel(BaseModel):
         values: dict[str, list[Any]] = {}
         lists = set()
         for name, value in fields:
-            several = json_array(value) if name in LISTS and isinstance(value, str) else None
+            several = json_array(name, value) if name in LISTS and isinstance(value, str) else None
             values.setdefault(name, []).extend([value] if several is None else several)
             if several is not None:
                 lists.add(name)
@@ -109,7 +110,14 @@ class EmbeddingsRequest(RequestModel):
         None, description="a text has one vector, for queries and passages alike", max_length=MAX_NAME
     )
     task: str | None = Field(None, description="a text has one vector, for every task", max_length=MAX_NAME)
-    normalized: Literal[True] | None = Field(None, description="vectors always have length 1")
+    normalized: bool | None = Field(None, description="true, or left out: vectors always have length 1")
+
+    @field_validator("normalized")
+    @classmethod
+    def _is_normalized(cls, normalized: bool | None) -> bool | None:
+        if normalized is False:
+            raise ValueError("vectors always have length 1")
+        return normalized
 
     @classmethod
     def from_form(cls, fields: FormFields) -> dict[str, Any]:
@@ -118,7 +126,7 @@ class EmbeddingsRequest(RequestModel):
         items: list[Any] = []
         for name, value in fields:
             if name in ("image", "text", "input"):
-                several = json_array(value) if isinstance(value, str) else None
+                several = json_array(name, value) if isinstance(value, str) else None
                 for item in [value] if several is None else several:
                     items.append(item if name == "input" or isinstance(item, bytes) else {name: item})
         return super().from_form(others) | ({"input": items} if items else {})
@@ -235,16 +243,22 @@ class ZeroShotRequest(RequestModel):
         return cls.from_json({"parameters": {}} | super().from_form(fields))
 
 
-def json_array(value: str) -> list[Any] | None:
-    """The items of a JSON array in a form's field; None for any other value."""
+def json_array(name: str, value: str) -> list[Any] | None:
+    """The items of a JSON array in a form's field; None for a text, which may have brackets too: "[MASK]".
+
+    ApiError where an array was meant, by what comes behind its bracket, and cannot be read.
+    """
     value = value.strip()
     if not (value.startswith("[") and value.endswith("]")):
         return None
     try:
         found = read_json(value.encode("utf-8", "surrogatepass"))
-    except ValueError:
-        return None
-    return found if isinstance(found, list) and all(isinstance(item, str | dict) for item in found) else None
+    except ApiError as error:
+        if error.code == "invalid_json" and value[1:].lstrip()[:1] not in ('"', "[", "{"):
+            return None
+        message = error.message.replace("the body", "the array", 1)
+        raise ApiError(error.code, f"{name}: {message}", param=name) from None
+    return found if isinstance(found, list) else None
 
 
 def _with_place(template: str | None) -> str | None:

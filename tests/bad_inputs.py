@@ -98,9 +98,8 @@ BODIES = [
     _raw(
         "half of a form",
         b'--x\r\nContent-Disposition: form-data; name="input"\r\n\r\na',
-        "missing_field",
+        "invalid_form",
         content_type="multipart/form-data; boundary=x",
-        param="input",
     ),
     _raw(
         "a form part with no name",

@@ -11,6 +11,7 @@ import httpx
 import orjson
 import pytest
 
+from gateway.compression import MEMBERS
 from gateway.errors import ApiError
 from gateway.exchange import Exchange
 from gateway.json_bodies import MAX_VALUES, parts_of, read_json
@@ -46,11 +47,32 @@ def raw_deflate(data: bytes) -> bytes:
         ("deflate", zlib.compress),
         (" Deflate ", raw_deflate),
         ("identity", bytes),
+        ("gzip", lambda body: gzip.compress(body[:9]) + gzip.compress(b"") + gzip.compress(body[9:])),
+        ("Identity , gzip,", gzip.compress),
     ],
 )
 def test_packed_bodies_are_unpacked(gateway: Gateway, encoding: str, pack: Any) -> None:
     body = json.dumps({"input": ["a", RED_URL]}).encode()
     assert post(gateway, pack(body), content_encoding=encoding).json() == gateway.post(EMBED, input=["a", RED_URL])
+
+
+def test_what_is_packed_twice_is_not_taken_for_packed_once(gateway: Gateway) -> None:
+    headers = [("content-type", "application/json"), ("content-encoding", "gzip"), ("content-encoding", "deflate")]
+    answer = gateway.http.post(EMBED, content=zlib.compress(gzip.compress(b'{"input": "a"}')), headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (gzip.compress(b"{}") * (MEMBERS + 1), "invalid_encoding"),
+        (gzip.compress(b"{}") + gzip.compress(b"{}")[:-3], "invalid_encoding"),
+        (gzip.compress(b" " * 300_000) * 3, "body_too_large"),
+    ],
+)
+def test_members_of_gzip_are_bounded_together(fake: FakeServer, body: bytes, code: str) -> None:
+    with gateway_over(fake, Settings(limits=Limits(body_bytes=700_000))) as gateway:
+        assert post(gateway, body, content_encoding="gzip").json()["error"]["code"] == code
 
 
 def test_a_packed_form_is_unpacked(gateway: Gateway) -> None:
@@ -77,7 +99,9 @@ def test_what_is_unpacked_counts_as_held(fake: FakeServer, monkeypatch: pytest.M
         (b'{"input": "\xff"}', "not UTF-8 at byte 12, which is 0xff"),
         (b'{"input": "caf\xe9"}', "not UTF-8 at byte 15, which is 0xe9"),
         ('{"input": "a"}'.encode("utf-16"), "UTF-16"),
-        ('{"input": "a"}'.encode("utf-16-be"), "no valid JSON"),
+        ('{"input": "a"}'.encode("utf-16-be"), "UTF-16"),
+        ('{"input": "a"}'.encode("utf-16-le"), "UTF-16"),
+        ('{"input": "a"}'.encode("utf-32"), "UTF-32"),
         (gzip.compress(b"{}"), "Content-Encoding"),
         (b'{"input": ["\\ud800", NaN]}', "a number"),
         (b'{"input": ["\\ud800", ' + b"1" * 5000 + b"]}", "a number"),
