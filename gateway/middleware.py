@@ -257,4 +257,9 @@ def _replay(body: list[bytes], hang_up: "asyncio.Task[Message]") -> Callable[[],
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    """The headers by name; the values of one that comes several times are a list, as in HTTP: two hosts are none."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers

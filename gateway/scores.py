@@ -51,8 +51,8 @@ def is_relative(manifest: Manifest) -> bool:
 
 
 def cosines(vectors: Vectors, rows: int) -> FloatArray:
-    """The cosines of the first so many items with the others: features have length 1."""
-    return np.asarray(vectors.features[:rows] @ vectors.features[rows:].T)
+    """The cosines of the first so many items with the others: features have length 1, but for what was rounded."""
+    return np.asarray(np.clip(vectors.features[:rows] @ vectors.features[rows:].T, -1, 1))
 
 
 def calibrated(manifest: Manifest, cosine: FloatArray) -> tuple[FloatArray, FloatArray]:

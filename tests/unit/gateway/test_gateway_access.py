@@ -162,6 +162,18 @@ def open_gateway() -> Iterator[str]:
     running.stop()
 
 
+@pytest.mark.parametrize("name", ["host", "origin"])
+@pytest.mark.parametrize("foreign_first", [True, False])
+def test_who_names_two_hosts_comes_by_none(open_gateway: str, name: str, foreign_first: bool) -> None:
+    own, other = ("localhost", "evil.example") if name == "host" else ("http://localhost", "http://evil.example")
+    values = [other, own] if foreign_first else [own, other]
+    lines = [f"{name}: {value}" for value in values] + ([] if name == "host" else ["Host: localhost"])
+    said = "\r\n".join(["GET /v1/models HTTP/1.1", *lines, "Connection: close", "", ""])
+    answer = exchange(open_gateway, said.encode())
+    assert statuses(answer) == [403]
+    assert b"forbidden_origin" in answer
+
+
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/models", "/", "/metrics", "/health/live", "/nothing"])
 @pytest.mark.parametrize(
     "headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}]

@@ -40,6 +40,14 @@ def test_singular_and_plural_mean_the_same(gateway: Gateway, document: dict[str,
     assert gateway.post(SIMILARITY, **document) == gateway.post(SIMILARITY, image=RED_URL, text="a")
 
 
+def test_cosines_are_none_above_one(gateway: Gateway) -> None:
+    """A vector's product with itself is rounded, and comes out above 1 for some."""
+    texts = [f"text {number}" for number in range(60)]
+    cosines = np.array([gateway.post(RERANK, query=t, documents=[t])["results"][0]["relevance_score"] for t in texts])
+    np.testing.assert_allclose(cosines, 1, rtol=0, atol=CLOSE)
+    assert (cosines <= 1).all()
+
+
 def test_similarity_by_form(gateway: Gateway) -> None:
     files = [("image", ("red.png", RED)), ("image", ("blue.png", BLUE))]
     answer = gateway.http.post(SIMILARITY, files=files, data={"text": ["a", "b"]}).json()
