@@ -24,9 +24,16 @@ ENDPOINTS = {
 }  # fmt: skip
 
 
+class Unclosed(AsyncClient):
+    """A client that outlives its application, which schemathesis starts and ends for every case."""
+
+    async def aclose(self) -> None:
+        pass
+
+
 def application() -> FastAPI:
     fake = FakeServer(label_sets=LABEL_SETS, refuse=refuse)
-    return create_app(AsyncClient(transport=fake.async_transport()), Settings())
+    return create_app(Unclosed(transport=fake.async_transport()), Settings())
 
 
 @pytest.fixture(scope="module")
