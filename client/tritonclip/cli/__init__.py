@@ -34,6 +34,7 @@ _HOW_TO_START = (
 
 def main(argv: Sequence[str] | None = None, *, client: Callable[..., Client] = Client) -> int:
     """Run the command and return its exit code; ``client`` makes the client from its URL and options."""
+    _replace_closed_streams()
     parser = build_parser()
     try:
         arguments = parser.parse_args(argv)
@@ -57,6 +58,13 @@ def main(argv: Sequence[str] | None = None, *, client: Callable[..., Client] = C
     except KeyboardInterrupt:
         return INTERRUPTED
     return ITEMS_FAILED if failures else 0
+
+
+def _replace_closed_streams() -> None:
+    """Stand in for standard streams that were closed before this program began: Python has None in their places."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as it runs
 
 
 def _identity(arguments: argparse.Namespace) -> dict[str, Any]:

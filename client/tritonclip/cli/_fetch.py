@@ -5,7 +5,6 @@ import asyncio
 import httpx
 
 from tritonclip import _defaults
-from tritonclip._errors import ConfigError
 from tritonclip._proxies import proxy_of
 
 
@@ -21,8 +20,8 @@ class Remote:
             return asyncio.run(self._fetch())
         except TimeoutError as exc:
             raise OSError(f"cannot fetch {self._url}: not there within {_defaults.FETCH_TIMEOUT:g} s") from exc
-        except (httpx.HTTPError, httpx.InvalidURL, ConfigError) as exc:
-            raise OSError(f"cannot fetch {self._url}: {exc or type(exc).__name__}") from exc
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:  # a ValueError: a host or a proxy that is none
+            raise OSError(f"cannot fetch {self._url}: {str(exc) or type(exc).__name__}") from exc
 
     async def _fetch(self) -> bytes:
         limit = _defaults.FETCH_MAX_BYTES
@@ -49,6 +48,8 @@ class _ByHost(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
+        if url.scheme not in ("http", "https") or not url.host:  # also where a redirect leads
+            raise httpx.UnsupportedProtocol(f"{str(url)!r} is not http(s)://HOST")
         proxy = proxy_of(url.scheme, url.host, url.port or _defaults.PORTS[url.scheme])
         address = proxy.url if proxy else None
         if address not in self._transports:

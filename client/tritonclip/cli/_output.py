@@ -39,11 +39,16 @@ def refuse_terminal(output: str | None) -> None:
 
 
 def write_text(text: str, output: str | None) -> None:
-    """Write text to a file, or to standard output."""
+    """Write text to a file, or to standard output.
+
+    What has no place in the encoding is escaped, as JSON does it: half a surrogate pair stands for a byte of a file's
+    name that is not UTF-8.
+    """
     if output is None:
-        sys.stdout.write(text)
+        encoding = sys.stdout.encoding
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
     else:
-        Path(output).write_text(text, encoding="utf-8")
+        Path(output).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_array(array: npt.NDArray[Any], output: str | None) -> None:
