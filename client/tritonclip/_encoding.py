@@ -5,7 +5,7 @@ images, NumPy arrays) are written as PNG, which loses nothing.
 """
 
 import os
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,9 +36,10 @@ class Kind:
         """A source of the items; one item alone is a list of one."""
         if self.single(items):
             return Source([items])
-        if not isinstance(items, Iterable | AsyncIterable):
-            raise InputError(f"expected {self.noun}s, got {type(items).__name__}")
-        return Source(items)
+        try:
+            return Source(items)  # also of what has no __iter__ and can be indexed, as data sets are
+        except TypeError as exc:
+            raise InputError(f"expected {self.noun}s, got {type(items).__name__}") from exc
 
     def encode(self, item: Any, index: int) -> Encoded:
         """An item's bytes, or the error that names it and says why there are none."""

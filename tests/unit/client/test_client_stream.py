@@ -204,6 +204,17 @@ def test_arguments_that_make_no_sense(embed: Embed, fake: FakeServer) -> None:
         embed(fake, 3)
 
 
+def test_what_can_only_be_indexed_is_a_list_too() -> None:
+    class DataSet:
+        def __getitem__(self, index: int) -> str:
+            return ["a cat", "a dog"][index]
+
+    with Client(transport=FakeServer().transport()) as client:
+        assert client.embed_texts(DataSet()).features.shape == (2, 16)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="expected texts, got ndarray"):
+            client.embed_texts(np.array("a cat"))
+
+
 def test_asynchronous_iterables_are_for_the_asynchronous_client(fake: FakeServer) -> None:
     async def images() -> AsyncIterator[bytes]:
         yield b"a"
