@@ -18,6 +18,7 @@ ARTIFACTS = (
     "similarity/1/model.pt",
     "text_tokenize/1/tokenizer.json",
 )  # what the exporter makes; model_repository/manifest compares them with their digests before a server is ready
+CODE = "*/1/*.py"  # what it copies, and nobody edits there; configs are the operator's to tune
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "tokenizers", "pillow")
 
 
@@ -52,8 +53,9 @@ def build_manifest(
 
 
 def digest_artifacts(repository: Path) -> dict[str, str]:
-    """The SHA-256 of every artifact of a repository, by its path in there."""
-    return {name: file_digest(repository / name) for name in ARTIFACTS}
+    """The SHA-256 of every artifact of a repository and of its models' code, by its path in there."""
+    code = sorted(path.relative_to(repository).as_posix() for path in repository.glob(CODE))
+    return {name: file_digest(repository / name) for name in (*ARTIFACTS, *code)}
 
 
 def file_digest(path: Path) -> str:

@@ -1,7 +1,7 @@
 """What is deployed in a served repository, checked before anybody is answered. Nothing here knows Triton.
 
-manifest.json ──artifacts: path, SHA-256──> every file of weights ─┐
-head_NAME: label_set.json, labels.txt, model.pt ───────────────────┴──> one document, or NotServable
+manifest.json ──artifacts: path, SHA-256──> all weights and code ─┐
+head_NAME: label_set.json, labels.txt, model.pt ──────────────────┴──> one document, or NotServable
 
 A file that was damaged on a disk or in a copy mostly loads all the same, and then answers with plausible wrong vectors.
 """
@@ -65,7 +65,7 @@ def read_deployed(repository: Path) -> dict[str, Any]:
     """The manifest with `label_sets`: by name, how many labels, their names in order, and the templates.
 
     Raises NotServable where the manifest or the record of a label set is missing, broken or of another encoder, and
-    where a file of weights is not the one that was published.
+    where a file of weights or of code is not the one that was published.
     """
     manifest = _read_json(repository, "manifest.json", MANIFEST, PUBLISH)
     _check_digests(repository, dict.fromkeys(ARTIFACTS, "") | manifest["artifacts"], PUBLISH)
