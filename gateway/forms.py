@@ -30,7 +30,7 @@ class _InMemory(MultiPartParser):
             try:
                 part.data.decode(self._charset)
             except UnicodeDecodeError as error:
-                if looks_like_image(part.data):
+                if looks_like_image(bytes(part.data)):
                     message = "the bytes of an image in a field for text: an uploaded file has a filename"
                     raise ApiError("invalid_image", message, param=part.field_name) from None
                 message = (

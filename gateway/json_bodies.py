@@ -72,7 +72,8 @@ def _read_leniently(body: bytes) -> Any:
     except RecursionError:
         raise _invalid("too deeply nested") from None
     except ValueError:
-        raise _invalid("a number that JSON does not have, or of too many digits") from None
+        reason = _fault_of_encoding(body) or "a number that JSON does not have, or of too many digits"
+        raise _invalid(reason) from None
 
 
 def _no_constant(name: str) -> NoReturn:

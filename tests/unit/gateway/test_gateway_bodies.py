@@ -104,6 +104,7 @@ def test_what_is_unpacked_counts_as_held(fake: FakeServer, monkeypatch: pytest.M
         ('{"input": "a"}'.encode("utf-32"), "UTF-32"),
         (gzip.compress(b"{}"), "Content-Encoding"),
         (b'{"input": ["\\ud800", NaN]}', "a number"),
+        (b'{"input": ["\\udead", "na\xefve"]}', "not UTF-8 at byte 25, which is 0xef"),
         (b'{"input": ["\\ud800", ' + b"1" * 5000 + b"]}", "a number"),
         (b'{"input": ["\\ud800"' + b"[" * 5000, "no valid JSON"),
         (b'{"input": ["\\ud800", ' + b"[" * 5000 + b"]" * 5000 + b"]}", "too deeply nested"),
