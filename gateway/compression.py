@@ -1,11 +1,13 @@
 """Bodies with a Content-Encoding: gzip and deflate are undone, within the limit of a body that comes as it is."""
 
+import io
 import zlib
 
 from gateway.errors import ApiError
 
-MEMBERS = 64  # of one gzip body: for each of them the rest is copied
-_GZIP = b"\x1f\x8b"
+MEMBERS = 64  # of one gzip body
+_GZIP = b"\x1f"  # where a member begins, or its first byte at least: it may be cut by a slice
+_SLICE = 2**18  # bytes unpacked in one step: each member copies the rest of its slice
 
 
 def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
@@ -25,20 +27,23 @@ def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
 
 def _inflated(body: bytes, format: int, limit: int) -> bytes:  # noqa: A002 - zlib's bits, which name a format
     """What was packed. gzip's format allows several members, one behind the other, and their contents are joined."""
-    data, packed = b"", body
-    try:
-        for _ in range(MEMBERS):
-            inflate = zlib.decompressobj(format)
-            data += inflate.decompress(packed, limit + 1 - len(data))
+    inflate, members, data = zlib.decompressobj(format), 1, io.BytesIO()
+    for at in range(0, len(body), _SLICE):
+        packed = body[at : at + _SLICE]
+        while packed:
+            if inflate.eof:
+                if not packed.startswith(_GZIP) or format < zlib.MAX_WBITS + 16 or members == MEMBERS:
+                    raise ApiError("invalid_encoding", "there is more behind the end of the compressed body")
+                inflate, members = zlib.decompressobj(format), members + 1
+            try:
+                data.write(inflate.decompress(packed, limit + 1 - data.tell()))
+            except zlib.error:
+                message = "the body is not what its Content-Encoding says, or is damaged"
+                raise ApiError("invalid_encoding", message) from None
+            if data.tell() > limit:
+                message = f"the body is larger than the limit of {limit} bytes once it is unpacked"
+                raise ApiError("body_too_large", message)
             packed = inflate.unused_data
-            if len(data) > limit or not packed.startswith(_GZIP):
-                break
-    except zlib.error:
-        raise ApiError("invalid_encoding", "the body is not what its Content-Encoding says, or is damaged") from None
-    if len(data) > limit:
-        raise ApiError("body_too_large", f"the body is larger than the limit of {limit} bytes once it is unpacked")
     if not inflate.eof:
         raise ApiError("invalid_encoding", "the compressed body is cut off")
-    if packed:
-        raise ApiError("invalid_encoding", "there is more behind the end of the compressed body")
-    return data
+    return data.getvalue()

@@ -75,6 +75,16 @@ def test_members_of_gzip_are_bounded_together(fake: FakeServer, body: bytes, cod
         assert post(gateway, body, content_encoding="gzip").json()["error"]["code"] == code
 
 
+def test_members_that_slices_cut_are_whole(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b"".join(gzip.compress(part) for part in (b'{"inp', b"", b'ut": "a"', b"}"))
+    expected = gateway.post(EMBED, input="a")
+    for size in (1, 2, 3, 19, 20, 21, 64):
+        monkeypatch.setattr("gateway.compression._SLICE", size)
+        assert post(gateway, body, content_encoding="gzip").json() == expected
+        for behind in (b"{}", b"\x1f", b"\x1f{}", bytes(8)):
+            assert post(gateway, body + behind, content_encoding="gzip").json()["error"]["code"] == "invalid_encoding"
+
+
 def test_a_packed_form_is_unpacked(gateway: Gateway) -> None:
     request = httpx.Request("POST", "http://x", files=[("text", (None, "a"))])
     headers = dict(request.headers) | {"content-encoding": "gzip"}
