@@ -9,6 +9,7 @@ merely busy, or still loading, is left alone.
 Runs in any Python 3 without packages: the container's own.
 """
 
+import http.client
 import os
 import signal
 import sys
@@ -60,7 +61,7 @@ def is_ready(url: str) -> bool:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(url, timeout=SECONDS) as answer:
             return bool(answer.status == 200)
-    except (OSError, ValueError):  # not listening, too slow, an error status, no HTTP: not ready
+    except (OSError, ValueError, http.client.HTTPException):  # not listening, too slow, an error status, no HTTP
         return False
 
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.modules import load_module
+from tests.unit.client.raw_servers import raw_server
 
 HEALTH = Path(__file__).resolve().parents[3] / "deploy/docker/triton_health.py"
 # A process named tritonserver with as many model processes as it is told, one more at each SIGUSR1. It is ready while
@@ -283,3 +284,22 @@ def test_it_needs_nothing_but_python() -> None:
     code = f"import runpy; check = runpy.run_path({str(HEALTH)!r}); print(check['is_ready']('http://127.0.0.1:9'))"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"HTTP/1.1 000 Odd\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200,
+        b"\xff" * 9000,
+        b"",
+    ],
+)
+def test_what_is_no_http_is_not_ready(said: bytes) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(said)
+
+    with raw_server(answer) as port:
+        assert load_module(HEALTH).is_ready(f"http://127.0.0.1:{port}/v2/health/ready") is False
