@@ -19,6 +19,7 @@ ARTIFACTS = (
     "text_tokenize/1/tokenizer.json",
 )  # what the exporter makes; model_repository/manifest compares them with their digests before a server is ready
 CODE = "*/1/*.py"  # what it copies, and nobody edits there; configs are the operator's to tune
+SEAL = "manifest_sha256"  # of the other entries, as JSON with sorted keys
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "tokenizers", "pillow")
 
 
@@ -74,8 +75,10 @@ def is_intact(repository: Path) -> bool:
 
 
 def write_manifest(manifest: dict[str, Any], repository: Path) -> None:
-    """Write manifest.json into a served repository."""
-    (repository / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    """Write manifest.json into a served repository, with a digest of the rest of itself."""
+    entries = {key: value for key, value in manifest.items() if key != SEAL}
+    sealed = entries | {SEAL: _digest(entries)}
+    (repository / "manifest.json").write_text(json.dumps(sealed, indent=2) + "\n", encoding="utf-8")
 
 
 def read_manifest(repository: Path) -> dict[str, Any] | None:

@@ -53,6 +53,7 @@ LABEL_SET = {
     "templates": "a list of texts",
     "model_sha256": "a text",
 }
+SEAL = "manifest_sha256"
 PUBLISH = "publish it again with `python -m export VARIANT`"
 MAKE = "make it again with `python -m export labels`, or remove its folders"
 
@@ -69,6 +70,7 @@ def read_deployed(repository: Path) -> dict[str, Any]:
     """
     manifest = _read_json(repository, "manifest.json", MANIFEST, PUBLISH)
     _check_digests(repository, dict.fromkeys(ARTIFACTS, "") | manifest["artifacts"], PUBLISH)
+    _check_seal(manifest)
     heads = sorted(folder.name for folder in repository.glob("head_*"))
     label_sets = [_read_label_set(repository, head, manifest["fingerprint"]) for head in heads]
     manifest["label_sets"] = {
@@ -115,6 +117,14 @@ def _read_json(repository: Path, name: str, fields: Mapping[str, str], remedy: s
         if not KINDS[kind](document[key]):
             raise NotServable(f"{name}: {key} is not {kind}: {remedy}")
     return document
+
+
+def _check_seal(manifest: Mapping[str, Any]) -> None:
+    """Refuse entries that were changed; a changed scale is a wrong probability. Older manifests have no seal."""
+    entries = {key: value for key, value in manifest.items() if key != SEAL}
+    found = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+    if manifest.get(SEAL, found) != found:
+        raise NotServable(f"manifest.json is damaged, or was edited (SHA-256 {found}): {PUBLISH}")
 
 
 def _check_digests(repository: Path, digests: Mapping[str, str], remedy: str) -> None:

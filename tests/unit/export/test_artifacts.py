@@ -65,6 +65,21 @@ def test_a_damaged_artifact_is_named_by_whoever_would_serve_it(name: str, reposi
     assert not is_current(REQUEST, repository)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"logit_scale": 100.1}, {"logit_bias": -10.0}, {"precision": "fp16"}, {"probe": {}}, {"new": 1}]
+)
+def test_a_manifest_that_was_changed_is_refused(changes: dict[str, Any], repository: Path) -> None:
+    replace(repository / "manifest.json", edited(repository, **changes))
+    for error, read in REFUSALS:
+        with pytest.raises(error, match=r"manifest\.json is damaged, or was edited.*publish it again"):
+            read(repository)
+
+
+def test_a_manifest_from_before_seals_is_served(repository: Path) -> None:
+    replace(repository / "manifest.json", edited(repository, manifest_sha256="absent"))
+    assert deployed.read_deployed(repository) == check_repository(repository)
+
+
 def edited(repository: Path, **changes: Any) -> bytes:
     manifest = json.loads((repository / "manifest.json").read_text()) | changes
     return json.dumps({key: value for key, value in manifest.items() if value != "absent"}).encode()
