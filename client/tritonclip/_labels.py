@@ -1,6 +1,8 @@
 """Labels that come with a call: what they may be, and the features of the prompts made of them."""
 
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from tritonclip._effects import Steps, Take
 from tritonclip._embed import embed
@@ -9,9 +11,13 @@ from tritonclip._errors import ConfigError, InputError
 from tritonclip._manifest import Manifest
 from tritonclip._session import LabelFeatures, Session
 from tritonclip._stream import Source
+from tritonclip._tokens import surely_fits
 from tritonclip._truncation import too_long
 
 _SEPARATORS = ",;|\n"
+_BLOCK: Final = 1024  # rows that are compared with all others at a time
+_NEARLY: Final = 1e-4  # of a cosine: a sieve, so that few vectors are compared
+_ROUNDED: Final = 1e-5  # how far equal tokens' features may be apart: alone and in a batch they are rounded differently
 
 
 def read_labels(manifest: Manifest, labels: Any) -> Steps[list[str]]:
@@ -28,9 +34,13 @@ def read_labels(manifest: Manifest, labels: Any) -> Steps[list[str]]:
         key = " ".join(name.split())
         first = seen.setdefault(key.lower() if manifest.lower_cases else key, index)
         if first != index:
-            # They would share a probability, and each look half as likely as it is.
-            raise InputError(f"the same as label {first} to the model: {name!r}", noun="label", index=index)
+            raise _duplicate(first, index, name)
     return names
+
+
+def _duplicate(first: int, index: int, label: str) -> InputError:
+    """Two labels that are one to the model would share a probability, and each look half as likely as it is."""
+    return InputError(f"the same as label {first} to the model: {label!r}", noun="label", index=index)
 
 
 def _check_single(labels: str) -> None:
@@ -51,6 +61,7 @@ def label_features(
     features = session.known.label_features.get(key)
     if features is None or (features.tokens is None and on_truncation != "allow"):
         features = yield from _embed_prompts(session, prompts, on_truncation)
+        _check_different(features, prompts, manifest.context_length)
         if manifest.fingerprint is not None:
             session.remember_labels(key, features)
     if on_truncation == "raise" and features.tokens:
@@ -68,3 +79,23 @@ def _embed_prompts(session: Session, prompts: list[str], on_truncation: str) -> 
     except InputError as exc:
         raise InputError(exc.reason, noun="label", index=exc.index) from exc
     return LabelFeatures(found.rows, found.tokens if looked_at else None)
+
+
+def _check_different(features: LabelFeatures, prompts: list[str], limit: int | None) -> None:
+    """Refuse labels whose tokens are the same once the tokenizer has repaired them: HTML entities, forms of Unicode.
+
+    Labels that were both cut differ in what the model did not read; those are for ``on_truncation``.
+    """
+
+    def may_be_cut(index: int) -> bool:
+        if features.tokens is not None:
+            return index in features.tokens
+        return limit is not None and not surely_fits(prompts[index].encode(), limit)
+
+    rows = features.rows
+    for start in range(0, len(rows), _BLOCK):
+        near = np.argwhere(rows[start : start + _BLOCK] @ rows.T > 1 - _NEARLY)
+        for first, second in ((start + int(row), int(column)) for row, column in near):
+            is_equal = first < second and np.abs(rows[first] - rows[second]).max() <= _ROUNDED
+            if is_equal and not (may_be_cut(first) and may_be_cut(second)):
+                raise _duplicate(first, second, prompts[second])

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import html
 import io
 import json
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.unit.client.conftest import Command
 from tritonclip import AsyncClient, Client, ConfigError, InputError
-from tritonclip.testing import FakeServer
+from tritonclip.testing import FakeServer, features_of
 
 SIGMOID = {"logit_scale": 10.0, "logit_bias": -3.0}
 
@@ -80,6 +82,36 @@ def test_labels_that_are_the_same_to_the_model(labels: list[str], message: str, 
         assert str(caught.value) == message
         assert (caught.value.noun, caught.value.index) == ("label", len(labels) - 1)
     assert fake.requests("embed_text") == []
+
+
+@pytest.mark.parametrize("other", ["salt &amp; pepper", "salt &#38; pepper", "SALT &#x26; PEPPER"])
+def test_labels_that_the_models_tokenizer_makes_the_same(
+    other: str, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As CLIP's does, which repairs texts; features of the same tokens are rounded a little otherwise each time."""
+    noise = np.random.default_rng(0)
+
+    def features_of_repaired(item: bytes, width: int) -> NDArray[np.float32]:
+        row = features_of(html.unescape(item.decode()).lower().encode(), width)
+        return np.asarray(row + noise.uniform(-1e-7, 1e-7, width), np.float32)
+
+    monkeypatch.setattr("tritonclip.testing.features_of", features_of_repaired)
+    labels = ["garlic", "salt & pepper", *(f"herb {number}" for number in range(1100)), other]
+    with pytest.raises(InputError, match="label 1102: the same as label 1 to the model") as caught:
+        classify(fake, labels)
+    assert (caught.value.noun, caught.value.index) == ("label", 1102)
+    assert len(classify(fake, labels[:-1])[0]) == 1102
+
+
+@pytest.mark.parametrize("on_truncation", ["warn", "allow"])
+@pytest.mark.filterwarnings("ignore::tritonclip.TruncationWarning")
+def test_labels_that_are_both_cut_are_kept(
+    on_truncation: Any, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would tell them apart is what the model did not read."""
+    monkeypatch.setattr("tritonclip.testing.features_of", lambda item, width: features_of(item[:100], width))
+    labels = ["word " * 90 + "a", "b", "word " * 90 + "c"]
+    assert len(classify(fake, labels, on_truncation=on_truncation)[0]) == 3
 
 
 @pytest.mark.parametrize(("clean", "differ"), [("lower", False), ("canonicalize", False), ("whitespace", True)])
