@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.manifest import file_digest
+from export.manifest import file_digest, write_manifest
 from export.pipeline import MODELS_FOLDER
 from export.tracing import trace
 from load.capacity.deployment import running
@@ -120,7 +120,7 @@ def with_free_encoder(repository: Path) -> Iterator[Path]:
             artifact,
         )
         manifest.setdefault("artifacts", {})["image_encoder/1/model.pt"] = file_digest(artifact)
-        path.write_text(json.dumps(manifest), encoding="utf-8")
+        write_manifest(manifest, copy)
         yield copy
 
 

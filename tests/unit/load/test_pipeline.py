@@ -23,7 +23,7 @@ def test_the_free_encoder_tells_pictures_apart(size: int) -> None:
 
 
 def test_the_copy_has_another_encoder_and_the_original_keeps_its_own(tmp_path: Path) -> None:
-    manifest = json.dumps({"image_size": 16, "embedding_width": 4, "probe": {}})
+    manifest = json.dumps({"image_size": 16, "embedding_width": 4, "probe": {}, "manifest_sha256": "its own"})
     artifact = tmp_path / "served" / "image_encoder" / "1" / "model.pt"
     artifact.parent.mkdir(parents=True)
     artifact.write_bytes(b"weights")
@@ -31,7 +31,9 @@ def test_the_copy_has_another_encoder_and_the_original_keeps_its_own(tmp_path: P
     with with_free_encoder(tmp_path / "served") as copy:
         encoder = torch.jit.load(str(copy / "image_encoder" / "1" / "model.pt"))  # type: ignore[no-untyped-call]
         assert encoder(torch.zeros(3, 3, 16, 16, dtype=torch.uint8)).shape == (3, 4)
-        assert "probe" not in json.loads((copy / "manifest.json").read_text())
+        changed = json.loads((copy / "manifest.json").read_text())
+        assert "probe" not in changed
+        assert len(changed["manifest_sha256"]) == 64, "or the launcher would refuse the copy"
     assert not copy.exists()
     assert artifact.read_bytes() == b"weights"
     assert (tmp_path / "served" / "manifest.json").read_text() == manifest
