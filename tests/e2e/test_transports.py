@@ -71,6 +71,16 @@ def test_classify_makes_the_prompts_and_sorts_by_score(client: Any, reference: C
     assert sum(scores) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("other", ["rock &amp; roll", "ROCK  & roll", "rock & ro\u200bll", "rock \u0026 roll\x00"])
+def test_labels_that_are_one_to_the_tokenizer(client: Any, reference: Checkpoint, other: str) -> None:
+    tokens = reference.tokenizer(["rock & roll", other])
+    if (tokens[0] == tokens[1]).all():
+        with pytest.raises(InputError, match="label 2: the same as label 0"):
+            client.classify(PHOTOS[:1], ["rock & roll", "jazz", other])
+    else:
+        assert len(client.classify(PHOTOS[:1], ["rock & roll", "jazz", other])[0]) == 3
+
+
 def test_bad_items_cost_themselves_alone(client: Any) -> None:
     truncated = PHOTOS[1].read_bytes()[:5000]
     images: list[Any] = [*PHOTOS[:3], truncated, *PHOTOS[3:], b"no image at all", "/no/such/file.jpg"]
