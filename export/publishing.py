@@ -26,6 +26,7 @@ GENERATED = (
     "head_*",
     "classify_*",
 )  # what an export into model_repository/ itself leaves there
+CACHES = ("__pycache__", ".*_cache")  # of Python, and of tools that check sources
 PARTIAL, OLD = ".partial", ".old"
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -38,9 +39,9 @@ def staged(destination: Path, host: str) -> Iterator[Path]:
     destination = destination.resolve()
     destination.parent.mkdir(parents=True, exist_ok=True)
     with _staging(destination) as staging:
-        shutil.copytree(SOURCE, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", *GENERATED))
+        shutil.copytree(SOURCE, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*CACHES, *GENERATED))
         if host == "cpu":
-            shutil.copytree(OVERLAY, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(OVERLAY, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*CACHES))
         staging.chmod(0o755)  # mkdtemp makes it private; Triton may run as another user
         yield staging
 

@@ -164,3 +164,13 @@ def test_what_an_earlier_export_left_in_the_source_is_not_copied(tmp_path: Path)
     with staged(tmp_path / "served", "gpu") as repository:
         names = {path.name for path in repository.rglob("*")}
     assert names.isdisjoint({"manifest.json", "model.pt", "tokenizer.json", "__pycache__"})
+
+
+def test_caches_of_tools_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("__pycache__", ".mypy_cache", ".ruff_cache"):
+        (tmp_path / "source" / "model" / "1" / name).mkdir(parents=True)
+    (tmp_path / "source" / "model" / "1" / "model.py").touch()
+    monkeypatch.setattr("export.publishing.SOURCE", tmp_path / "source")
+    with staged(tmp_path / "served", "gpu"):
+        pass
+    assert [path.name for path in (tmp_path / "served" / "model" / "1").iterdir()] == ["model.py"]
