@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from serve.claim import clear_abandoned
+from tests.image_files import encode
 from tests.launching import Launcher, family_of, files_left, leftovers, shared_memory
+from tests.pictures import data_url
 from tests.reference import PHOTOS
 from tests.serving import start
 from tritonclip import Client, TritonClipError
@@ -121,13 +125,15 @@ def test_what_is_under_way_ends_and_what_comes_later_is_refused(tiny_repository:
     answers: list[Answer] = []
     over = threading.Event()
 
-    def ask(url: str, number: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1600, 3), dtype=np.uint8)
+    pictures = [data_url(encode(Image.fromarray(noise), "JPEG"), "jpeg")] * 8  # some tenths of a second of work
+
+    def ask(url: str) -> None:
         with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
             while not over.is_set():
                 began = time.monotonic()
-                texts = [f"{number} at {began}, {item}" for item in range(16)]  # no cache knows them
                 try:
-                    outcome = str(http.post("/v1/embeddings", json={"input": texts}).status_code)
+                    outcome = str(http.post("/v1/embeddings", json={"input": pictures}).status_code)
                 except httpx.TransportError as error:
                     outcome = type(error).__name__
                     time.sleep(0.05)  # it is gone for good
@@ -136,7 +142,7 @@ def test_what_is_under_way_ends_and_what_comes_later_is_refused(tiny_repository:
     with Launcher(tiny_repository, tmp_path, "--gateway-port", "0") as launcher:
         url = launcher.read_until("gateway ready").split()[-1]
         triton = launcher.triton()
-        threads = [threading.Thread(target=ask, args=(url, number), daemon=True) for number in range(4)]
+        threads = [threading.Thread(target=ask, args=(url,), daemon=True) for _ in range(4)]
         for thread in threads:
             thread.start()
         time.sleep(2)
