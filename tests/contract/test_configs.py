@@ -237,7 +237,9 @@ def test_exporting_into_the_source_itself_leaves_git_clean(tmp_path: Path) -> No
     """Publish over a copy of model_repository/ and compare what git tracks."""
     copy = tmp_path / "served"
     shutil.copytree(
-        SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__", "manifest.json", "model.pt", "tokenizer.json")
+        SOURCE,
+        copy,
+        ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "manifest.json", "model.pt", "tokenizer.json"),
     )
     before = {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     published(DEFAULT, tmp_path)
