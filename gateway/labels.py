@@ -8,21 +8,18 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from gateway.answers import FloatArray
 from gateway.errors import ApiError
 from gateway.items import TextItem, good, refuse_json, text_item, text_items
 from gateway.settings import Limits
 from tritonclip import Manifest
+from tritonclip._equal import equal_rows
 
 # Commas, semicolons and bars of all writings, bullets, and what parts lines.
 _SEPARATOR = re.compile(
     "[,;|\n\r\t\v\f\x85\u2028\u2029\u2022\u00a6\u060c\u061b\u055d\u3001\uff0c\uff1b\uff5c\uff64\ufe50\ufe51\ufe54]"
 )
 _SHOWN_CHARACTERS = 40
-_NEARLY = 1e-4  # of a cosine: a sieve, so that few vectors are compared
-_ROUNDED = 1e-5  # how far equal tokens' features may be apart: they are rounded in other places, alone and in a batch
 
 
 def labels_of(value: Any, field: str, limits: Limits, manifest: Manifest) -> list[TextItem]:
@@ -81,9 +78,8 @@ def refuse_equal(labels: Sequence[TextItem], features: FloatArray, truncated: Se
     Its tokenizer repairs texts: HTML entities, forms of Unicode, invisible characters. Labels that were both cut are
     told apart by what the model did not read, and the answer lists them.
     """
-    for first, second in np.argwhere(np.triu(features @ features.T, 1) > 1 - _NEARLY):
-        both_cut = first in truncated and second in truncated
-        if not both_cut and np.abs(features[first] - features[second]).max() <= _ROUNDED:
+    for first, second in equal_rows(features):
+        if not (first in truncated and second in truncated):
             raise _duplicate(labels[second], labels[first])
 
 

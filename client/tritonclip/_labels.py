@@ -1,12 +1,11 @@
 """Labels that come with a call: what they may be, and the features of the prompts made of them."""
 
-from typing import Any, Final
-
-import numpy as np
+from typing import Any
 
 from tritonclip._effects import Steps, Take
 from tritonclip._embed import embed
 from tritonclip._encoding import TEXT
+from tritonclip._equal import equal_rows
 from tritonclip._errors import ConfigError, InputError
 from tritonclip._manifest import Manifest
 from tritonclip._session import LabelFeatures, Session
@@ -15,9 +14,6 @@ from tritonclip._tokens import surely_fits
 from tritonclip._truncation import too_long
 
 _SEPARATORS = ",;|\n"
-_BLOCK: Final = 1024  # rows that are compared with all others at a time
-_NEARLY: Final = 1e-4  # of a cosine: a sieve, so that few vectors are compared
-_ROUNDED: Final = 1e-5  # how far equal tokens' features may be apart: alone and in a batch they are rounded differently
 
 
 def read_labels(manifest: Manifest, labels: Any) -> Steps[list[str]]:
@@ -92,10 +88,6 @@ def _check_different(features: LabelFeatures, prompts: list[str], limit: int | N
             return index in features.tokens
         return limit is not None and not surely_fits(prompts[index].encode(), limit)
 
-    rows = features.rows
-    for start in range(0, len(rows), _BLOCK):
-        near = np.argwhere(rows[start : start + _BLOCK] @ rows.T > 1 - _NEARLY)
-        for first, second in ((start + int(row), int(column)) for row, column in near):
-            is_equal = first < second and np.abs(rows[first] - rows[second]).max() <= _ROUNDED
-            if is_equal and not (may_be_cut(first) and may_be_cut(second)):
-                raise _duplicate(first, second, prompts[second])
+    for first, second in equal_rows(features.rows):
+        if not (may_be_cut(first) and may_be_cut(second)):
+            raise _duplicate(first, second, prompts[second])
