@@ -1,33 +1,103 @@
-"""Backpressure: so many items in flight, and the next request is told at once to come back later."""
+"""Places in the engine: how much of all requests is worked on at once, and how a large request lets small ones pass.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+    a request's items ─> parts ─> each waits for places (Room) ─> engine ─> each gives its places back
 
-from gateway.errors import ApiError
+A part holds places only while the engine works on it, and waits for them holding none, so parts never wait for one
+another. Images are decoded from base64 when their part has its places. Nothing that needs no engine waits: texts that
+are cached ask for no places.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from enum import Enum
+from typing import TypeVar
+
+from gateway.engine import Engine
+from gateway.exchange import Exchange
 from gateway.metrics import Metrics
+from gateway.room import Bounds, Room
+from gateway.together import together
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PLACE = 4  # units of room: what an image takes, and four texts do
+PARTS_AT_ONCE = 4  # of one request: they keep the engine busy, and are what a small request waits behind
+
+
+class Kind(Enum):
+    """What one item takes of the room, and how many items are a part of a request.
+
+    An image costs as much as 3.6 to 4 texts, on `demo` and on a large encoder alike (docs/performance.md). A part is a
+    full batch of texts for Triton's models, or images that cost as much.
+    """
+
+    IMAGE = (PLACE, 16)
+    TEXT = (1, 64)
+
+    def __init__(self, weight: int, part: int) -> None:
+        self.weight = weight
+        self.part = part
 
 
 class Admission:
-    """Counts the items of all requests that are being worked on."""
+    """The places of all requests: `limit` images, or four times as many texts."""
 
-    def __init__(self, limit: int, metrics: Metrics) -> None:
-        self._limit = limit
-        self._count = 0
-        self._metrics = metrics
+    def __init__(self, limit: int, bounds: Bounds, metrics: Metrics) -> None:
+        self._room = Room(
+            "places",
+            limit * PLACE,
+            bounds=bounds,
+            metrics=metrics,
+            changed=lambda total: metrics.in_flight.set(total / PLACE),
+        )
 
-    @contextmanager
-    def admit(self, images: int, texts: int) -> Iterator[None]:
-        """Hold places for a request's items while it is worked on; ApiError where there are not enough."""
-        items = images + texts
-        # A request of more items than there are places would never be let in; alone it does no harm.
-        if self._count and self._count + items > self._limit:
-            raise ApiError("overloaded", f"{self._count} items are being worked on already; try again")
-        self._count += items
-        self._metrics.items.labels("image").inc(images)
-        self._metrics.items.labels("text").inc(texts)
-        self._metrics.in_flight.set(self._count)
+    def turn(self, exchange: Exchange, engine: Engine) -> "Turn":
+        """A request's way into the engine."""
+        return Turn(self._room, exchange, engine)
+
+
+class Turn:
+    """One request's turns in the engine; `turned_away` where it waited for the first, and left without it."""
+
+    def __init__(self, room: Room, exchange: Exchange, engine: Engine) -> None:
+        self.turned_away = False
+        self._begun = False
+        self._room = room
+        self._exchange = exchange
+        self._engine = engine
+        self._first = asyncio.Lock()
+        self._parts = asyncio.Semaphore(PARTS_AT_ONCE)
+
+    async def in_parts(
+        self, kind: Kind, items: Sequence[T], work: Callable[[Engine, Sequence[T]], Awaitable[R]]
+    ) -> list[R]:
+        """What the work returns for each part of the items, in their order; it gets an engine with the time left.
+
+        ApiError where the request's first part finds no room (Room.enter). One part that fails ends the others.
+        """
+
+        async def one(part: Sequence[T]) -> R:
+            async with self._parts, self._places(kind, len(part)):
+                return await work(self._engine.with_timeout(max(0.001, self._exchange.seconds_left)), part)
+
+        return await together(*(one(items[at : at + kind.part]) for at in range(0, len(items), kind.part)))
+
+    @asynccontextmanager
+    async def _places(self, kind: Kind, count: int) -> AsyncIterator[None]:
+        # What takes more than there is would never be let in; alone it does no harm.
+        weight = min(count * kind.weight, self._room.size)
+        caller, deadline = self._exchange.caller, self._exchange.deadline
+        async with self._first:  # only the first part waits as a request; the others follow it
+            begins = not self._begun
+            if begins:
+                self.turned_away = True  # unless it is let in
+                await self._room.enter(caller, weight, deadline=deadline)
+                self._begun, self.turned_away = True, False
+        if not begins:
+            await self._room.enter(caller, weight, deadline=deadline, begun=True)
         try:
             yield
         finally:
-            self._count -= items
-            self._metrics.in_flight.set(self._count)
+            self._room.leave(caller, weight)

@@ -23,6 +23,7 @@ from gateway.middleware import Doorkeeper, Envelope
 from gateway.openapi import complete
 from gateway.rates import RateLimiter
 from gateway.readiness import Readiness
+from gateway.room import Bounds
 from gateway.routes import classify, embeddings, health, models, page, rerank, similarity
 from gateway.service import Service
 from gateway.settings import Settings
@@ -72,7 +73,11 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
         app.include_router(router)
     limits = settings.limits
     budget = Budget(
-        limit=limits.bytes_in_flight, share=limits.bytes_in_flight_per_key, body=limits.body_bytes, metrics=metrics
+        limit=limits.bytes_in_flight,
+        share=limits.bytes_in_flight_per_key,
+        body=limits.body_bytes,
+        bounds=Bounds(limits.waiting, limits.waiting_seconds),
+        metrics=metrics,
     )
     keys = KeyRing(settings.keys) if settings.keys is not None else None
     app.add_middleware(Doorkeeper, settings=settings, keys=keys, rates=rates, budget=budget, drain=drain)

@@ -12,6 +12,7 @@ alone: what is wrong with an item, as our own models say it. Otherwise they get 
 rest.
 """
 
+import random
 import re
 from collections.abc import Mapping
 
@@ -90,7 +91,8 @@ FAILURES: tuple[tuple[type[TritonClipError], str], ...] = (
     (TritonClipError, "engine_failed"),
 )
 
-RETRY_SECONDS = 1  # what Retry-After says where nothing better is known
+# What Retry-After says where nothing better is known: those who were refused together shall not come back together.
+RETRY_SECONDS = (1.0, 4.0)
 
 
 class ApiError(Exception):
@@ -102,7 +104,9 @@ class ApiError(Exception):
         self.message = message
         self.param = param
         self.status = STATUSES[code]
-        self.retry_after = RETRY_SECONDS if retry_after is None and self.status in (429, 503) else retry_after
+        if retry_after is None and self.status in (429, 503):
+            retry_after = random.uniform(*RETRY_SECONDS)  # noqa: S311 - nothing is kept secret by it
+        self.retry_after = retry_after
 
     @property
     def type(self) -> str:

@@ -26,9 +26,32 @@ class Metrics:
             registry=self.registry,
         )
         self.items = Counter(f"{prefix}_items_total", "Images and texts taken on", ["kind"], registry=self.registry)
-        self.in_flight = Gauge(f"{prefix}_items_in_flight", "Images and texts being worked on", registry=self.registry)
+        self.in_flight = Gauge(
+            f"{prefix}_items_in_flight",
+            "Places taken by what the model server works on: 1 an image, a quarter a text",
+            registry=self.registry,
+        )
         self.bytes_in_flight = Gauge(
             f"{prefix}_bytes_in_flight", "Bytes of requests being worked on", registry=self.registry
+        )
+        self.waiting = Gauge(
+            f"{prefix}_requests_waiting",
+            "Requests that wait for room, by what they wait for",
+            ["room"],
+            registry=self.registry,
+        )
+        self.waited_seconds = Histogram(
+            f"{prefix}_waited_seconds",
+            "For how long requests that were let in had waited for room",
+            ["room"],
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self.no_room = Counter(
+            f"{prefix}_no_room_total",
+            "Requests refused for want of room, by what they waited for and why they wait no longer",
+            ["room", "reason"],
+            registry=self.registry,
         )
         self.connections = Gauge(f"{prefix}_connections", "Open connections of callers", registry=self.registry)
         self.rejections = Counter(
