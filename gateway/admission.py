@@ -23,7 +23,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PLACE = 4  # units of room: what an image takes, and four texts do
-PARTS_AT_ONCE = 4  # of one request: they keep the engine busy, and are what a small request waits behind
+PARTS_AT_ONCE = 4  # of one request in the engine: enough to keep it busy
 
 
 class Kind(Enum):
@@ -67,7 +67,7 @@ class Turn:
         self._room = room
         self._exchange = exchange
         self._engine = engine
-        self._first = asyncio.Lock()
+        self._waiting = asyncio.Lock()  # one part at a time waits, so that others wait for one of them and no more
         self._parts = asyncio.Semaphore(PARTS_AT_ONCE)
 
     async def in_parts(
@@ -89,14 +89,10 @@ class Turn:
         # What takes more than there is would never be let in; alone it does no harm.
         weight = min(count * kind.weight, self._room.size)
         caller, deadline = self._exchange.caller, self._exchange.deadline
-        async with self._first:  # only the first part waits as a request; the others follow it
-            begins = not self._begun
-            if begins:
-                self.turned_away = True  # unless it is let in
-                await self._room.enter(caller, weight, deadline=deadline)
-                self._begun, self.turned_away = True, False
-        if not begins:
-            await self._room.enter(caller, weight, deadline=deadline, begun=True)
+        async with self._waiting:
+            self.turned_away = not self._begun  # unless it is let in
+            await self._room.enter(caller, weight, deadline=deadline, begun=self._begun)
+            self._begun, self.turned_away = True, False
         try:
             yield
         finally:

@@ -12,6 +12,7 @@ Who waits holds nothing here. Whoever enters a second room while holding the fir
 """
 
 import asyncio
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Room:
         changed: Callable[[int], object],
     ) -> None:
         self.size = size
-        self.share = size if share is None else share
+        self.share = math.inf if share is None else share
         self.total = 0
         self.held: dict[str, int] = {}  # by caller
         self._unit = unit
@@ -151,7 +152,7 @@ class Room:
         caller = waiter.caller
         if not waiter.begun and sum(self._waiting.values()) >= self._bounds.requests:
             most = max(self._waiting, key=lambda each: self._waiting[each])
-            if self._waiting[most] <= self._waiting.get(caller, 0):
+            if self._waiting[most] <= self._waiting.get(caller, 0) + 1:  # its loss would be no fairer
                 self._too_many.inc()
                 raise self.refusal(caller, waiter.weight, f"{self._bounds.requests} requests wait already")
             for last in reversed(self._queues[most]):
