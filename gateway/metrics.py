@@ -65,6 +65,9 @@ class Metrics:
             self.text_cache.labels(result)
         for kind in ("image", "text"):
             self.items.labels(kind)
+        for room in ("bytes", "places"):
+            for reason in ("too_many_wait", "waited_too_long"):
+                self.no_room.labels(room, reason)
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""
