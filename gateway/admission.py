@@ -23,22 +23,23 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PLACE = 4  # units of room: what an image takes, and four texts do
-PARTS_AT_ONCE = 4  # of one request in the engine: enough to keep it busy
 
 
 class Kind(Enum):
-    """What one item takes of the room, and how many items are a part of a request.
+    """What one item takes of the room, how many items are a part, and how many parts of a request are at work at once.
 
-    An image costs as much as 3.6 to 4 texts, on `demo` and on a large encoder alike (docs/performance.md). A part is a
-    full batch of texts for Triton's models, or images that cost as much.
+    An image costs as much as 3 to 7 texts, on `demo` and on a large encoder. A part is a full batch of texts for
+    Triton's models, or images that cost as much. Four parts of images are all that a request may bring, and decoded
+    side by side; of texts, one part is encoded while another is on its way (docs/performance.md).
     """
 
-    IMAGE = (PLACE, 16)
-    TEXT = (1, 64)
+    IMAGE = (PLACE, 16, 4)
+    TEXT = (1, 64, 2)
 
-    def __init__(self, weight: int, part: int) -> None:
+    def __init__(self, weight: int, part: int, at_once: int) -> None:
         self.weight = weight
         self.part = part
+        self.at_once = at_once
 
 
 class Admission:
@@ -68,7 +69,6 @@ class Turn:
         self._exchange = exchange
         self._engine = engine
         self._waiting = asyncio.Lock()  # one part at a time waits, so that others wait for one of them and no more
-        self._parts = asyncio.Semaphore(PARTS_AT_ONCE)
 
     async def in_parts(
         self, kind: Kind, items: Sequence[T], work: Callable[[Engine, Sequence[T]], Awaitable[R]]
@@ -78,8 +78,10 @@ class Turn:
         ApiError where the request's first part finds no room (Room.enter). One part that fails ends the others.
         """
 
+        at_work = asyncio.Semaphore(kind.at_once)
+
         async def one(part: Sequence[T]) -> R:
-            async with self._parts, self._places(kind, len(part)):
+            async with at_work, self._places(kind, len(part)):
                 return await work(self._engine.with_timeout(max(0.001, self._exchange.seconds_left)), part)
 
         return await together(*(one(items[at : at + kind.part]) for at in range(0, len(items), kind.part)))

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.admission import PARTS_AT_ONCE, PLACE, Admission, Kind
+from gateway.admission import PLACE, Admission, Kind
 from gateway.app import create_app
 from gateway.engine import Engine, OnError
 from gateway.exchange import Exchange
@@ -361,8 +361,8 @@ def test_small_requests_pass_between_the_parts_of_large_ones() -> None:
 def test_a_large_request_alone_keeps_the_engine_busy_and_no_busier(kind: Kind, items: int) -> None:
     async def main() -> None:
         clocked = Clocked(places=256)
-        assert await clocked.embed(items, kind) == items / kind.part / PARTS_AT_ONCE
-        assert clocked.most == PARTS_AT_ONCE
+        assert await clocked.embed(items, kind) == items / kind.part / kind.at_once
+        assert clocked.most == kind.at_once
 
     run(main())
 
