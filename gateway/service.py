@@ -134,7 +134,7 @@ def _raise_errors(errors: Mapping[int, ApiError], items: int, partial: bool) -> 
     if not alike:
         raise first
     listed = ", ".join(alike[:NAMED_ITEMS]) + ("" if len(alike) <= NAMED_ITEMS else ", …")
-    raise ApiError(first.code, f"{first.message} (likewise {listed})", param=first.param)
+    raise ApiError(first.code, f"{first.reason} (likewise {listed})", param=first.param)
 
 
 def model_id(manifest: Manifest) -> str:

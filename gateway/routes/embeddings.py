@@ -7,15 +7,21 @@ from fastapi import APIRouter, Request, Response
 from gateway.answers import json_list, large_answer, vector
 from gateway.bodies import read_request
 from gateway.errors import ApiError
-from gateway.items import Item, mixed_items
+from gateway.items import Item, input_items, mixed_items
 from gateway.openapi import described
 from gateway.replies import EmbeddingsReply
-from gateway.routes.common import errors_field, exchange_for, one_of, service_of, usage
+from gateway.routes.common import errors_field, exchange_for, made_of, one_of, service_of, usage
 from gateway.schemas import EmbeddingsRequest
 from gateway.service import model_id
 from gateway.settings import Limits
+from gateway.shapes import only_part
+from gateway.tokens import token_count
 from gateway.truncation import truncated_field
 from tritonclip import Manifest
+
+BYTES_OF_A_TOKEN = (
+    3  # on top of its own in the body: an id in memory takes ten times what the shortest of them take there
+)
 
 router = APIRouter(tags=["API"])
 
@@ -35,10 +41,11 @@ async def embeddings(request: Request) -> Response:
     manifest = await service.model(asked.model)
     _check_dimensions(asked, manifest)
     encoding = _encoding(asked)
-    field, _ = one_of({"input": asked.input, "messages": asked.messages})
-    items = _from_messages(asked, limits) if field == "messages" else _from_input(asked, limits)
+    field, value = one_of({"input": asked.input, "messages": asked.messages})
+    exchange_for(request).hold_more(BYTES_OF_A_TOKEN * token_count(asked.input))
+    items = await made_of(value, lambda: _items(asked, limits))
     vectors = await service.embed(
-        exchange_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncate
+        exchange_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncating()
     )
 
     def answer() -> dict[str, Any]:
@@ -58,14 +65,17 @@ async def embeddings(request: Request) -> Response:
     return await large_answer(answer, vectors.features.nbytes)
 
 
-def _from_input(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:
-    return mixed_items(asked.input, "input", limits, asked.modality)
+def _items(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:
+    if asked.messages is not None:
+        return _from_messages(asked, limits)
+    return input_items(asked.input, "input", limits, asked.modality)
 
 
 def _check_dimensions(asked: EmbeddingsRequest, manifest: Manifest) -> None:
     width = manifest.embedding_width
-    if asked.dimensions is not None and asked.dimensions != width:
-        raise ApiError("unsupported_dimensions", f"the model's vectors have {width} dimensions", param="dimensions")
+    for name, wanted in (("dimensions", asked.dimensions), ("output_dimension", asked.output_dimension)):
+        if wanted is not None and wanted != width:
+            raise ApiError("unsupported_dimensions", f"the model's vectors have {width} dimensions", param=name)
 
 
 def _encoding(asked: EmbeddingsRequest) -> str:
@@ -82,11 +92,5 @@ def _from_messages(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:
     messages = asked.messages
     if not isinstance(messages, list) or len(messages) != 1 or not isinstance(messages[0], dict):
         raise ApiError("invalid_value", "expected one message", param="messages")
-    content, param = messages[0].get("content"), "messages[0].content"
-    if isinstance(content, list):
-        if len(content) != 1:
-            raise ApiError("invalid_value", "expected one part: a CLIP vector is of one text or one image", param=param)
-        content, param = content[0], f"{param}[0]"
-        if isinstance(content, dict) and content.get("type") not in ("text", "image_url"):
-            raise ApiError("invalid_value", "expected a part of type text or image_url", param=f"{param}.type")
+    content, param = only_part(messages[0].get("content"), "messages[0].content")
     return mixed_items(content, param, limits, asked.modality)
