@@ -98,7 +98,7 @@ def test_a_refusal_reaches_the_caller_without_the_servers_words() -> None:
         error = gateway.refused("/v1/embeddings", 400, input=RED_URL)
         assert error["message"] == "input: the model server cannot use this image"
         partial = gateway.post("/v1/embeddings", input=["a", RED_URL], partial=True)
-        assert partial["errors"][0]["message"] == error["message"]
+        assert partial["errors"][0]["message"] == "input[1]: the model server cannot use this image"
 
 
 def test_there_is_a_sentence_for_every_failure() -> None:
