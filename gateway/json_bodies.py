@@ -19,8 +19,9 @@ _PARTS_OF_A_VALUE = 2  # a string, and the sign that parts it from the next
 _ESCAPES_OF_A_PART = 20  # these take a parser as long: base64 has one in some thirty characters, if any
 _NUMBERS_OF_A_PART = 5  # in a list: 1,000,000 are parsed in 40 ms to 36 MiB, 1,000 texts of 1,000 token ids
 _DIGITS = b"0123456789"
+_ENDS = b"]}"  # what is between two numbers is a list, then
 _ALIKE = bytes.maketrans(_DIGITS, b"0" * 10)
-_ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b",:[{" + _DIGITS))
+_ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b",:[{" + _ENDS + _DIGITS))
 _SLICE = 2**18  # bytes looked at in one step, in which nothing else of this process runs
 _SURROGATES = (b"\\ud", b"\\uD")  # how they begin, and few others
 _OTHER_ENCODINGS = (
@@ -75,7 +76,7 @@ def parts_of(body: bytes, most: int) -> int:
         signs = outside.translate(_ALIKE, _ALL_BUT_STRUCTURE)
         between_numbers = signs.replace(b",0", b";0").count(b"0;")
         numbers += between_numbers
-        structure += len(signs) - signs.count(b"0") - between_numbers
+        structure += len(signs.translate(None, b"0" + _ENDS)) - between_numbers
         quotes += len(between) - 1
     return parts()
 
