@@ -176,6 +176,8 @@ def random_value(source: random.Random, depth: int = 0) -> Any:
     kind = source.random()
     if depth > 3 or kind < 0.5:
         return source.choice([1, 2.5, None, True, "a", "a,b:[{", "\\", '"', '\\"', 'x\\\\"', "é\u2028", "\n,"])
+    if kind > 0.9:
+        return [source.choice([0, 9, 257, -1, 1e9, 0.5]) for _ in range(source.randint(0, 9))]
     values = [random_value(source, depth + 1) for _ in range(source.randint(0, 4))]
     return values if kind < 0.75 else {f"{source.random()}{source.choice('ab,:')}": value for value in values}
 
