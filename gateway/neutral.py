@@ -74,7 +74,6 @@ NEUTRAL: Mapping[str, Neutral] = {
     "return_embeddings": Neutral((False,), "/v1/embeddings has the vectors"),
     "encoding_type": Neutral(("float",), _FLOATS),
     # Cohere, Voyage
-    "embedding_types": Neutral(([], ["float"]), _FLOATS),
     "output_dtype": Neutral(("float",), _FLOATS),
     "output_dimension": Neutral((), "vectors have the model's own width"),
     "rank_fields": Neutral(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema, field_validator
 from pydantic_core import CoreSchema
 
+from gateway.encodings import Dtype, Format
 from gateway.errors import ApiError
 from gateway.json_bodies import read_json
 from gateway.neutral import NEUTRAL
@@ -147,8 +148,12 @@ class EmbeddingsRequest(TextsRequest):
     modality: Literal["text", "image"] | None = Field(
         None, description="what bare strings are, whatever they look like"
     )
-    encoding_format: Literal["float", "base64"] | None = None
-    embedding_type: Literal["float", "base64"] | None = Field(None, description="Jina's name for encoding_format")
+    encoding_format: Format | None = Field(None, description="numbers of a type, or base64 of them; default: float")
+    embedding_type: Format | None = Field(None, description="Jina's name for encoding_format")
+    embedding_types: Format | None = Field(None, description="Cohere's name for it, a list of one")
+    output_dtype: Dtype | None = Field(
+        None, description="Voyage's: what the numbers are, also those in base64, where encoding_format says so"
+    )
     dimensions: int | None = Field(None, description="the model's own, or left out")
     output_dimension: int | None = Field(None, description="Voyage's and Cohere's name for dimensions")
     partial: Partial = False
@@ -156,6 +161,16 @@ class EmbeddingsRequest(TextsRequest):
         None, description="a text has one vector, for queries and passages alike", max_length=MAX_NAME
     )
     task: str | None = Field(None, description="a text has one vector, for every task", max_length=MAX_NAME)
+
+    @field_validator("embedding_type", "embedding_types", mode="before")
+    @classmethod
+    def _one_type(cls, types: Any) -> Any:
+        """Jina and Cohere take a list of types as well, for which their answers have another shape."""
+        if not isinstance(types, list):
+            return types
+        if len(types) != 1:
+            raise ValueError("expected one type: send a request for each")
+        return types[0]
 
     @classmethod
     def from_form(cls, fields: FormFields) -> dict[str, Any]:

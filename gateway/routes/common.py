@@ -10,6 +10,7 @@ from gateway.embedding import Vectors
 from gateway.errors import ApiError
 from gateway.exchange import Exchange, exchange_of
 from gateway.service import Service
+from tritonclip import Manifest
 
 T = TypeVar("T")
 
@@ -36,6 +37,18 @@ def one_of(given: Mapping[str, Any]) -> tuple[str, Any]:
     if len(present) > 1:
         raise ApiError("invalid_value", f"give {names}, not both", param=present[1][0])
     return present[0]
+
+
+def check_dimensions(manifest: Manifest, **asked: int | None) -> None:
+    """Raise where a field, by its name, asks for another number of dimensions than the model's vectors have."""
+    width = manifest.embedding_width
+    for field, count in asked.items():
+        if count is not None and count != width:
+            message = (
+                f"the model's vectors have {width or 'an unknown number of'} dimensions, and it was not trained for "
+                "others (as Matryoshka models are): leave this out"
+            )
+            raise ApiError("unsupported_dimensions", message, param=field)
 
 
 async def made_of(value: Any, make: Callable[[], T]) -> T:
