@@ -152,6 +152,7 @@ class ModelReply(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
+    root: str = Field(description="the model that is deployed, of which the id may be another name")
     variant: str | None
     dimensions: int | None
     resolution: int | None
@@ -162,7 +163,7 @@ class ModelReply(BaseModel):
 
 
 class ModelsReply(BaseModel):
-    """The models: one."""
+    """The models: one, by all its names."""
 
     object: Literal["list"]
     data: list[ModelReply]

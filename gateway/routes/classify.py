@@ -83,7 +83,7 @@ async def classify(request: Request) -> Response:
 
 
 @router.post(
-    "/v1/models/{model}/zero-shot-image-classification",
+    "/v1/models/{model:path}/zero-shot-image-classification",
     response_model=list[ZeroShotLabel],
     **described(ZeroShotRequest),
 )
