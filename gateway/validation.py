@@ -60,9 +60,9 @@ def reason_of(error: ErrorDetails) -> str:
         case "literal_error":
             return f"expected {said['expected'].replace(chr(39), chr(34))}, got {in_words(value)}"
         case "greater_than_equal":
-            return f"expected at least {said['ge']}, got {in_words(value)}"
+            return f"expected at least {said['ge']:g}, got {in_words(value)}"
         case "less_than_equal":
-            return f"expected at most {said['le']}, got {in_words(value)}"
+            return f"expected at most {said['le']:g}, got {in_words(value)}"
         case "string_too_long":
             return f"{len(value)} characters, more than the limit of {said['max_length']}"
         case "string_unicode":
