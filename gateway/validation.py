@@ -7,7 +7,7 @@ pydantic's words are for programmers of Python: "Extra inputs are not permitted"
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -85,10 +85,15 @@ def _known_fields(
         if name not in fields:
             shown = name[:_SHOWN_CHARACTERS].encode("utf-8", "backslashreplace").decode()
             raise ApiError("unknown_field", f"no such option here{_suggestion(name, model)}", param=f"{within}{shown}")
-        nested = fields[name].annotation
-        if isinstance(value, dict) and isinstance(nested, type) and issubclass(nested, BaseModel):
+        if isinstance(value, dict) and (nested := _model_in(fields[name].annotation)):
             kept[name] = _known_fields(nested, value, strict=strict, within=f"{name}.")
     return kept
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, or may hold."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _suggestion(name: str, model: type[BaseModel]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from gateway.errors import ApiError
 from gateway.neutral import NEUTRAL
 from gateway.openapi import REQUESTS
-from gateway.schemas import ZeroShotParameters, ZeroShotRequest
+from gateway.schemas import RequestModel, ZeroShotParameters, ZeroShotRequest
 from gateway.settings import Limits, Settings
 from gateway.validation import validate
 from tests.pictures import RED, RED_URL
@@ -208,15 +208,15 @@ VALUES = [
     None, True, 0, -5, 10**30, 2.5, float("inf"), float("nan"), "", "a", "1", "x" * 3000, "\ud800", [], ["a"], {},
     {"a": 1}, b"file",
 ]  # fmt: skip
-PYDANTICS = (
-    "Input should",
-    "valid ",
-    "Field required",
-    "permitted",
-    "String should",
-    "Unable to",
-    "cannot be used here",
-)
+PYDANTICS = ("Input should", "valid ", "Field required", "permitted", "should have", "Unable to", "cannot be used")
+
+
+def refusal(model: type[RequestModel], document: dict[str, Any], *, strict: bool) -> ApiError | None:
+    try:
+        validate(model, document, strict=strict)
+    except ApiError as error:
+        return error
+    return None
 
 
 def test_no_words_of_pydantics_reach_anybody() -> None:
@@ -229,9 +229,7 @@ def test_no_words_of_pydantics_reach_anybody() -> None:
             documents += [bare | {"parameters": bare["parameters"] | {n: v}} for n in names for v in VALUES]
         for document in documents:
             for strict in (True, False):
-                try:
-                    validate(model, document, strict=strict)
-                except ApiError as error:
+                if (error := refusal(model, document, strict=strict)) is not None:
                     assert not any(words in error.message for words in PYDANTICS), error.message
                     assert error.message.startswith(f"{error.param}: ")
                     assert len(error.message) < 200
