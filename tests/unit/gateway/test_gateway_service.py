@@ -267,10 +267,11 @@ def test_any_name_may_be_the_model(fake: FakeServer) -> None:
 
 
 def test_an_unknown_name_is_told_how_it_would_be_served(gateway: Gateway) -> None:
-    error = gateway.refused("/v1/embeddings", 404, input="a", model="nvidia/nv clip's")
+    name = "nvidia/nv clip's"
+    error = gateway.refused("/v1/embeddings", 404, input="a", model=name)
     assert error["code"] == "model_not_found"
     assert error["message"].startswith('model: there is no model "nvidia/nv clip\'s"; there is "fake"')
-    assert f"--alias {shlex.quote("nvidia/nv clip's")} " in error["message"]
+    assert f"--alias {shlex.quote(name)} " in error["message"]
     assert "--alias '*'" in error["message"]
     assert len(gateway.refused("/v1/embeddings", 404, input="a", model="x" * 1000)["message"]) < 400
 
