@@ -26,7 +26,7 @@ def test_it_is_refused(strict: Gateway, bad: Bad) -> None:
     assert error["message"]
     if error["param"]:
         assert error["message"].startswith(f"{error['param']}: ")
-        assert error["message"].count(f"{error['param']}: ") == 1
+        assert not error["message"].startswith(2 * f"{error['param']}: ")
     assert "Traceback" not in error["message"]
     assert answer.headers["x-request-id"]
     assert strict.metric("tritonclip_gateway_items_in_flight") == 0
