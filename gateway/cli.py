@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     command = argparse.ArgumentParser(
         prog="python -m gateway",
+        allow_abbrev=False,  # --max-items is gone, and must not be taken for --max-items-in-flight
         description="Serve the OpenAI-compatible API and the playground page over a Triton server.",
     )
     keys = os.environ.get("TRITONCLIP_KEYS")
@@ -37,8 +38,9 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="another name for the model, which programs may ask for (may be repeated)",
+        help="another name for the model, which programs may ask for (may be repeated); '*': any name",
     )
+    command.add_argument("--check", action="store_true", help="look at these options, say what is wrong, and end")
     _add_limits(command.add_argument_group("limits"))
     urls = command.add_argument_group("images from URLs")
     urls.add_argument("--url-images", action="store_true", help="fetch images from public http and https URLs")
@@ -57,14 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = parser().parse_args(arguments)
     try:
-        return _keys(options) if options.command == "keys" else _serve(options)
+        if options.check:
+            if options.command is not None:
+                raise ConfigError(f"options alone are expected, no command: {options.command}")
+            _settings(options)
+            return 0
+        return _keys(options) if options.command == "keys" else _serve(options, _settings(options))
     except (KeyFileError, ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _serve(options: argparse.Namespace) -> int:
-    settings = _settings(options)
+def _serve(options: argparse.Namespace, settings: Settings) -> int:
     allow_descriptors()
     with _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
@@ -95,7 +101,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         limits=Limits(**{name: getattr(options, name) for name in Limits.__dataclass_fields__}),
         keys=options.keys,
         host=options.host,
-        aliases=frozenset(options.alias),
+        aliases=tuple(dict.fromkeys(options.alias)),
         url_images=UrlImages(hosts=hosts) if options.url_images or hosts else None,
     )
 

@@ -126,7 +126,7 @@ class Embedder:
         entries = {text: entry for text, entry in found.items() if entry is not None} | new
         known = {p: entries[item.text] for p, item in items.items() if item.text in entries}
         failed = {p: refused[item.text] for p, item in items.items() if p not in known}
-        return known, {p: ApiError(e.code, e.message, param=items[p].param) for p, e in failed.items()}
+        return known, {p: ApiError(e.code, e.reason, param=items[p].param) for p, e in failed.items()}
 
 
 def _joined(

@@ -44,7 +44,9 @@ class Embedding(BaseModel):
 
     object: Literal["embedding"]
     index: int
-    embedding: list[float] | str = Field(description="numbers, or base64 of little-endian float32")
+    embedding: list[float] | list[int] | str = Field(
+        description="numbers, or base64 of them: little-endian float32, or a byte each"
+    )
 
 
 Truncated = Annotated[
@@ -150,6 +152,7 @@ class ModelReply(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
+    root: str = Field(description="the model that is deployed, of which the id may be another name")
     variant: str | None
     dimensions: int | None
     resolution: int | None
@@ -160,7 +163,7 @@ class ModelReply(BaseModel):
 
 
 class ModelsReply(BaseModel):
-    """The models: one."""
+    """The models: one, by all its names."""
 
     object: Literal["list"]
     data: list[ModelReply]

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from gateway.answers import json_list, large_answer
+from gateway.answers import WRITTEN_IN_THREAD, json_list, large_answer
 from gateway.bodies import read_request
 from gateway.errors import ApiError
-from gateway.items import BadItem, mixed_item, mixed_items, refuse_json
+from gateway.items import BadItem, document_items, mixed_item, refuse_json
 from gateway.openapi import described
 from gateway.replies import RerankReply
-from gateway.routes.common import errors_field, exchange_for, service_of, usage
+from gateway.routes.common import errors_field, exchange_for, made_of, service_of, usage
 from gateway.schemas import RerankRequest
 from gateway.scores import cosines
 from gateway.service import model_id
@@ -35,17 +35,18 @@ async def rerank(request: Request) -> Response:
     limits = service.settings.limits
     asked = await read_request(request, RerankRequest, limits)
     manifest = await service.model(asked.model)
-    _check_tokens(asked.max_tokens_per_doc, manifest)
+    _check_tokens(asked, manifest)
+    top_n = _top_n(asked)
     if asked.query is None:
         raise ApiError("missing_field", "give a query", param="query")
     refuse_json(asked.query, "query", limits, 'there is one query; say {"text": …} for the characters themselves')
     query = mixed_item(asked.query, "query", limits)
-    documents = mixed_items(asked.documents, "documents", limits)
+    documents = await made_of(asked.documents, lambda: document_items(asked.documents, "documents", limits))
     if isinstance(query, BadItem):
         raise query.error
     exchange = exchange_for(request)
     vectors = await service.embed(
-        exchange, manifest, [query, *documents], field="documents", partial=asked.partial, truncate=asked.truncate
+        exchange, manifest, [query, *documents], field="documents", partial=asked.partial, truncate=asked.truncating()
     )
     if 0 in vectors.errors:
         raise vectors.errors[0]
@@ -62,7 +63,7 @@ async def rerank(request: Request) -> Response:
             "results": json_list(
                 {"index": index, "relevance_score": float(scores[index])}
                 | ({"document": _shown(given[index])} if asked.return_documents else {})
-                for index in order[: asked.top_n]
+                for index in order[:top_n]
             ),
             "meta": {"api_version": {"version": request.url.path[2:3]}, "billed_units": {"search_units": 1}},
             "usage": usage(vectors.tokens, vectors.images),
@@ -74,17 +75,28 @@ async def rerank(request: Request) -> Response:
     return await large_answer(answer, sum(map(_size, given)) if asked.return_documents else 0)
 
 
-def _check_tokens(most: int | None, manifest: Manifest) -> None:
-    """Cohere's `max_tokens_per_doc`: the model reads what it reads, and no less."""
-    if most is not None and most < (manifest.context_length or most):
-        message = f"the model reads {manifest.context_length} tokens of a document, and cannot read fewer"
-        raise ApiError("invalid_value", message, param="max_tokens_per_doc")
+def _check_tokens(asked: RerankRequest, manifest: Manifest) -> None:
+    """Cohere's, Jina's and vLLM's limits of tokens: the model reads what it reads, and no less. 0 is no limit."""
+    for name in ("max_tokens_per_doc", "max_tokens_per_query", "max_doc_length", "max_query_length"):
+        most = getattr(asked, name)
+        if most and most < (manifest.context_length or most):
+            message = f"the model reads {manifest.context_length} tokens of a text, and cannot read fewer"
+            raise ApiError("invalid_value", message, param=name)
+
+
+def _top_n(asked: RerankRequest) -> int | None:
+    """How many results are wanted, by either of its names."""
+    if asked.top_n is not None and asked.top_k is not None and asked.top_n != asked.top_k:
+        raise ApiError("invalid_value", "another name for top_n, which says otherwise", param="top_k")
+    return asked.top_k if asked.top_n is None else asked.top_n
 
 
 def _size(document: Any) -> int:
-    """The characters of a document that comes back."""
-    values = document.values() if isinstance(document, dict) else (document,)
-    return sum(len(value) for value in values if isinstance(value, str))
+    """About how many characters a document has that comes back."""
+    if not isinstance(document, dict):
+        return len(document) if isinstance(document, str) else 0
+    # What lies deeper is the caller's own, and may be as large as a body.
+    return sum(len(value) if isinstance(value, str) else WRITTEN_IN_THREAD for value in document.values())
 
 
 def _shown(document: Any) -> dict[str, Any]:
