@@ -145,7 +145,8 @@ def _add_keys_option(command: argparse.ArgumentParser, default: object) -> None:
 
 def _add_limits(group: "argparse._ArgumentGroup") -> None:
     what = {
-        "items": "images and texts in a request",
+        "images": "images in a request",
+        "texts": "texts in a request, labels and documents too",
         "body_bytes": "bytes of a body",
         "image_bytes": "bytes of an image, encoded",
         "image_pixels": "pixels of an image",

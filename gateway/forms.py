@@ -51,8 +51,8 @@ async def read_form(headers: Headers, body: bytes, limits: Limits) -> list[tuple
     parser = _InMemory(
         headers,
         _slices(body),
-        max_files=2 * limits.items,
-        max_fields=4 * limits.items,
+        max_files=2 * limits.images,
+        max_fields=2 * limits.texts,
         max_part_size=limits.body_bytes,
     )
     try:

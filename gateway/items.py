@@ -16,6 +16,8 @@ from gateway.errors import ApiError
 from gateway.lookalikes import holds_json_items, image_lookalike, is_url
 from gateway.settings import Limits
 
+_IMAGE_FIELDS = frozenset({"image", "image_url"})
+
 
 @dataclass(frozen=True)
 class TextItem:
@@ -58,22 +60,40 @@ def text_items(value: Any, field: str, limits: Limits) -> list[TextItem]:
 
     A URL may be a text there; what has an image inside is none.
     """
-    for item, param in as_list(value, field, limits):
+    items = as_list(value, field, limits)
+    check_counts(0, len(items), field, limits)
+    for item, param in items:
         if isinstance(item, str) and (looks := image_lookalike(item)):
             raise ApiError("not_a_text", f"this is {looks}, not words: send it as an image", param=param)
-    return good([text_item(item, param, limits) for item, param in as_list(value, field, limits)])
+    return good([text_item(item, param, limits) for item, param in items])
 
 
 def image_items(value: Any, field: str, limits: Limits) -> list[ImageItem]:
     """The images of a field that has one or a list of them."""
-    return [image_item(item, param) for item, param in as_list(value, field, limits)]
+    items = as_list(value, field, limits)
+    check_counts(len(items), 0, field, limits)
+    return [image_item(item, param) for item, param in items]
 
 
 def mixed_items(value: Any, field: str, limits: Limits, modality: str | None = None) -> list[Item]:
     """Texts and images of a field that may have both."""
     if modality == "text" and isinstance(value, str):  # whatever it looks like, a list in JSON too
         return [text_item(value, field, limits, literal=True)]
-    return [mixed_item(item, param, limits, modality) for item, param in as_list(value, field, limits)]
+    items = as_list(value, field, limits)
+    images = sum(_means_image(item, modality) for item, _ in items)
+    check_counts(images, len(items) - images, field, limits)
+    return [mixed_item(item, param, limits, modality) for item, param in items]
+
+
+def check_counts(images: int, texts: int, field: str, limits: Limits) -> None:
+    """ApiError where a request has more images, or more texts, than it may have: before any of them is looked at."""
+    for count, limit, noun in ((images, limits.images, "images"), (texts, limits.texts, "texts")):
+        if count > limit:
+            message = (
+                f"{count} {noun}, more than the limit of {limit}: send fewer at a time (chunk_size, batch_size), "
+                f"or start the gateway with --max-{noun}"
+            )
+            raise ApiError("too_many_items", message, param=field)
 
 
 def as_list(value: Any, field: str, limits: Limits) -> list[tuple[Any, str]]:
@@ -83,8 +103,6 @@ def as_list(value: Any, field: str, limits: Limits) -> list[tuple[Any, str]]:
     if not isinstance(value, list):
         refuse_json(value, field, limits, "send what it holds, or the string as the only one of a list")
         return [(value, field)]
-    if len(value) > limits.items:
-        raise ApiError("too_many_items", f"{len(value)} items, more than the limit of {limits.items}", param=field)
     return [(item, f"{field}[{index}]") for index, item in enumerate(value)]
 
 
@@ -141,6 +159,13 @@ def mixed_item(value: Any, param: str, limits: Limits, modality: str | None = No
         message = "token arrays are not supported: send the text itself (LangChain: check_embedding_ctx_length=False)"
         raise ApiError("token_arrays_unsupported", message, param=param)
     raise _wrong_type("a string or an object", value, param)
+
+
+def _means_image(value: Any, modality: str | None) -> bool:
+    """Whether a value stands for an image, as far as its count goes; what is neither counts as a text."""
+    if isinstance(value, str):
+        return modality == "image" or (modality is None and data_url(value) is not None)
+    return isinstance(value, bytes) or (isinstance(value, dict) and not _IMAGE_FIELDS.isdisjoint(value))
 
 
 def _bare_string(value: str, param: str, limits: Limits, modality: str | None) -> Item:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.answers import FloatArray
 from gateway.errors import ApiError
-from gateway.items import TextItem, good, refuse_json, text_item, text_items
+from gateway.items import TextItem, check_counts, good, refuse_json, text_item, text_items
 from gateway.settings import Limits
 from tritonclip import Manifest
 from tritonclip._equal import equal_rows
@@ -33,9 +33,7 @@ def labels_of(value: Any, field: str, limits: Limits, manifest: Manifest) -> lis
 def candidate_labels_of(value: Any, field: str, limits: Limits, manifest: Manifest) -> list[TextItem]:
     """Hugging Face's labels: a list, or one string with commas between them. One alone would have nothing beside it."""
     if isinstance(value, str) and not _in_brackets(value):
-        if (commas := value.count(",")) >= limits.items:
-            message = f"{commas + 1} items, more than the limit of {limits.items}"
-            raise ApiError("too_many_items", message, param=field)
+        check_counts(0, value.count(",") + 1, field, limits)
         value = [label.strip() for label in value.split(",") if label.strip()]
     labels = _different(text_items(value, field, limits), manifest)
     if len(labels) == 1 and manifest.logit_bias is None:

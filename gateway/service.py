@@ -14,7 +14,7 @@ from gateway.errors import ApiError
 from gateway.exchange import Exchange
 from gateway.fetching import Fetching
 from gateway.intake import Intake
-from gateway.items import ImageItem, Item, errors_of
+from gateway.items import ImageItem, Item, check_counts, errors_of
 from gateway.metrics import Metrics
 from gateway.rates import RateLimiter
 from gateway.scores import Labelled, stored_labels
@@ -104,11 +104,9 @@ class Service:
         self, exchange: Exchange, items: Sequence[Item], field: str, partial: bool
     ) -> AsyncIterator[Sequence[Item]]:
         """The items, images from URLs fetched, with places in flight for all of them while they are worked on."""
-        limit = self.settings.limits.items
-        if len(items) > limit:
-            raise ApiError("too_many_items", f"{len(items)} items, more than the limit of {limit}", param=field)
-        _raise_errors(errors_of(items), len(items), partial)
         images = sum(isinstance(item, ImageItem) for item in items)
+        check_counts(images, len(items) - images, field, self.settings.limits)
+        _raise_errors(errors_of(items), len(items), partial)
         charged = any(isinstance(item, ImageItem) and is_url(item.source) for item in items)
         if charged:  # before they are fetched: that is work as well
             self._charge(exchange, images)

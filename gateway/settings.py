@@ -10,7 +10,8 @@ MIB = 2**20
 class Limits:
     """What one request may ask for, and how much all of them together."""
 
-    items: int = 64  # images and texts in a request
+    images: int = 64  # in a request
+    texts: int = 2048  # in a request, labels and documents too: OpenAI's number
     body_bytes: int = 20 * MIB
     image_bytes: int = 10 * MIB  # encoded, after base64
     image_pixels: int = 100_000_000

@@ -14,7 +14,7 @@ from typing import Any
 from gateway.settings import Limits
 from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, data_url, encoded, png_that_claims
 
-LIMITS = Limits(items=8, body_bytes=400_000, image_bytes=100_000, image_pixels=4_000_000, text_characters=500)
+LIMITS = Limits(images=4, texts=8, body_bytes=400_000, image_bytes=100_000, image_pixels=4_000_000, text_characters=500)
 
 EMBED, SIMILAR, CLASSIFY, RERANK = "/v1/embeddings", "/v1/similarity", "/v1/classify", "/v1/rerank"
 ZERO_SHOT = "/v1/models/{model}/zero-shot-image-classification"
@@ -181,9 +181,11 @@ FIELDS = [
 ]  # fmt: skip
 
 ITEMS = [
-    Bad("too many items", EMBED, {"input": ["a"] * (LIMITS.items + 1)}, code="too_many_items", param="input"),
+    Bad("too many items", EMBED, {"input": ["a"] * (LIMITS.texts + 1)}, code="too_many_items", param="input"),
     Bad("a huge list", EMBED, {"input": ["a"] * 50_000}, code="too_many_items", param="input"),
-    Bad("images and texts too many", SIMILAR, {"image": RED_URL, "texts": ["a"] * LIMITS.items}, code="too_many_items", param="texts"),
+    Bad("too many images", EMBED, {"input": ["a"] + [RED_URL] * (LIMITS.images + 1)}, code="too_many_items", param="input"),
+    Bad("too many images beside each other", SIMILAR, {"images": [RED_URL] * (LIMITS.images + 1), "text": "a"}, code="too_many_items", param="images"),
+    Bad("too many texts for an image", SIMILAR, {"image": RED_URL, "texts": ["a"] * (LIMITS.texts + 1)}, code="too_many_items", param="texts"),
     Bad("text too long", EMBED, {"input": ["a", "b" * (LIMITS.text_characters + 1)]}, code="text_too_long", param="input[1]"),
     Bad("label too long", CLASSIFY, {"image": RED_URL, "labels": ["a", "b" * 501]}, code="text_too_long", param="labels[1]"),
     Bad("too many candidate labels", ZERO_SHOT, {"inputs": RED_URL, "parameters": {"candidate_labels": "a," * 50}}, code="too_many_items", param="parameters.candidate_labels"),
