@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.app import create_app
+from gateway.cors import parse_origin
 from gateway.keys import Key, KeyFile, KeyFileError
 from gateway.logs import start_logging
 from gateway.server import allow_descriptors, make_server
@@ -38,6 +39,13 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="another name for the model, which programs may ask for (may be repeated)",
+    )
+    command.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="an origin, as https://app.example, whose pages may use the gateway (may be repeated; '*': any page's)",
     )
     _add_limits(command.add_argument_group("limits"))
     urls = command.add_argument_group("images from URLs")
@@ -96,6 +104,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         keys=options.keys,
         host=options.host,
         aliases=frozenset(options.alias),
+        origins=frozenset(map(parse_origin, options.allow_origin)),
         url_images=UrlImages(hosts=hosts) if options.url_images or hosts else None,
     )
 

@@ -21,6 +21,7 @@ class ErrorReply(BaseModel):
     """OpenAI's envelope."""
 
     error: ErrorBody
+    detail: str = Field(description="the message, where Voyage's and Jina's clients look for it")
 
 
 class ItemError(ErrorBody):
@@ -119,7 +120,7 @@ class RerankReply(BaseModel):
     """Documents, best first."""
 
     id: str
-    object: Literal["list"]
+    object: Literal["rerank"]
     model: str
     results: list[Ranked]
     meta: dict[str, Any]

@@ -6,10 +6,11 @@ they ask for is what a CLIP model does anyway, and refused where it is not.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 
+from gateway.error_shapes import Shape
 from gateway.errors import ApiError
 from gateway.json_bodies import read_json
 
@@ -64,6 +65,7 @@ class RequestModel(BaseModel):
     """What all requests have. Unknown fields are refused: a misspelt option must not be ignored in silence."""
 
     model_config = ConfigDict(extra="forbid")
+    error_shape: ClassVar[Shape | None] = None  # of what is refused, where the path does not say whose request it is
 
     model: str | None = Field(None, description="as /v1/models names it; may be left out", max_length=MAX_NAME)
     user: str | None = Field(None, description="for the caller's own books", max_length=MAX_NAME)

@@ -45,4 +45,5 @@ class Settings:
     keys: Path | None = None
     host: str | None = None  # the name by which it listens, where it does so itself
     aliases: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()  # whose pages may use it; "*": any
     url_images: UrlImages | None = None

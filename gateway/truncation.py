@@ -27,6 +27,13 @@ def may_cut(truncate: Any, manifest: Manifest) -> bool:
     return False
 
 
+def check_most_tokens(most: int | None, manifest: Manifest, param: str) -> None:
+    """Cohere's `max_tokens_per_doc` and `max_tokens`: the model reads what it reads, and no less."""
+    if most is not None and most < (manifest.context_length or most):
+        message = f"the model reads {manifest.context_length} tokens of a text, and cannot read fewer"
+        raise ApiError("invalid_value", message, param=param)
+
+
 def too_long(param: str, tokens: int, manifest: Manifest) -> ApiError:
     """The error of a text that may not be cut."""
     message = (

@@ -1,6 +1,6 @@
 """What several endpoints do: find the service, choose between a field and its plural, and report usage and errors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request
@@ -9,6 +9,7 @@ from gateway.embedding import Vectors
 from gateway.errors import ApiError
 from gateway.exchange import Exchange, exchange_of
 from gateway.service import Service
+from tritonclip import Manifest
 
 
 def service_of(request: Request) -> Service:
@@ -31,6 +32,19 @@ def one_of(given: Mapping[str, Any]) -> tuple[str, Any]:
     if len(present) > 1:
         raise ApiError("invalid_value", f"give {names}, not both", param=present[1][0])
     return present[0]
+
+
+def check_dimensions(given: int | None, manifest: Manifest, param: str) -> None:
+    """ApiError for vectors of another width than the model's own: a part of one is no vector of that model."""
+    width = manifest.embedding_width
+    if given is not None and given != width:
+        raise ApiError("unsupported_dimensions", f"the model's vectors have {width} dimensions", param=param)
+
+
+def say_truncated(request: Request, truncated: Sequence[int]) -> None:
+    """List the texts that were cut in the header `x-truncated`, where an answer's shape has no place for them."""
+    if truncated:
+        exchange_for(request).headers["x-truncated"] = ",".join(map(str, truncated))
 
 
 def usage(tokens: int, images: int) -> dict[str, int]:

@@ -10,16 +10,16 @@ from gateway.errors import ApiError
 from gateway.items import Item, mixed_items
 from gateway.openapi import described
 from gateway.replies import EmbeddingsReply
-from gateway.routes.common import errors_field, exchange_for, one_of, service_of, usage
+from gateway.routes.common import check_dimensions, errors_field, exchange_for, one_of, service_of, usage
 from gateway.schemas import EmbeddingsRequest
 from gateway.service import model_id
 from gateway.settings import Limits
 from gateway.truncation import truncated_field
-from tritonclip import Manifest
 
 router = APIRouter(tags=["API"])
 
 
+@router.post("/embeddings", response_model=EmbeddingsReply, **described(EmbeddingsRequest))
 @router.post("/v1/embeddings", response_model=EmbeddingsReply, **described(EmbeddingsRequest))
 async def embeddings(request: Request) -> Response:
     """Embed texts and images.
@@ -27,13 +27,14 @@ async def embeddings(request: Request) -> Response:
     A bare string that is a data URL is an image, and another one a text; what looks like an image sent in another way
     (a URL, base64) is an error, unless `modality` says what bare strings are. The order is kept, and `index` counts
     from 0. With `"partial": true` items that fail are left out of `data` and named in `errors`. Texts that are longer
-    than the model reads are cut and listed in `truncated`, or refused, as `truncate` says.
+    than the model reads are cut and listed in `truncated`, or refused, as `truncate` says. /embeddings is the same, as
+    infinity and text-embeddings-inference have it.
     """
     service = service_of(request)
     limits = service.settings.limits
     asked = await read_request(request, EmbeddingsRequest, limits)
     manifest = await service.model(asked.model)
-    _check_dimensions(asked, manifest)
+    check_dimensions(asked.dimensions, manifest, "dimensions")
     encoding = _encoding(asked)
     field, _ = one_of({"input": asked.input, "messages": asked.messages})
     items = _from_messages(asked, limits) if field == "messages" else _from_input(asked, limits)
@@ -60,12 +61,6 @@ async def embeddings(request: Request) -> Response:
 
 def _from_input(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:
     return mixed_items(asked.input, "input", limits, asked.modality)
-
-
-def _check_dimensions(asked: EmbeddingsRequest, manifest: Manifest) -> None:
-    width = manifest.embedding_width
-    if asked.dimensions is not None and asked.dimensions != width:
-        raise ApiError("unsupported_dimensions", f"the model's vectors have {width} dimensions", param="dimensions")
 
 
 def _encoding(asked: EmbeddingsRequest) -> str:

@@ -17,19 +17,21 @@ CREATED = int(time.time())  # OpenAI's clients require a date, and a manifest ha
 router = APIRouter(tags=["API"], responses=ERRORS)
 
 
+@router.get("/models", response_model=ModelsReply)
 @router.get("/v1/models", response_model=ModelsReply)
 async def models(request: Request) -> Response:
-    """The models: the one that is deployed."""
-    return json_answer({"object": "list", "data": [_describe(await service_of(request).manifest())]})
+    """The models: the one that is deployed. /models is the same, as infinity has it."""
+    return json_answer({"object": "list", "data": [describe(await service_of(request).manifest())]})
 
 
 @router.get("/v1/models/{model}", response_model=ModelReply)
 async def model(request: Request, model: str) -> Response:
     """One model: variant, dimensions, resolution, precision, fingerprint, label sets."""
-    return json_answer(_describe(await service_of(request).model(model)))
+    return json_answer(describe(await service_of(request).model(model)))
 
 
-def _describe(manifest: Manifest) -> dict[str, Any]:
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """A model, as its manifest says."""
     return {
         "id": model_id(manifest),
         "object": "model",
