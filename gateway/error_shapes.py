@@ -38,11 +38,17 @@ def _error_type(error: ApiError) -> str:
     return "Validation" if error.status < 500 else "Backend"
 
 
-BY_ENDPOINT: Mapping[str, Shape] = {
+def shape_of(method: str, endpoint: str) -> Shape:
+    """The shape of what an endpoint refuses, by the route's template."""
+    if endpoint == "/" and method != "POST":  # the page
+        return envelope
+    return _BY_ENDPOINT.get(endpoint, envelope)
+
+
+_BY_ENDPOINT: Mapping[str, Shape] = {
     **dict.fromkeys(("/v1/embed", "/v2/embed", "/v2/rerank"), cohere),
     **dict.fromkeys(("/", "/embed", "/info", "/vectorize", "/meta"), plain),
     **dict.fromkeys(
         ("/pipeline/feature-extraction/{model:path}", "/models/{model:path}/pipeline/feature-extraction"), plain
     ),
 }
-"""The shape of what an endpoint refuses, by the route's template, where it is not OpenAI's."""

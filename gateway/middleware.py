@@ -18,7 +18,7 @@ from gateway.access import foreign, is_open
 from gateway.answers import error_answer
 from gateway.budget import Budget, Hold
 from gateway.draining import Drain
-from gateway.error_shapes import BY_ENDPOINT, envelope
+from gateway.error_shapes import shape_of
 from gateway.errors import ApiError, ClientGone, translate
 from gateway.exchange import Exchange, exchange_of, has_body, headers_of, open_exchange, shorten_deadline
 from gateway.keys import Key, KeyRing, KeysUnavailable
@@ -81,7 +81,7 @@ class Envelope:
             exchange.code = refusal.code
             self._metrics.rejections.labels(refusal.code).inc()
             if exchange.status is None:
-                shape = exchange.error_shape or BY_ENDPOINT.get(self._endpoint_of(scope), envelope)
+                shape = exchange.error_shape or shape_of(scope["method"], self._endpoint_of(scope))
                 with contextlib.suppress(ClientGone):
                     await error_answer(refusal, shape)(scope, receive, send_named)
         finally:

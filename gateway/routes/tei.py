@@ -92,6 +92,15 @@ class InfoReply(BaseModel):
 
 @router.post("/", response_model=list[list[float] | str], **described(FeatureExtractionRequest))
 @router.post("/embed", response_model=list[list[float] | str], **described(FeatureExtractionRequest))
+async def feature_extraction(request: Request) -> Response:
+    """Hugging Face's feature extraction: a list of vectors, of one input too.
+
+    Data URLs among the inputs are images. Texts that are longer than the model reads are cut, and the header
+    `x-truncated` lists them; with `"truncate": false` they are refused.
+    """
+    return await _extract(request)
+
+
 @router.post(
     "/pipeline/feature-extraction/{model:path}",
     response_model=list[list[float] | str],
@@ -102,16 +111,16 @@ class InfoReply(BaseModel):
     response_model=list[list[float] | str],
     **described(FeatureExtractionRequest),
 )
-async def feature_extraction(request: Request) -> Response:
-    """Hugging Face's feature extraction: a list of vectors, of one input too.
+async def feature_extraction_of(request: Request, model: str) -> Response:
+    """Hugging Face's feature extraction, as /embed, at the paths of its own service."""
+    return await _extract(request, model)
 
-    Data URLs among the inputs are images. Texts that are longer than the model reads are cut, and the header
-    `x-truncated` lists them; with `"truncate": false` they are refused.
-    """
+
+async def _extract(request: Request, model: str | None = None) -> Response:
     service = service_of(request)
     limits = service.settings.limits
     asked = await read_request(request, FeatureExtractionRequest, limits)
-    manifest = await service.model(request.path_params.get("model", asked.model))
+    manifest = await service.model(model or asked.model)
     check_dimensions(asked.dimensions, manifest, "dimensions")
     items = mixed_items(asked.inputs, "inputs", limits)
     vectors = await service.embed(
