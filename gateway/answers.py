@@ -1,4 +1,4 @@
-"""Answers as bytes: JSON by orjson, which writes NumPy rows as they are, and vectors in base64.
+"""Answers as bytes: JSON by orjson, which writes NumPy rows as they are.
 
 orjson keeps every other thread waiting while it writes, so lists that may be long are written a piece at a time; and
 what may be large as a whole, in a thread.
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
-import pybase64
 from starlette.responses import Response
 
 from gateway.error_shapes import Shape, envelope
@@ -65,13 +64,6 @@ def error_answer(error: ApiError, shape: Shape = envelope) -> Response:
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return json_answer(shape(error), error.status, headers)
-
-
-def vector(row: FloatArray, encoding_format: str) -> FloatArray | str:
-    """One embedding as it stands in an answer: numbers, or base64 of little-endian float32."""
-    if encoding_format == "float":
-        return row
-    return pybase64.b64encode_as_string(np.ascontiguousarray(row, dtype="<f4").tobytes())
 
 
 def _json(value: Any) -> bytes:

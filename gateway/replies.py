@@ -45,7 +45,9 @@ class Embedding(BaseModel):
 
     object: Literal["embedding"]
     index: int
-    embedding: list[float] | str = Field(description="numbers, or base64 of little-endian float32")
+    embedding: list[float] | list[int] | str = Field(
+        description="numbers, or base64 of them: little-endian float32, or a byte each"
+    )
 
 
 Truncated = Annotated[

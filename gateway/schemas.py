@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 
+from gateway.encodings import Dtype, Format
 from gateway.error_shapes import Shape
 from gateway.errors import ApiError
 from gateway.json_bodies import read_json
@@ -103,9 +104,13 @@ class EmbeddingsRequest(RequestModel):
     modality: Literal["text", "image"] | None = Field(
         None, description="what bare strings are, whatever they look like"
     )
-    encoding_format: Literal["float", "base64"] | None = None
-    embedding_type: Literal["float", "base64"] | None = Field(None, description="Jina's name for encoding_format")
+    encoding_format: Format | None = Field(None, description="numbers of a type, or base64 of them; default: float")
+    embedding_type: Format | None = Field(None, description="Jina's name for encoding_format")
+    output_dtype: Dtype | None = Field(
+        None, description="Voyage's: what the numbers are, also those in base64, where encoding_format says so"
+    )
     dimensions: int | None = Field(None, description="the model's own, or left out")
+    output_dimension: int | None = Field(None, description="Voyage's name for dimensions")
     partial: Partial = False
     truncate: Truncate = None
     input_type: str | None = Field(
@@ -113,6 +118,16 @@ class EmbeddingsRequest(RequestModel):
     )
     task: str | None = Field(None, description="a text has one vector, for every task", max_length=MAX_NAME)
     normalized: bool | None = Field(None, description="true, or left out: vectors always have length 1")
+
+    @field_validator("embedding_type", mode="before")
+    @classmethod
+    def _one_type(cls, types: Any) -> Any:
+        """Jina takes a list of types as well, for which its answers have another shape."""
+        if not isinstance(types, list):
+            return types
+        if len(types) != 1:
+            raise ValueError("expected one type: send a request for each")
+        return types[0]
 
     @field_validator("normalized")
     @classmethod

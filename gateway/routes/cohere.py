@@ -70,7 +70,7 @@ async def embed(request: Request) -> Response:
     limits = service.settings.limits
     asked = await read_request(request, CohereEmbedRequest, limits)
     manifest = await service.model(asked.model)
-    check_dimensions(asked.output_dimension, manifest, "output_dimension")
+    check_dimensions(manifest, output_dimension=asked.output_dimension)
     check_most_tokens(asked.max_tokens, manifest, "max_tokens")
     field, items = _items(asked, limits)
     exchange = exchange_for(request)

@@ -34,11 +34,16 @@ def one_of(given: Mapping[str, Any]) -> tuple[str, Any]:
     return present[0]
 
 
-def check_dimensions(given: int | None, manifest: Manifest, param: str) -> None:
-    """ApiError for vectors of another width than the model's own: a part of one is no vector of that model."""
+def check_dimensions(manifest: Manifest, **asked: int | None) -> None:
+    """Raise where a field, by its name, asks for another number of dimensions than the model's vectors have."""
     width = manifest.embedding_width
-    if given is not None and given != width:
-        raise ApiError("unsupported_dimensions", f"the model's vectors have {width} dimensions", param=param)
+    for field, count in asked.items():
+        if count is not None and count != width:
+            message = (
+                f"the model's vectors have {width or 'an unknown number of'} dimensions, and it was not trained for "
+                "others (as Matryoshka models are): leave this out"
+            )
+            raise ApiError("unsupported_dimensions", message, param=field)
 
 
 def say_truncated(request: Request, truncated: Sequence[int]) -> None:

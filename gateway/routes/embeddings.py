@@ -4,8 +4,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from gateway.answers import json_list, large_answer, vector
+from gateway.answers import json_list, large_answer
 from gateway.bodies import read_request
+from gateway.encodings import Dtype, encoded, encoding_of
 from gateway.errors import ApiError
 from gateway.items import Item, mixed_items
 from gateway.openapi import described
@@ -27,15 +28,16 @@ async def embeddings(request: Request) -> Response:
     A bare string that is a data URL is an image, and another one a text; what looks like an image sent in another way
     (a URL, base64) is an error, unless `modality` says what bare strings are. The order is kept, and `index` counts
     from 0. With `"partial": true` items that fail are left out of `data` and named in `errors`. Texts that are longer
-    than the model reads are cut and listed in `truncated`, or refused, as `truncate` says. /embeddings is the same, as
-    infinity and text-embeddings-inference have it.
+    than the model reads are cut and listed in `truncated`, or refused, as `truncate` says. Vectors are written as
+    float, int8 or uint8, or as bits: `binary` and `ubinary`, eight of them a number. /embeddings is the same,
+    as infinity and text-embeddings-inference have it.
     """
     service = service_of(request)
     limits = service.settings.limits
     asked = await read_request(request, EmbeddingsRequest, limits)
     manifest = await service.model(asked.model)
-    check_dimensions(asked.dimensions, manifest, "dimensions")
-    encoding = _encoding(asked)
+    check_dimensions(manifest, dimensions=asked.dimensions, output_dimension=asked.output_dimension)
+    dtype, base64 = _encoding(asked, request)
     field, _ = one_of({"input": asked.input, "messages": asked.messages})
     items = _from_messages(asked, limits) if field == "messages" else _from_input(asked, limits)
     vectors = await service.embed(
@@ -43,13 +45,13 @@ async def embeddings(request: Request) -> Response:
     )
 
     def answer() -> dict[str, Any]:
+        good = [index for index in range(len(items)) if index not in vectors.errors]
+        rows = encoded(vectors.features[good], dtype, base64=base64)
         return {
             "object": "list",
             "model": model_id(manifest),
             "data": json_list(
-                {"object": "embedding", "index": index, "embedding": vector(row, encoding)}
-                for index, row in enumerate(vectors.features)
-                if index not in vectors.errors
+                {"object": "embedding", "index": index, "embedding": row} for index, row in zip(good, rows, strict=True)
             ),
             "usage": usage(vectors.tokens, vectors.images),
             **truncated_field(vectors.truncated),
@@ -63,13 +65,18 @@ def _from_input(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:
     return mixed_items(asked.input, "input", limits, asked.modality)
 
 
-def _encoding(asked: EmbeddingsRequest) -> str:
-    """How vectors are written: OpenAI's name for it, or Jina's."""
-    given = {asked.encoding_format, asked.embedding_type} - {None}
-    if len(given) > 1:
-        message = "embedding_type is another name for encoding_format, and says something else"
-        raise ApiError("invalid_value", message, param="embedding_type")
-    return given.pop() or "float" if given else "float"
+def _encoding(asked: EmbeddingsRequest, request: Request) -> tuple[Dtype, bool]:
+    """How vectors are written; an error where OpenAI's SDK would take other numbers for float32.
+
+    It asks for base64 unless told which `encoding_format`, and reads it as float32, whatever `output_dtype` it sends.
+    """
+    dtype, base64 = encoding_of(
+        asked.encoding_format, embedding_type=asked.embedding_type, output_dtype=asked.output_dtype
+    )
+    if base64 and dtype != "float" and "x-stainless-lang" in request.headers:
+        message = f"OpenAI's SDK reads all base64 as float32: ask for {dtype} with encoding_format, and nothing else"
+        raise ApiError("invalid_value", message, param="encoding_format")
+    return dtype, base64
 
 
 def _from_messages(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:

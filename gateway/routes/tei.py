@@ -121,7 +121,7 @@ async def _extract(request: Request, model: str | None = None) -> Response:
     limits = service.settings.limits
     asked = await read_request(request, FeatureExtractionRequest, limits)
     manifest = await service.model(model or asked.model)
-    check_dimensions(asked.dimensions, manifest, "dimensions")
+    check_dimensions(manifest, dimensions=asked.dimensions)
     items = mixed_items(asked.inputs, "inputs", limits)
     vectors = await service.embed(
         exchange_for(request), manifest, items, field="inputs", partial=False, truncate=asked.truncate

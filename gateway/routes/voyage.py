@@ -76,7 +76,7 @@ async def multimodal_embeddings(request: Request) -> Response:
     limits = service.settings.limits
     asked = await read_request(request, MultimodalRequest, limits)
     manifest = await service.model(asked.model)
-    check_dimensions(asked.output_dimension, manifest, "output_dimension")
+    check_dimensions(manifest, output_dimension=asked.output_dimension)
     items = content_items(asked.inputs, "inputs", limits)
     vectors = await service.embed(
         exchange_for(request), manifest, items, field="inputs", partial=False, truncate=asked.truncation
