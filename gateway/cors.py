@@ -9,7 +9,6 @@ the log has the option that lets it in, once for each origin. https://fetch.spec
 import logging
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,8 +28,10 @@ PREFLIGHT_SECONDS = 7200  # for which a browser need not ask again: the most tha
 HINTED_ORIGINS = 100  # of the log; callers can make up any number
 
 _HEADER_NAMES = re.compile(r"[\w!#$%&'*+.^`|~ ,-]{1,4096}", re.ASCII)
-_SHOWN_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[\w.\[\]:-]{1,200}", re.ASCII)
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,31})://(?P<host>[a-z0-9_.-]{1,253}|\[[0-9a-f:]{2,39}\])(:(?P<port>[0-9]{1,5}))?"
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}  # which browsers leave out
 
 log = logging.getLogger("gateway")
 
@@ -39,17 +40,13 @@ def parse_origin(text: str) -> str:
     """An origin as browsers send it, or "*"; ConfigError where it is none."""
     if text == ANY:
         return text
-    try:
-        parts = urlsplit(text)
-        whole = bool(parts.scheme and parts.hostname) and parts.path in ("", "/")
-        whole = whole and not (parts.query or parts.fragment or "@" in parts.netloc) and parts.port != 0
-    except ValueError:
-        whole = False
-    if not whole:
-        raise ConfigError(
-            f"--allow-origin {text}: an origin reads https://app.example or http://localhost:3000, or is *"
-        )
-    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(_DEFAULT_PORTS.get(parts.scheme, ' '))}"
+    found = _ORIGIN.fullmatch(text.lower().removesuffix("/"))
+    if found is None or int(found["port"] or 1) not in range(1, 2**16):
+        message = "an origin reads https://app.example or http://localhost:3000; * is any"
+        raise ConfigError(f"--allow-origin {text}: {message}")
+    origin = f"{found['scheme']}://{found['host']}"
+    is_default = found["port"] is None or int(found["port"]) == _DEFAULT_PORTS.get(found["scheme"])
+    return origin if is_default else f"{origin}:{int(found['port'])}"
 
 
 def is_allowed(origin: str, origins: frozenset[str]) -> bool:
@@ -93,7 +90,7 @@ class Cors:
         )
         if own or origin in self._hinted or len(self._hinted) >= HINTED_ORIGINS:
             return
-        if origin != "null" and not _SHOWN_ORIGIN.fullmatch(origin):
+        if origin != "null" and not _ORIGIN.fullmatch(origin):
             return
         self._hinted.add(origin)
         shown = f"'{ANY}'" if origin == "null" else origin
