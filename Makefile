@@ -24,6 +24,8 @@ setup: .venv/.installed
 
 # Without a VARIANT: the demo checkpoint of this repository, with its label set `scenes`.
 VARIANT ?= demo
+# Options of `python -m gateway`: make up GATEWAY_FLAGS="--alias '*'"
+export GATEWAY_FLAGS
 SERVED := build/models/$(subst /,-,$(VARIANT))
 
 up: setup
@@ -31,7 +33,7 @@ up: setup
 ifeq ($(VARIANT),demo)
 	$(BIN)/python -m export labels scenes --labels samples/scenes/classes.txt --repository $(SERVED) --if-changed
 endif
-	@exec $(BIN)/python -m serve $(SERVED) --gateway-port 8080 --greet $(SERVE_FLAGS)
+	@exec $(BIN)/python -m serve $(SERVED) --gateway-port 8080 --greet $${GATEWAY_FLAGS:+"--gateway-flags=$$GATEWAY_FLAGS"} $(SERVE_FLAGS)
 
 # A scenario of load/scenarios.toml, judged by load/thresholds.toml; an error where a limit is missed.
 SCENARIO ?= smoke

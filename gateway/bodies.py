@@ -1,6 +1,6 @@
 """Request bodies, JSON or multipart, to the request models of `schemas`; ApiError names the field at fault.
 
-    body ─Content-Encoding─> bytes ─┬─ JSON ─> json_bodies ─┬─> fields that are known ─> pydantic
+    body ─Content-Encoding─> bytes ─┬─ JSON ─> json_bodies ─┬─> validation
                                     └─ form ─> forms ───────┘
 
 Whatever takes long for a large body is done in a thread, or in parts: other requests have their turn meanwhile.
@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from gateway.compression import decompressed
@@ -20,6 +19,7 @@ from gateway.forms import read_form
 from gateway.json_bodies import read_json
 from gateway.schemas import RequestModel
 from gateway.settings import Limits
+from gateway.validation import validate
 
 R = TypeVar("R", bound=RequestModel)
 S = TypeVar("S", bound=RequestModel)
@@ -32,13 +32,6 @@ _JSON = frozenset({"application/json", "text/json"})
 _NO_TYPE = frozenset({"", "application/x-www-form-urlencoded", "text/plain", "application/octet-stream"})
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _START = 1024  # bytes in which an object begins
-_CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
-_WORDS = {
-    "model_type": "expected an object",
-    "model_attributes_type": "expected an object",
-    "string_unicode": "half of a surrogate pair: it is no Unicode text",
-}
-_SHOWN_CHARACTERS = 64
 
 
 async def read_request(request: Request, model: type[R], limits: Limits) -> R:
@@ -79,35 +72,3 @@ async def _unpacked(request: Request, limits: Limits) -> bytes:
     unpacked = await asyncio.to_thread(decompressed, body, encoding, limits.body_bytes)
     exchange_of(request.scope).hold_more(len(unpacked))
     return unpacked
-
-
-def validate(model: type[R], document: Mapping[str, Any], *, strict: bool) -> R:
-    """Check a document against a model; form fields, which are all strings, are not checked strictly."""
-    _refuse_unknown(model, document)
-    try:
-        return model.model_validate(document, strict=strict)
-    except ValidationError as invalid:
-        error = invalid.errors(include_url=False, include_input=False)[0]
-        param = _param(error["loc"])
-        said = _WORDS.get(error["type"], error["msg"].removeprefix("Value error, "))
-        message = f"{param}: {said}" if param else said
-        raise ApiError(_CODES.get(error["type"], "invalid_value"), message, param=param or None) from None
-
-
-def _refuse_unknown(model: type[BaseModel], document: Mapping[str, Any], within: str = "") -> None:
-    """Raise for the first field that a model does not know: pydantic would describe every one of a hundred thousand."""
-    for name, value in document.items():
-        known = model.model_fields.get(name)
-        if known is None:
-            shown = name[:_SHOWN_CHARACTERS].encode("utf-8", "backslashreplace").decode()
-            raise ApiError("unknown_field", f"{within}{shown}: there is no such field", param=f"{within}{shown}")
-        if isinstance(value, dict) and isinstance(known.annotation, type) and issubclass(known.annotation, BaseModel):
-            _refuse_unknown(known.annotation, value, f"{name}.")
-
-
-def _param(location: tuple[int | str, ...]) -> str:
-    """`("parameters", "candidate_labels", 3)` as `parameters.candidate_labels[3]`."""
-    param = ""
-    for step in location:
-        param += f"[{step}]" if isinstance(step, int) else f".{step}" if param else step
-    return param

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="another name for the model, which programs may ask for (may be repeated)",
+        help="another name for the model, which programs may ask for (may be repeated); '*': any name",
     )
     command.add_argument(
         "--allow-origin",
@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="an origin, as https://app.example, whose pages may use the gateway (may be repeated; '*': any page's)",
     )
+    command.add_argument("--check", action="store_true", help="look at these options, say what is wrong, and end")
     _add_limits(command.add_argument_group("limits"))
     urls = command.add_argument_group("images from URLs")
     urls.add_argument("--url-images", action="store_true", help="fetch images from public http and https URLs")
@@ -65,14 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = parser().parse_args(arguments)
     try:
-        return _keys(options) if options.command == "keys" else _serve(options)
+        if options.command == "keys":
+            return _keys(options)
+        return _serve(options, _settings(options)) if not options.check else 0
     except (KeyFileError, ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _serve(options: argparse.Namespace) -> int:
-    settings = _settings(options)
+def _serve(options: argparse.Namespace, settings: Settings) -> int:
     allow_descriptors()
     with _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
@@ -103,7 +105,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         limits=Limits(**{name: getattr(options, name) for name in Limits.__dataclass_fields__}),
         keys=options.keys,
         host=options.host,
-        aliases=frozenset(options.alias),
+        aliases=tuple(dict.fromkeys(options.alias)),
         origins=frozenset(map(parse_origin, options.allow_origin)),
         url_images=UrlImages(hosts=hosts) if options.url_images or hosts else None,
     )

@@ -119,7 +119,7 @@ class Embedder:
                 found[missing[index]] = new
         known = {p: entry for p, item in items.items() if (entry := found[item.text]) is not None}
         failed = {p: refused[item.text] for p, item in items.items() if p not in known}
-        return known, {p: ApiError(e.code, e.message, param=items[p].param) for p, e in failed.items()}
+        return known, {p: ApiError(e.code, e.reason, param=items[p].param) for p, e in failed.items()}
 
 
 def checked(embeddings: Embeddings, count: int, manifest: Manifest, params: Sequence[str]) -> Errors:

@@ -86,5 +86,5 @@ def shorten_deadline(exchange: Exchange, headers: dict[str, str]) -> None:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
-        raise ApiError("invalid_header", "x-request-timeout must be a number of seconds", param="x-request-timeout")
+        raise ApiError("invalid_header", "must be a number of seconds", param="x-request-timeout")
     exchange.deadline = min(exchange.deadline, asyncio.get_running_loop().time() + seconds)

@@ -153,6 +153,7 @@ class ModelReply(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
+    root: str = Field(description="the model that is deployed, of which the id may be another name")
     variant: str | None
     dimensions: int | None
     resolution: int | None
@@ -163,7 +164,7 @@ class ModelReply(BaseModel):
 
 
 class ModelsReply(BaseModel):
-    """The models: one."""
+    """The models: one, by all its names."""
 
     object: Literal["list"]
     data: list[ModelReply]

@@ -3,6 +3,7 @@
 items ─> count, images a minute ─> Fetching ─> items in flight ─> Embedder, with the time that is left ─> Vectors
 """
 
+import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from gateway.admission import Admission
 from gateway.embedding import Embedder, Vectors
 from gateway.engine import Engine
-from gateway.errors import ApiError
+from gateway.errors import ApiError, in_words
 from gateway.exchange import Exchange
 from gateway.fetching import Fetching
 from gateway.intake import Intake
@@ -18,13 +19,17 @@ from gateway.items import ImageItem, Item, check_counts, errors_of
 from gateway.metrics import Metrics
 from gateway.rates import RateLimiter
 from gateway.scores import Labelled, stored_labels
-from gateway.settings import Settings, UrlImages
+from gateway.settings import ANY_NAME, Settings, UrlImages
 from gateway.text_cache import TextCache
 from gateway.truncation import may_cut
 from gateway.urls import Fetcher, is_url
 from tritonclip import Manifest
 
 NAMED_ITEMS = 8  # in an error that several have
+ALIAS_CHARACTERS = 128  # of a model's name in an error
+
+
+UNNAMED = "default/not-specified"  # the name that infinity's client sends where it was told none
 
 
 class Service:
@@ -51,10 +56,14 @@ class Service:
     async def model(self, name: str | None) -> Manifest:
         """The manifest of the model that a request names, or of the only one where it names none."""
         manifest = await self.manifest()
-        model = model_id(manifest)
-        if name is not None and name != model and name not in self.settings.aliases:
-            raise ApiError("model_not_found", f"there is no model {name!r}; there is {model!r}", param="model")
-        return manifest
+        model, aliases = model_id(manifest), self.settings.aliases
+        if name in (None, UNNAMED, model) or name in aliases or (ANY_NAME in aliases and name):
+            return manifest
+        message = (
+            f"there is no model {in_words(name)}; there is {in_words(model)}, which a gateway started with "
+            f"--alias {shlex.quote(name[:ALIAS_CHARACTERS])} serves by that name too, and one with --alias '*' by any"
+        )
+        raise ApiError("model_not_found", message, param="model")
 
     async def embed(
         self,
@@ -134,7 +143,7 @@ def _raise_errors(errors: Mapping[int, ApiError], items: int, partial: bool) -> 
     if not alike:
         raise first
     listed = ", ".join(alike[:NAMED_ITEMS]) + ("" if len(alike) <= NAMED_ITEMS else ", …")
-    raise ApiError(first.code, f"{first.message} (likewise {listed})", param=first.param)
+    raise ApiError(first.code, f"{first.reason} (likewise {listed})", param=first.param)
 
 
 def model_id(manifest: Manifest) -> str:

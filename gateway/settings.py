@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MIB = 2**20
+ANY_NAME = "*"  # among the aliases
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,6 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     keys: Path | None = None
     host: str | None = None  # the name by which it listens, where it does so itself
-    aliases: frozenset[str] = frozenset()
+    aliases: tuple[str, ...] = ()  # other names of the model; ANY_NAME: whatever a request calls it
     origins: frozenset[str] = frozenset()  # whose pages may use it; "*": any
     url_images: UrlImages | None = None

@@ -3,17 +3,20 @@
 A program of its own, reached by its command alone: the gateway also runs where there is no embedded Triton.
 """
 
+import argparse
 import contextlib
 import os
+import shlex
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
 
-from serve.errors import ServerDied, Stopped
+from serve.errors import ServeError, ServerDied, Stopped
 from serve.family import Family, Stopping, drain, never
 from serve.ports import LOOPBACK, find_port
 from serve.repository import encoder_queue
@@ -33,6 +36,28 @@ def items_in_flight(repository: Path) -> int:
     return min(3 * encoder_queue(repository) or MOST_ITEMS_IN_FLIGHT, MOST_ITEMS_IN_FLIGHT)
 
 
+def gateway_flags(text: str) -> list[str]:
+    """The options of a gateway in one argument, parted as a shell does; ArgumentTypeError for those that are ours."""
+    try:
+        flags = shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+    for flag in flags:
+        name = flag.partition("=")[0]
+        if len(name) > 3 and any(ours.startswith(name) for ours in ("--host", "--port", "--url")):
+            raise argparse.ArgumentTypeError(f"{name} is this command's own to say; the port is --gateway-port")
+    return flags
+
+
+def check_flags(flags: Sequence[str]) -> None:
+    """Have the gateway look at its options before anything is started; ServeError with its own words against them."""
+    command = [sys.executable, "-m", "gateway", *flags, "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it does not start"]
+        raise ServeError(f"--gateway-flags: {said[-1].partition('error: ')[2] or said[-1]}")
+
+
 class Gateway:
     """A running gateway in front of a Triton server. 0 stands for any free port until it starts."""
 
@@ -42,12 +67,14 @@ class Gateway:
         port: int,
         items_in_flight: int = MOST_ITEMS_IN_FLIGHT,
         say: Callable[[str], object] = print,
+        flags: Sequence[str] = (),
     ) -> None:
-        """`say` gets the lines that the gateway prints."""
+        """`say` gets the lines that the gateway prints; `flags` are options of it, which win over our own."""
         self.port = port
         self._items_in_flight = items_in_flight
         self._triton_url = triton_url
         self._say = say
+        self._flags = flags
         self._family: Family | None = None
         self._reader: threading.Thread | None = None
 
@@ -70,7 +97,7 @@ class Gateway:
         """
         self.port = find_port(LOOPBACK, self.port)
         command = [sys.executable, "-m", "gateway", "--host", LOOPBACK, "--port", str(self.port)]
-        command += ["--url", self._triton_url, "--max-items-in-flight", str(self._items_in_flight)]
+        command += ["--url", self._triton_url, "--max-items-in-flight", str(self._items_in_flight), *self._flags]
         self._family = Family(command, os.environ)
         self._reader = threading.Thread(
             target=drain, args=(self._family.output, self._say), name="gateway-log", daemon=True

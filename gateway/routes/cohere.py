@@ -10,11 +10,10 @@ from gateway.answers import json_list, large_answer
 from gateway.bodies import read_request
 from gateway.embedding import Vectors
 from gateway.encodings import encoded
-from gateway.items import Item, image_items, text_items
+from gateway.items import Item, image_items, mixed_items, text_items
 from gateway.openapi import described
-from gateway.parts import content_items
-from gateway.routes.common import check_dimensions, exchange_for, one_of, service_of
-from gateway.schemas import MAX_NAME, Image, RequestModel, Text, Truncate
+from gateway.routes.common import check_dimensions, exchange_for, made_of, one_of, service_of
+from gateway.schemas import MAX_NAME, Image, Text, TextsRequest, TokensRead
 from gateway.settings import Limits
 from gateway.truncation import check_most_tokens, truncated_field
 
@@ -27,7 +26,7 @@ Inputs = Annotated[
 ]
 
 
-class CohereEmbedRequest(RequestModel):
+class CohereEmbedRequest(TextsRequest):
     """Cohere's embed request, of either version: `texts`, `images` or `inputs`."""
 
     model_config = ConfigDict(
@@ -41,10 +40,8 @@ class CohereEmbedRequest(RequestModel):
         None, description="a text has one vector, for queries and documents alike", max_length=MAX_NAME
     )
     embedding_types: list[EmbeddingType] | None = Field(None, description="float, where it is left out")
-    truncate: Truncate = None
-    max_tokens: int | None = Field(None, ge=1, description="no fewer than the model reads, which is what it reads")
+    max_tokens: TokensRead = None
     output_dimension: int | None = Field(None, description="the model's own, or left out")
-    priority: int | None = Field(None, description="requests are served in the order of their arrival")
 
 
 class CohereEmbedReply(BaseModel):
@@ -72,9 +69,10 @@ async def embed(request: Request) -> Response:
     manifest = await service.model(asked.model)
     check_dimensions(manifest, output_dimension=asked.output_dimension)
     check_most_tokens(asked.max_tokens, manifest, "max_tokens")
-    field, items = _items(asked, limits)
+    field, value = one_of({"texts": asked.texts, "images": asked.images, "inputs": asked.inputs})
+    items = await made_of(value, lambda: _items(value, field, limits))
     exchange = exchange_for(request)
-    vectors = await service.embed(exchange, manifest, items, field=field, partial=False, truncate=asked.truncate)
+    vectors = await service.embed(exchange, manifest, items, field=field, partial=False, truncate=asked.truncating())
     version = request.scope["route"].path[2]
     types = asked.embedding_types or (["float"] if version == "2" else None)
     texts = asked.texts if isinstance(asked.texts, list) else [asked.texts] if asked.texts is not None else []
@@ -95,11 +93,10 @@ async def embed(request: Request) -> Response:
     return await large_answer(answer, vectors.features.nbytes * len(types or "1") + sum(map(len, texts)))
 
 
-def _items(asked: CohereEmbedRequest, limits: Limits) -> tuple[str, Sequence[Item]]:
-    field, value = one_of({"texts": asked.texts, "images": asked.images, "inputs": asked.inputs})
+def _items(value: Any, field: str, limits: Limits) -> Sequence[Item]:
     if field == "inputs":
-        return field, content_items(value, field, limits)
-    return field, (text_items if field == "texts" else image_items)(value, field, limits)
+        return mixed_items(value, field, limits)
+    return (text_items if field == "texts" else image_items)(value, field, limits)
 
 
 def _by_type(vectors: Vectors, types: Sequence[EmbeddingType]) -> dict[str, Any]:

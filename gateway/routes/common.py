@@ -1,7 +1,8 @@
 """What several endpoints do: find the service, choose between a field and its plural, and report usage and errors."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from fastapi import Request
 
@@ -10,6 +11,10 @@ from gateway.errors import ApiError
 from gateway.exchange import Exchange, exchange_of
 from gateway.service import Service
 from tritonclip import Manifest
+
+T = TypeVar("T")
+
+MADE_IN_THREAD = 64  # items: looking at one takes some 30 us
 
 
 def service_of(request: Request) -> Service:
@@ -44,6 +49,13 @@ def check_dimensions(manifest: Manifest, **asked: int | None) -> None:
                 "others (as Matryoshka models are): leave this out"
             )
             raise ApiError("unsupported_dimensions", message, param=field)
+
+
+async def made_of(value: Any, make: Callable[[], T]) -> T:
+    """What is made of a field's value: in a thread where it is a list of many, or of token ids."""
+    if isinstance(value, list) and (len(value) > MADE_IN_THREAD or (value and isinstance(value[0], list | int))):
+        return await asyncio.to_thread(make)
+    return make()
 
 
 def say_truncated(request: Request, truncated: Sequence[int]) -> None:

@@ -11,14 +11,14 @@ from gateway.errors import ApiError
 from gateway.items import TextItem, mixed_items
 from gateway.labels import labels_of, refuse_equal
 from gateway.replies import Usage
-from gateway.routes.common import exchange_for, service_of, texts_must_do, usage
-from gateway.schemas import Items, RequestModel, Text, Truncate
+from gateway.routes.common import exchange_for, made_of, service_of, texts_must_do, usage
+from gateway.schemas import Items, Text, TextsRequest
 from gateway.scores import calibrated, cosines, is_relative
 from gateway.service import model_id
 from gateway.truncation import truncated_field
 
 
-class JinaClassifyRequest(RequestModel):
+class JinaClassifyRequest(TextsRequest):
     """Jina's classify request, which has `input` where this gateway's own has images."""
 
     model_config = ConfigDict(
@@ -27,7 +27,6 @@ class JinaClassifyRequest(RequestModel):
 
     input: Items
     labels: Text = Field(description="compared as they are: a sentence fits better than a word")
-    truncate: Truncate = None
 
 
 class JinaPrediction(BaseModel):
@@ -62,14 +61,14 @@ async def classify(request: Request, asked: JinaClassifyRequest) -> Response:
     service = service_of(request)
     limits = service.settings.limits
     manifest = await service.model(asked.model)
-    items = mixed_items(asked.input, "input", limits)
-    labels = labels_of(asked.labels, "labels", limits, manifest)
+    items = await made_of(asked.input, lambda: mixed_items(asked.input, "input", limits))
+    labels = await made_of(asked.labels, lambda: labels_of(asked.labels, "labels", limits, manifest))
     if len(labels) == 1 and is_relative(manifest):
         message = "give at least two: a score is a probability among the labels, and of one it is always 1"
         raise ApiError("invalid_value", message, param="labels")
     size = check_size(len(items), len(labels), LABEL_BYTES, limits, "labels", text_bytes=_bytes_of(labels))
     vectors = await service.embed(
-        exchange_for(request), manifest, [*items, *labels], field="labels", partial=False, truncate=asked.truncate
+        exchange_for(request), manifest, [*items, *labels], field="labels", partial=False, truncate=asked.truncating()
     )
     texts_must_do(vectors, len(items))
     truncated = [position - len(items) for position in vectors.truncated if position >= len(items)]

@@ -11,15 +11,15 @@ from gateway.bodies import read_request
 from gateway.items import BadItem, mixed_item, mixed_items
 from gateway.openapi import described
 from gateway.replies import Truncated, Usage
-from gateway.routes.common import exchange_for, service_of, usage
-from gateway.schemas import Item, RequestModel, Truncate
+from gateway.routes.common import exchange_for, made_of, service_of, usage
+from gateway.schemas import Item, TextsRequest
 from gateway.scores import calibrated, cosines
 from gateway.truncation import truncated_field
 
 router = APIRouter(tags=["other APIs"])
 
 
-class RankingRequest(RequestModel):
+class RankingRequest(TextsRequest):
     """NVIDIA's ranking request."""
 
     model_config = ConfigDict(
@@ -32,7 +32,6 @@ class RankingRequest(RequestModel):
     passages: Annotated[
         Any, WithJsonSchema({"type": "array", "items": {"type": "object"}, "description": "each a text or an image"})
     ]
-    truncate: Truncate = None
 
 
 class Ranking(BaseModel):
@@ -61,9 +60,14 @@ async def ranking(request: Request) -> Response:
     query = mixed_item(asked.query, "query", limits)
     if isinstance(query, BadItem):
         raise query.error
-    passages = mixed_items(asked.passages, "passages", limits)
+    passages = await made_of(asked.passages, lambda: mixed_items(asked.passages, "passages", limits))
     vectors = await service.embed(
-        exchange_for(request), manifest, [query, *passages], field="passages", partial=False, truncate=asked.truncate
+        exchange_for(request),
+        manifest,
+        [query, *passages],
+        field="passages",
+        partial=False,
+        truncate=asked.truncating(),
     )
     logits = calibrated(manifest, cosines(vectors, 1))[0][0]
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.answers import SCORE_BYTES, json_answer, json_list, large_answer
 from gateway.bodies import read_request
@@ -15,8 +15,8 @@ from gateway.encodings import encoded
 from gateway.error_shapes import Shape, plain
 from gateway.items import BadItem, mixed_item, mixed_items, text_items
 from gateway.openapi import ERRORS, described
-from gateway.routes.common import check_dimensions, exchange_for, say_truncated, service_of
-from gateway.schemas import MAX_NAME, Items, RequestModel, Text, Truncate
+from gateway.routes.common import check_dimensions, exchange_for, made_of, say_truncated, service_of
+from gateway.schemas import HubOptions, Items, Text, TextsRequest
 from gateway.scores import cosines
 from gateway.service import model_id
 from tritonclip import __version__
@@ -24,26 +24,15 @@ from tritonclip import __version__
 router = APIRouter(tags=["other APIs"])
 
 
-class FeatureExtractionRequest(RequestModel):
+class FeatureExtractionRequest(TextsRequest):
     """Hugging Face's feature extraction request; options may stand under `parameters`, too."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": ["a red circle", "a blue star"]}]})
 
     inputs: Items
-    normalize: bool | None = Field(None, description="true, or left out: vectors always have length 1")
-    truncate: Truncate = None
-    truncation_direction: Literal["right", "Right"] | None = None
-    prompt_name: str | None = Field(None, description="a text has one vector, for every task", max_length=MAX_NAME)
     dimensions: int | None = Field(None, description="the model's own, or left out")
     encoding_format: Literal["float", "base64"] | None = None
-    options: dict[str, Any] | None = Field(None, description="whether to wait for a model, which is there, or to cache")
-
-    @field_validator("normalize")
-    @classmethod
-    def _is_normalized(cls, normalize: bool | None) -> bool | None:
-        if normalize is False:
-            raise ValueError("vectors always have length 1")
-        return normalize
+    options: HubOptions | None = None
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +43,7 @@ class FeatureExtractionRequest(RequestModel):
         return {name: value for name, value in document.items() if name != "parameters"} | parameters
 
 
-class TeiRerankRequest(RequestModel):
+class TeiRerankRequest(TextsRequest):
     """TEI's rerank request, which has `texts` where others have `documents`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"query": "a red circle", "texts": ["a red disc", "a"]}]})
@@ -62,9 +51,6 @@ class TeiRerankRequest(RequestModel):
 
     query: str
     texts: Text
-    truncate: Truncate = None
-    truncation_direction: Literal["right", "Right"] | None = None
-    raw_scores: bool | None = Field(None, description="a score is the cosine, either way")
     return_text: bool | None = None
 
 
@@ -122,9 +108,9 @@ async def _extract(request: Request, model: str | None = None) -> Response:
     asked = await read_request(request, FeatureExtractionRequest, limits)
     manifest = await service.model(model or asked.model)
     check_dimensions(manifest, dimensions=asked.dimensions)
-    items = mixed_items(asked.inputs, "inputs", limits)
+    items = await made_of(asked.inputs, lambda: mixed_items(asked.inputs, "inputs", limits))
     vectors = await service.embed(
-        exchange_for(request), manifest, items, field="inputs", partial=False, truncate=asked.truncate
+        exchange_for(request), manifest, items, field="inputs", partial=False, truncate=asked.truncating()
     )
     say_truncated(request, vectors.truncated)
     in_base64 = asked.encoding_format == "base64"
@@ -141,9 +127,9 @@ async def rank(request: Request, asked: TeiRerankRequest) -> Response:
     query = mixed_item(asked.query, "query", limits)
     if isinstance(query, BadItem):
         raise query.error
-    texts = text_items(asked.texts, "texts", limits)
+    texts = await made_of(asked.texts, lambda: text_items(asked.texts, "texts", limits))
     vectors = await service.embed(
-        exchange_for(request), manifest, [query, *texts], field="texts", partial=False, truncate=asked.truncate
+        exchange_for(request), manifest, [query, *texts], field="texts", partial=False, truncate=asked.truncating()
     )
     say_truncated(request, [position - 1 for position in vectors.truncated if position])
     scores = cosines(vectors, 1)[0]

@@ -10,12 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.answers import SCORE_BYTES, json_list, large_answer
 from gateway.bodies import read_request
 from gateway.errors import ApiError
-from gateway.items import Item, as_list, mixed_item
+from gateway.items import Item, mixed_items
 from gateway.openapi import described
-from gateway.parts import only_part
 from gateway.replies import Usage
-from gateway.routes.common import exchange_for, one_of, service_of, usage
-from gateway.schemas import Items, RequestModel, Truncate
+from gateway.routes.common import exchange_for, made_of, one_of, service_of, usage
+from gateway.schemas import Items, TextsRequest
 from gateway.service import model_id
 from gateway.settings import Limits
 from gateway.truncation import truncated_field
@@ -23,7 +22,7 @@ from gateway.truncation import truncated_field
 router = APIRouter(tags=["other APIs"])
 
 
-class ScoreRequest(RequestModel):
+class ScoreRequest(TextsRequest):
     """vLLM's score request: one text or image and one or more others, or as many of the one as of the other."""
 
     model_config = ConfigDict(
@@ -37,9 +36,6 @@ class ScoreRequest(RequestModel):
     items: Items = Field(None, description="another name for documents")
     data_1: Items = None
     data_2: Items = None
-    truncate: Truncate = None
-    use_activation: bool | None = Field(None, description="a cosine is what it is")
-    priority: int | None = Field(None, description="requests are served in the order of their arrival")
 
 
 class Score(BaseModel):
@@ -74,17 +70,17 @@ async def score(request: Request) -> Response:
     asked = await read_request(request, ScoreRequest, limits)
     manifest = await service.model(asked.model)
     first_field, value = one_of({"queries": asked.queries, "text_1": asked.text_1, "data_1": asked.data_1})
-    first = _side(value, first_field, limits)
+    first = await _side(value, first_field, limits)
     field, value = one_of(
         {"documents": asked.documents, "text_2": asked.text_2, "data_2": asked.data_2, "items": asked.items}
     )
-    second = _side(value, field, limits)
+    second = await _side(value, field, limits)
     if len(first) not in (1, len(second)):
         message = f"{len(first)} and {len(second)}: expected one, or as many as in {field}"
         raise ApiError("invalid_value", message, param=first_field)
     exchange = exchange_for(request)
     vectors = await service.embed(
-        exchange, manifest, [*first, *second], field=field, partial=False, truncate=asked.truncate
+        exchange, manifest, [*first, *second], field=field, partial=False, truncate=asked.truncating()
     )
     pairs = vectors.features[: len(first)] * vectors.features[len(first) :]
     scores = np.clip(pairs.sum(axis=1), -1, 1)
@@ -105,13 +101,8 @@ async def score(request: Request) -> Response:
     return await large_answer(answer, len(scores) * SCORE_BYTES)
 
 
-def _side(value: Any, field: str, limits: Limits) -> list[Item]:
-    """One or more texts and images: as everywhere, or as vLLM writes them, with a content of parts."""
+async def _side(value: Any, field: str, limits: Limits) -> list[Item]:
+    """One or more texts and images: as everywhere, or the parts of one content, as vLLM has several images."""
     if isinstance(value, dict) and value.keys() == {"content"} and isinstance(value["content"], list):
-        return [only_part([part], f"{field}.content[{i}]", limits) for i, part in enumerate(value["content"])]
-    return [
-        only_part(item["content"], f"{param}.content", limits)
-        if isinstance(item, dict) and item.keys() == {"content"}
-        else mixed_item(item, param, limits)
-        for item, param in as_list(value, field, limits)
-    ]
+        value, field = value["content"], f"{field}.content"
+    return await made_of(value, lambda: mixed_items(value, field, limits))

@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from gateway.answers import json_list, large_answer
 from gateway.bodies import read_request
 from gateway.encodings import Dtype, encoded
+from gateway.items import mixed_items
 from gateway.openapi import described
-from gateway.parts import content_items
 from gateway.replies import Embedding
-from gateway.routes.common import check_dimensions, exchange_for, service_of
-from gateway.schemas import MAX_NAME, SAMPLE_IMAGE, RequestModel
+from gateway.routes.common import check_dimensions, exchange_for, made_of, service_of
+from gateway.schemas import MAX_NAME, SAMPLE_IMAGE, TextsRequest
 from gateway.service import model_id
 from gateway.truncation import truncated_field
 
@@ -26,7 +26,7 @@ Inputs = Annotated[
 ]
 
 
-class MultimodalRequest(RequestModel):
+class MultimodalRequest(TextsRequest):
     """Voyage's multimodal embeddings request."""
 
     model_config = ConfigDict(
@@ -39,7 +39,6 @@ class MultimodalRequest(RequestModel):
     input_type: str | None = Field(
         None, description="an input has one vector, for queries and documents alike", max_length=MAX_NAME
     )
-    truncation: bool | None = Field(None, description="false: a text of more tokens than the model reads is an error")
     output_encoding: Literal["base64"] | None = None
     encoding_format: Literal["base64"] | None = Field(None, description="output_encoding, as Voyage's clients say it")
     output_dtype: Dtype | None = None
@@ -77,9 +76,9 @@ async def multimodal_embeddings(request: Request) -> Response:
     asked = await read_request(request, MultimodalRequest, limits)
     manifest = await service.model(asked.model)
     check_dimensions(manifest, output_dimension=asked.output_dimension)
-    items = content_items(asked.inputs, "inputs", limits)
+    items = await made_of(asked.inputs, lambda: mixed_items(asked.inputs, "inputs", limits))
     vectors = await service.embed(
-        exchange_for(request), manifest, items, field="inputs", partial=False, truncate=asked.truncation
+        exchange_for(request), manifest, items, field="inputs", partial=False, truncate=asked.truncating()
     )
     in_base64 = asked.output_encoding is not None or asked.encoding_format is not None
 

@@ -14,14 +14,15 @@ from gateway.items import Item, image_items, text_items
 from gateway.openapi import ERRORS, described
 from gateway.readiness import Readiness
 from gateway.replies import ModelReply
-from gateway.routes.common import exchange_for, one_of, say_truncated, service_of
+from gateway.routes.common import exchange_for, made_of, one_of, say_truncated, service_of
 from gateway.routes.models import describe
-from gateway.schemas import SAMPLE_IMAGE, Image, RequestModel, Text
+from gateway.schemas import SAMPLE_IMAGE, Image, Text, TextsRequest
+from gateway.service import model_id
 
 router = APIRouter(tags=["other APIs"])
 
 
-class VectorizeRequest(RequestModel):
+class VectorizeRequest(TextsRequest):
     """What Weaviate has of one object, or of one query."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"texts": ["a red square"], "images": [SAMPLE_IMAGE]}]})
@@ -46,11 +47,13 @@ async def vectorize(request: Request) -> Response:
     manifest = await service.model(asked.model)
     if not (asked.texts or asked.images):
         one_of({"texts": None, "images": None})
-    texts = text_items(asked.texts, "texts", limits) if asked.texts else []
+    texts = await made_of(asked.texts, lambda: text_items(asked.texts, "texts", limits)) if asked.texts else []
     images = image_items(asked.images, "images", limits) if asked.images else []
     items: list[Item] = [*texts, *images]
     field = "images" if images else "texts"
-    vectors = await service.embed(exchange_for(request), manifest, items, field=field, partial=False)
+    vectors = await service.embed(
+        exchange_for(request), manifest, items, field=field, partial=False, truncate=asked.truncating()
+    )
     say_truncated(request, vectors.truncated)
 
     def answer() -> dict[str, Any]:
@@ -65,7 +68,8 @@ async def vectorize(request: Request) -> Response:
 @router.get("/meta", response_model=ModelReply, responses=ERRORS)
 async def meta(request: Request) -> Response:
     """The model, which Weaviate shows among what it knows of its modules."""
-    return json_answer(describe(await service_of(request).manifest()))
+    manifest = await service_of(request).manifest()
+    return json_answer(describe(manifest, model_id(manifest)))
 
 
 @router.get("/.well-known/live", status_code=204, response_class=Response, tags=["operations"])

@@ -239,7 +239,7 @@ def test_retries_are_the_clients(fake: FakeServer) -> None:
 
 
 def test_other_names_for_the_model(fake: FakeServer) -> None:
-    with gateway_over(fake, Settings(aliases=frozenset({"nvidia/nvclip"}))) as gateway:
+    with gateway_over(fake, Settings(aliases=("nvidia/nvclip",))) as gateway:
         assert gateway.post("/v1/embeddings", input="a", model="nvidia/nvclip")["model"] == "fake"
         assert gateway.refused("/v1/embeddings", 404, input="a", model="other")["code"] == "model_not_found"
 
