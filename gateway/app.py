@@ -118,7 +118,7 @@ def endpoint_of(scope: Scope) -> str:
     if route is None:
         routes = (route for router in ROUTERS for route in router.routes)
         route = next((route for route in routes if route.matches(scope)[0] is not Match.NONE), None)
-    path: str = getattr(route, "path", "unknown")
+    path: str = getattr(route, "path_format", "unknown")  # "{model}", whatever it may hold
     return path
 
 

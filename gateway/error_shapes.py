@@ -48,7 +48,5 @@ def shape_of(method: str, endpoint: str) -> Shape:
 _BY_ENDPOINT: Mapping[str, Shape] = {
     **dict.fromkeys(("/v1/embed", "/v2/embed", "/v2/rerank"), cohere),
     **dict.fromkeys(("/", "/embed", "/info", "/vectorize", "/meta"), plain),
-    **dict.fromkeys(
-        ("/pipeline/feature-extraction/{model:path}", "/models/{model:path}/pipeline/feature-extraction"), plain
-    ),
+    **dict.fromkeys(("/pipeline/feature-extraction/{model}", "/models/{model}/pipeline/feature-extraction"), plain),
 }

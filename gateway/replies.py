@@ -125,6 +125,7 @@ class RerankReply(BaseModel):
     object: Literal["rerank"]
     model: str
     results: list[Ranked]
+    data: list[Ranked] | None = Field(None, description="the same, for Voyage's client, which sends `top_k`")
     meta: dict[str, Any]
     usage: Usage
     truncated: Truncated = None

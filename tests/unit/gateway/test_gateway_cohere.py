@@ -81,16 +81,16 @@ REFUSED = {
     "fewer tokens": ({"texts": ["a"], "max_tokens": 10}, "invalid_value", "max_tokens"),
     "an unknown type": ({"texts": ["a"], "embedding_types": ["int4"]}, "invalid_value", "embedding_types[0]"),
     "an image for a text": ({"texts": [RED_URL]}, "not_a_text", "texts[0]"),
-    "a video": ({"inputs": [{"content": [{"type": "video_url"}]}]}, "invalid_value", "inputs[0].content[0]"),
+    "a video": ({"inputs": [{"content": [{"type": "video_url"}]}]}, "invalid_value", "inputs[0].content[0].type"),
     "two parts": (
         {"inputs": [{"content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": RED_URL}]}]},
         "invalid_value",
         "inputs[0].content",
     ),
     "no part": ({"inputs": [{"content": []}]}, "invalid_value", "inputs[0].content"),
-    "no content": ({"inputs": [{"text": "a"}]}, "invalid_value", "inputs[0]"),
-    "no list": ({"inputs": {"content": "a"}}, "invalid_value", "inputs"),
-    "nothing in the list": ({"inputs": []}, "invalid_value", "inputs"),
+    "no content": ({"inputs": [{"words": "a"}]}, "invalid_value", "inputs[0]"),
+    "nothing in the list": ({"inputs": []}, "missing_field", "inputs"),
+    "a turn in a queue that there is not": ({"texts": ["a"], "priority": 3}, "invalid_value", "priority"),
 }
 
 
@@ -101,5 +101,5 @@ def test_what_it_does_not_do_is_refused(gateway: Gateway, document: dict[str, An
 
 
 def test_what_changes_nothing_is_taken(gateway: Gateway) -> None:
-    answer = gateway.post(V2, texts=["a"], max_tokens=512, output_dimension=16, priority=3, truncate="NONE")
+    answer = gateway.post(V2, texts=["a"], max_tokens=512, output_dimension=16, priority=0, truncate="NONE")
     assert answer["embeddings"] == gateway.post(V2, texts=["a"])["embeddings"]

@@ -132,7 +132,7 @@ def test_it_needs_a_key_and_its_images_are_counted(tmp_path: Path, fake: FakeSer
 @pytest.mark.parametrize("path", DOORS)
 def test_it_is_counted_under_its_own_name(gateway: Gateway, path: str) -> None:
     assert gateway.http.post(path, json=DOORS[path][0]).status_code == 200
-    endpoint = path.replace("/fake", "/{model:path}")
+    endpoint = path.replace("/fake", "/{model}")
     assert gateway.metric(f'tritonclip_gateway_requests_total{{endpoint="{endpoint}",status="200"}}') == 1
     assert gateway.metric('tritonclip_gateway_items_total{kind="text"}') >= 2
 

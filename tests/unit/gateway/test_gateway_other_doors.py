@@ -188,6 +188,19 @@ class TestJina:
         assert gateway.post(self.path, input=["x"], labels=["a", LONG])["truncated"] == [1]
 
 
+def test_voyage_reads_its_ranks_in_data(gateway: Gateway) -> None:
+    answer = gateway.post("/v1/rerank", query="a", documents=["b", "a"], model="fake", top_k=None, truncation=True)
+    assert answer["data"] == answer["results"]
+    assert [entry["index"] for entry in answer["data"]] == [1, 0]
+    assert len(gateway.post("/v1/rerank", query="a", documents=["b", "a"], top_k=1)["data"]) == 1
+    assert "data" not in gateway.post("/v1/rerank", query="a", documents=["b", "a"])
+
+
+def test_the_name_that_infinitys_client_sends_unasked_is_none(gateway: Gateway) -> None:
+    assert gateway.post("/embeddings", model="default/not-specified", input="a")["model"] == "fake"
+    assert gateway.refused("/embeddings", 404, model="default/specified", input="a")["code"] == "model_not_found"
+
+
 def test_reranks_object_is_infinitys(gateway: Gateway) -> None:
     """Its client takes no other; nobody else's looks."""
     for path in ("/rerank", "/v1/rerank", "/v2/rerank"):
