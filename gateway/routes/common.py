@@ -40,10 +40,13 @@ def one_of(given: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def check_dimensions(manifest: Manifest, **asked: int | None) -> None:
-    """Raise where a field, by its name, asks for another number of dimensions than the model's vectors have."""
+    """Raise where a field, by its name, asks for another number of dimensions than the model's vectors have.
+
+    0, which infinity's client sends, asks for none.
+    """
     width = manifest.embedding_width
     for field, count in asked.items():
-        if count is not None and count != width:
+        if count and count != width:
             message = (
                 f"the model's vectors have {width or 'an unknown number of'} dimensions, and it was not trained for "
                 "others (as Matryoshka models are): leave this out"

@@ -197,7 +197,8 @@ def test_voyage_reads_its_ranks_in_data(gateway: Gateway) -> None:
 
 
 def test_the_name_that_infinitys_client_sends_unasked_is_none(gateway: Gateway) -> None:
-    assert gateway.post("/embeddings", model="default/not-specified", input="a")["model"] == "fake"
+    answer = gateway.post("/embeddings", model="default/not-specified", input=["a"], dimensions=0, modality="text")
+    assert answer["model"] == "fake"
     assert gateway.refused("/embeddings", 404, model="default/specified", input="a")["code"] == "model_not_found"
 
 
