@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.access import foreign
+from gateway.cli import main
 from gateway.cors import EXPOSED, HINTED_ORIGINS, parse_origin
 from gateway.keys import KeyFile
 from gateway.rates import RateLimiter
@@ -206,6 +207,8 @@ def test_origins_as_people_write_them(text: str, origin: str) -> None:
         "http://a:x", "http://a:0", "http://a:99999",
     ],
 )  # fmt: skip
-def test_what_is_no_origin(text: str) -> None:
+def test_what_is_no_origin(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="--allow-origin"):
         parse_origin(text)
+    assert main([f"--allow-origin={text}", "--port", "0"]) == 1
+    assert "https://app.example" in capsys.readouterr().err
