@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     command = argparse.ArgumentParser(
         prog="python -m gateway",
+        allow_abbrev=False,  # --max-items is gone, and must not be taken for --max-items-in-flight
         description="Serve the OpenAI-compatible API and the playground page over a Triton server.",
     )
     keys = os.environ.get("TRITONCLIP_KEYS")
@@ -66,9 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = parser().parse_args(arguments)
     try:
-        if options.command == "keys":
-            return _keys(options)
-        return _serve(options, _settings(options)) if not options.check else 0
+        if options.check:
+            if options.command is not None:
+                raise ConfigError(f"options alone are expected, no command: {options.command}")
+            _settings(options)
+            return 0
+        return _keys(options) if options.command == "keys" else _serve(options, _settings(options))
     except (KeyFileError, ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -186,9 +186,12 @@ def text_item(value: Any, param: str, limits: Limits, *, literal: bool = False) 
     return TextItem(value, param)
 
 
-def image_item(value: Any, param: str) -> ImageItem:
-    """What has been said to be an image, or ApiError where it is of a wrong type."""
-    for _ in range(2):  # {"image_url": {"url": …}} is as deep as any API goes
+def image_item(value: Any, param: str, *, levels: int = 2) -> ImageItem:
+    """What has been said to be an image, or ApiError where it is of a wrong type.
+
+    It may be in so many objects, one in the other: {"image_url": {"url": …}} is as deep as any API goes.
+    """
+    for _ in range(levels):
         if isinstance(value, dict):
             shape = shape_of(value, param)
             if not shape.is_image:
@@ -241,7 +244,7 @@ def _from_object(value: dict[str, Any], param: str, limits: Limits, modality: st
     shape = shape_of(value, param, is_document=is_document)
     param = f"{param}.{shape.field}"
     if shape.is_image:
-        return image_item(shape.value, param)
+        return image_item(shape.value, param, levels=1)
     if shape.field == "text":
         return text_item(shape.value, param, limits, literal=modality == "text")
     part, param = only_part(shape.value, param)

@@ -7,7 +7,7 @@ pydantic's words are for programmers of Python: "Extra inputs are not permitted"
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -60,9 +60,9 @@ def reason_of(error: ErrorDetails) -> str:
         case "literal_error":
             return f"expected {said['expected'].replace(chr(39), chr(34))}, got {in_words(value)}"
         case "greater_than_equal":
-            return f"expected at least {said['ge']}, got {in_words(value)}"
+            return f"expected at least {said['ge']:g}, got {in_words(value)}"
         case "less_than_equal":
-            return f"expected at most {said['le']}, got {in_words(value)}"
+            return f"expected at most {said['le']:g}, got {in_words(value)}"
         case "string_too_long":
             return f"{len(value)} characters, more than the limit of {said['max_length']}"
         case "string_unicode":
@@ -85,10 +85,15 @@ def _known_fields(
         if name not in fields:
             shown = name[:_SHOWN_CHARACTERS].encode("utf-8", "backslashreplace").decode()
             raise ApiError("unknown_field", f"no such option here{_suggestion(name, model)}", param=f"{within}{shown}")
-        nested = fields[name].annotation
-        if isinstance(value, dict) and isinstance(nested, type) and issubclass(nested, BaseModel):
+        if isinstance(value, dict) and (nested := _model_in(fields[name].annotation)):
             kept[name] = _known_fields(nested, value, strict=strict, within=f"{name}.")
     return kept
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, or may hold."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _suggestion(name: str, model: type[BaseModel]) -> str:

@@ -44,14 +44,14 @@ def gateway_flags(text: str) -> list[str]:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
     for flag in flags:
         name = flag.partition("=")[0]
-        if len(name) > 3 and any(ours.startswith(name) for ours in ("--host", "--port", "--url")):
+        if name in ("--host", "--port", "--url"):
             raise argparse.ArgumentTypeError(f"{name} is this command's own to say; the port is --gateway-port")
     return flags
 
 
 def check_flags(flags: Sequence[str]) -> None:
     """Have the gateway look at its options before anything is started; ServeError with its own words against them."""
-    command = [sys.executable, "-m", "gateway", *flags, "--check"]
+    command = [sys.executable, "-m", "gateway", "--check", *flags]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["it does not start"]

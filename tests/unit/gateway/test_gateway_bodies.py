@@ -228,7 +228,7 @@ def test_values_are_counted_as_they_are_written(monkeypatch: pytest.MonkeyPatch)
         numbers += neighbours(value)
         body = json.dumps(value, ensure_ascii=source.random() < 0.5, separators=(",", ":")).encode()
         escapes = body.count(b"\\") // 20
-        whole = parts(value) - neighbours(value) + neighbours(value) // 5
+        whole = parts(value) - neighbours(value) + neighbours(value) // 3
         assert 0 <= parts_of(body, 10**9) - whole <= escapes
         monkeypatch.setattr("gateway.json_bodies._SLICE", source.choice([2, 3, 7, 64, 1000]))
         assert whole <= parts_of(body, 10**9) <= parts(value) + escapes  # a slice may end between two numbers
@@ -236,11 +236,11 @@ def test_values_are_counted_as_they_are_written(monkeypatch: pytest.MonkeyPatch)
     assert numbers > 100
 
 
-def test_a_million_token_ids_are_let_through_and_no_more_of_anything_else() -> None:
-    many = b'{"input": [' + b",".join([b"[" + b"257, " * 999 + b"-1]"] * 990) + b"]}"
-    assert len(read_json(many)["input"]) == 990
+def test_as_many_token_ids_as_a_program_may_send_are_let_through_and_no_more_of_anything_else() -> None:
+    many = b'{"input": [' + b",".join([b"[" + b"257, " * 590 + b"-1]"] * 1000) + b"]}"
+    assert len(read_json(many)["input"]) == 1000
     with pytest.raises(ApiError, match="token ids"):
-        read_json(b'{"input": [' + b"0," * 1_000_100 + b"0]}")
+        read_json(b'{"input": [' + b"0," * 600_100 + b"0]}")
     for piece in (b"[0],", b"null,", b"[],0,"):
         with pytest.raises(ApiError, match=str(MAX_VALUES)):
             read_json(b'{"input": [' + piece * (2 * MAX_VALUES + 2) + b"0]}")
