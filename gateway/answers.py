@@ -61,6 +61,7 @@ def error_answer(error: ApiError, shape: Shape = envelope) -> Response:
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
+        headers["retry-after-ms"] = str(round(error.retry_after * 1000))  # OpenAI's and Cohere's SDKs heed it first
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return json_answer(shape(error), error.status, headers)

@@ -26,6 +26,7 @@ from gateway.openapi import complete
 from gateway.paths import Head, Tidy
 from gateway.rates import RateLimiter
 from gateway.readiness import Readiness
+from gateway.room import Bounds
 from gateway.routes import (
     classify,
     cohere,
@@ -91,7 +92,11 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
         app.include_router(router)
     limits = settings.limits
     budget = Budget(
-        limit=limits.bytes_in_flight, share=limits.bytes_in_flight_per_key, body=limits.body_bytes, metrics=metrics
+        limit=limits.bytes_in_flight,
+        share=limits.bytes_in_flight_per_key,
+        body=limits.body_bytes,
+        bounds=Bounds(limits.waiting, limits.waiting_seconds),
+        metrics=metrics,
     )
     keys = KeyRing(settings.keys) if settings.keys is not None else None
     app.add_middleware(Head)

@@ -169,9 +169,11 @@ def _add_limits(group: "argparse._ArgumentGroup") -> None:
         "answer_bytes": "bytes of an answer with scores of many images and texts",
         "cached_text_bytes": "bytes that texts whose features are kept take, with these",
         "seconds": "seconds for a request",
-        "items_in_flight": "items of all requests at work; beyond it requests are refused with 429",
+        "items_in_flight": "images of all requests at work, or four times as many texts; beyond it requests wait",
+        "waiting": "requests that wait, for bytes or for places; beyond it one of the caller with most is refused",
+        "waiting_seconds": "seconds that a request waits; then it is refused with 429",
         "cached_texts": "texts whose features are kept",
-        "bytes_in_flight": "bytes of all requests at work; beyond it requests are refused with 429",
+        "bytes_in_flight": "bytes of all requests at work; beyond it requests wait",
         "bytes_in_flight_per_key": "bytes of one key's requests at work; without keys, of one address's",
         "connections": "open connections; beyond it the oldest that asks for nothing is closed",
     }

@@ -9,7 +9,7 @@ import contextlib
 import io
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.access import foreign, is_open
 from gateway.answers import error_answer
 from gateway.budget import Budget, Hold
+from gateway.connection import GONE
 from gateway.draining import Drain
 from gateway.error_shapes import shape_of
 from gateway.errors import ApiError, ClientGone, translate
@@ -159,7 +160,9 @@ class Doorkeeper:
         try:
             async with asyncio.timeout_at(exchange.deadline) as timeout:
                 announced = announced_size(headers, self._limits.body_bytes)
-                async with self._budget.hold(exchange.caller, announced) as hold:
+                with self._budget.hold(exchange.caller) as hold:
+                    if not hold.enter_now(announced):
+                        await _unless_gone(scope, hold.enter(announced, deadline=exchange.deadline))
                     exchange.hold = hold
                     # In a list, which it leaves with the route that takes it: a route may free what it has parsed.
                     body = [await read_body(receive, hold, self._limits.body_bytes)]
@@ -222,16 +225,30 @@ def _too_large(limit: int) -> ApiError:
 async def _until_hang_up(app: ASGIApp, scope: Scope, body: list[bytes], receive: Receive, send: Send) -> None:
     """Run the application on a body that is here already; cancel it, and raise ClientGone, once the caller hangs up."""
     hang_up = asyncio.create_task(_wait_for_hang_up(receive))
-    work = asyncio.create_task(_run(app, scope, _replay(body, hang_up), send))
+    await _unless(hang_up, _run(app, scope, _replay(body, hang_up), send))
+
+
+async def _unless_gone(scope: Scope, work: Coroutine[Any, Any, None]) -> None:
+    """Do some work before the body is read; cancel it, and raise ClientGone, once the connection has ended.
+
+    `receive` would tell as well, but take in more of the body than there is room for.
+    """
+    gone: asyncio.Event = scope.get("extensions", {}).get(GONE) or asyncio.Event()
+    await _unless(asyncio.create_task(gone.wait()), work)
+
+
+async def _unless(hang_up: "asyncio.Task[Any]", work: Coroutine[Any, Any, None]) -> None:
+    """Do some work; cancel it, and raise ClientGone, once the hang-up comes."""
+    working = asyncio.create_task(work)
     try:
-        await asyncio.wait((work, hang_up), return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
+        await asyncio.wait((working, hang_up), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
             raise ClientGone
-        work.result()
+        working.result()
     finally:
-        work.cancel()
+        working.cancel()
         hang_up.cancel()
-        await asyncio.gather(work, hang_up, return_exceptions=True)  # how they ended was heard of above
+        await asyncio.gather(working, hang_up, return_exceptions=True)  # how they ended was heard of above
 
 
 async def _run(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

@@ -31,7 +31,7 @@ _REASONS = {
     404: "No such model",
     413: "The body is too large",
     415: "Neither JSON nor a form",
-    429: "The key's rate is used up, or too much is in flight; `Retry-After` says when to come back",
+    429: "The key's rate is used up, or there was no room in time; `Retry-After` says when to come back",
     500: "The gateway failed",
     501: "The model cannot do this",
     502: "The model server failed",

@@ -232,7 +232,7 @@ def test_where_all_ask_for_something_the_next_one_is_refused() -> None:
         time.sleep(0.5)  # until both are under way
         answers = exchange(url, GET_LIVE)
         assert statuses(answers) == [429]
-        assert b"retry-after: 1" in answers
+        assert b"retry-after: " in answers
         for connection in busy:
             connection.sendall(body[5:])
             assert statuses(answer(connection)) == [200]
