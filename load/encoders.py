@@ -70,11 +70,11 @@ class Timing:
 def time_encoder(folder: Path, way: Way, batches: Sequence[int], seconds: float) -> list[Timing]:
     """Load the encoder of a served repository on the GPU, where there is one, and time each batch size in turn."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = torch.jit.load(str(folder / "1" / "model.pt"), map_location=device).eval()  # type: ignore[no-untyped-call]
+    inputs = make_inputs(folder, dict(model.named_parameters()), max(batches))
+    if way.frozen:  # in the optimised mode, as the stand-in: outside it freezing takes calls apart that it then needs
+        model = torch.jit.freeze(model)
     with torch.inference_mode(), torch.jit.optimized_execution(way.optimised):  # type: ignore[attr-defined]
-        model = torch.jit.load(str(folder / "1" / "model.pt"), map_location=device).eval()  # type: ignore[no-untyped-call]
-        inputs = make_inputs(folder, dict(model.named_parameters()), max(batches))
-        if way.frozen:
-            model = torch.jit.freeze(model)
         return [_time_batch(model, inputs[:batch], device, seconds) for batch in batches]
 
 
@@ -120,7 +120,7 @@ def measure(
 ) -> dict[str, dict[str, list[Timing]]]:
     """Timings by encoder and way, one after the other."""
     context = get_context("forkserver")  # a child starts with torch imported, and with no CUDA context yet
-    context.set_forkserver_preload([__name__ if __name__ != "__main__" else "load.encoders"])
+    context.set_forkserver_preload(["torch"])
     found: dict[str, dict[str, list[Timing]]] = {}
     for encoder in ENCODERS:
         for name, way in WAYS.items():

@@ -6,23 +6,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from export.tracing import trace
 from load.encoders import WAYS, Timing, Way, make_inputs, time_encoder, to_markdown
 
 PIXELS = 'name: "image_encoder" input [ { name: "pixels" data_type: TYPE_UINT8 dims: [ 3, 8, 8 ] } ]'
 TOKENS = 'name: "text_encoder" input [ { name: "tokens" data_type: TYPE_INT32 dims: [ 5 ] } ]'
 
 
-class Sum(nn.Module):
-    """An image encoder that costs nothing."""
+class Encoder(nn.Module):
+    """An image encoder that costs nothing, of layers within layers, as real ones are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Sequential(nn.Flatten(), nn.Linear(16, 2)))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return pixels.float().sum(dim=(2, 3))
+        features: Tensor = self.layers(pixels.float())
+        return features
 
 
 def publish(folder: Path) -> Path:
     (folder / "1").mkdir()
     (folder / "config.pbtxt").write_text(PIXELS)
-    torch.jit.script(Sum()).save(folder / "1" / "model.pt")  # type: ignore[no-untyped-call]
+    trace(Encoder(), (torch.zeros(2, 3, 8, 8, dtype=torch.uint8),), folder / "1" / "model.pt")
     return folder
 
 
