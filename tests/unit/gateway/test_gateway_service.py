@@ -1,6 +1,7 @@
 """Backpressure, deadlines, hang-ups, the text cache, names in headers, and errors of the engine."""
 
 import asyncio
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -239,9 +240,40 @@ def test_retries_are_the_clients(fake: FakeServer) -> None:
 
 
 def test_other_names_for_the_model(fake: FakeServer) -> None:
-    with gateway_over(fake, Settings(aliases=("nvidia/nvclip",))) as gateway:
+    labels = {"inputs": RED_URL, "parameters": {"candidate_labels": ["a", "b"]}}
+    with gateway_over(fake, Settings(aliases=("nvidia/nvclip", "gpt 4 Ω", "fake"))) as gateway:
         assert gateway.post("/v1/embeddings", input="a", model="nvidia/nvclip")["model"] == "fake"
-        assert gateway.refused("/v1/embeddings", 404, input="a", model="other")["code"] == "model_not_found"
+        listed = gateway.http.get("/v1/models").json()["data"]
+        assert [model["id"] for model in listed] == ["fake", "nvidia/nvclip", "gpt 4 Ω"]
+        assert {model["root"] for model in listed} == {"fake"}
+        for name in ("nvidia/nvclip", "nvidia%2Fnvclip", "gpt 4 Ω", "gpt%204%20%CE%A9", "fake"):
+            found = gateway.http.get(f"/v1/models/{name}")
+            assert (found.status_code, found.json()["root"]) == (200, "fake")
+            assert found.json()["id"] == name.replace("%2F", "/").replace("%20", " ").replace("%CE%A9", "Ω")
+            answer = gateway.http.post(f"/v1/models/{name}/zero-shot-image-classification", json=labels)
+            assert len(answer.json()) == 2
+        for name in ("nvidia", "nvclip", "nvidia/nvclip/x", "NVIDIA/NVCLIP"):
+            assert gateway.http.get(f"/v1/models/{name}").json()["error"]["code"] == "model_not_found"
+        path = "/v1/models/{model}/zero-shot-image-classification"
+        assert gateway.metric(f'tritonclip_gateway_requests_total{{endpoint="{path}",status="200"}}') == 5
+
+
+def test_any_name_may_be_the_model(fake: FakeServer) -> None:
+    with gateway_over(fake, Settings(aliases=("clip", "*"))) as gateway:
+        for name in ("fake", "clip", "text-embedding-3-small", "a/b/c", "*"):
+            assert gateway.post("/v1/embeddings", input="a", model=name)["model"] == "fake"
+            assert gateway.http.get(f"/v1/models/{name}").json()["id"] == name
+        assert [model["id"] for model in gateway.http.get("/v1/models").json()["data"]] == ["fake", "clip"]
+
+
+def test_an_unknown_name_is_told_how_it_would_be_served(gateway: Gateway) -> None:
+    name = "nvidia/nv clip's"
+    error = gateway.refused("/v1/embeddings", 404, input="a", model=name)
+    assert error["code"] == "model_not_found"
+    assert error["message"].startswith('model: there is no model "nvidia/nv clip\'s"; there is "fake"')
+    assert f"--alias {shlex.quote(name)} " in error["message"]
+    assert "--alias '*'" in error["message"]
+    assert len(gateway.refused("/v1/embeddings", 404, input="a", model="x" * 1000)["message"]) < 400
 
 
 def test_what_is_not_there(gateway: Gateway) -> None:

@@ -38,13 +38,13 @@ class HeldClient(AsyncClient):
         super().__init__(transport=fake.async_transport())
         self.begun = threading.Semaphore(0)
         self.release = threading.Event()
-        self.calls = 0
+        self.sizes: list[int] = []  # of the calls, in images
 
     def with_timeout(self, timeout: float) -> "HeldClient":
         return self
 
     async def embed_images(self, images: Any, *, on_error: OnError = "raise", progress: bool = False) -> Embeddings:
-        self.calls += 1
+        self.sizes.append(len(images))
         self.begun.release()
         while not self.release.is_set():  # noqa: ASYNC110 - it is set from another thread
             await asyncio.sleep(0.005)
@@ -150,7 +150,7 @@ def test_nobody_waits_beyond_its_time(held: HeldClient, waits: float, header: di
         assert metric(url, 'no_room_total{reason="waited_too_long",room="places"}') == 1
         held.release.set()
         thread.join(30)
-        assert held.calls == 1
+        assert held.sizes == [1]
 
 
 def test_who_hangs_up_while_it_waits_leaves_at_once(held: HeldClient) -> None:
@@ -163,32 +163,27 @@ def test_who_hangs_up_while_it_waits_leaves_at_once(held: HeldClient) -> None:
         assert metric(url, 'requests_total{endpoint="/v1/embeddings",status="499"}') == 1
         held.release.set()
         thread.join(30)
-        assert held.calls == 1
+        assert held.sizes == [1]
 
 
 def test_one_keys_flood_does_not_push_back_anothers_request(held: HeldClient, tmp_path: Path) -> None:
     file = KeyFile(tmp_path / "keys.json")
     alice, bob = ({"authorization": f"Bearer {file.create(name)[1]}"} for name in ("alice", "bob"))
-    order: list[str] = []
     with listening(create_app(held, Settings(limits=limits(waiting=8), keys=file.path))) as url:
-
-        def asking(name: str, headers: dict[str, str]) -> None:
-            if ask(url, headers=headers).status_code == 200:
-                order.append(name)
-
-        threads = [threading.Thread(target=asking, args=("alice", alice)) for _ in range(12)]
-        for thread in threads:
-            thread.start()
-        until(url, 'no_room_total{reason="too_many_wait",room="places"}', 3)
+        refused = 'no_room_total{reason="too_many_wait",room="places"}'
+        flood = [in_background(lambda: ask(url, [RED_URL] * 2, headers=alice)) for _ in range(12)]
+        until(url, refused, 3)
         assert metric(url, WAITING) == 8
-        threads.append(threading.Thread(target=asking, args=("bob", bob)))
-        threads[-1].start()
-        until(url, 'no_room_total{reason="too_many_wait",room="places"}', 4)  # alice's last makes room for bob
+        thread, answers = in_background(lambda: ask(url, headers=bob))
+        until(url, refused, 4)  # alice's last makes room for bob
+        assert metric(url, WAITING) == 8
         held.release.set()
-        for thread in threads:
+        thread.join(30)
+        assert answers[0].status_code == 200
+        for thread, _ in flood:
             thread.join(30)
-    assert len(order) == 9
-    assert "bob" in order[:4]  # the one inside, alice's first that waits, and then bob; answers may overtake each other
+    assert sorted(answers[0].status_code for _, answers in flood) == [200] * 8 + [429] * 4
+    assert held.sizes == [2, 2, 1] + [2] * 6  # alice's that was inside, her first that waited, and then bob's
 
 
 def test_images_a_minute_are_given_back_to_whom_is_turned_away(held: HeldClient, tmp_path: Path) -> None:
