@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.app import create_app
+from gateway.cors import parse_origin
 from gateway.keys import Key, KeyFile, KeyFileError
 from gateway.logs import start_logging
 from gateway.server import allow_descriptors, make_server
@@ -39,6 +40,13 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="another name for the model, which programs may ask for (may be repeated); '*': any name",
+    )
+    command.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="an origin, as https://app.example, whose pages may use the gateway (may be repeated; '*': any page's)",
     )
     command.add_argument("--check", action="store_true", help="look at these options, say what is wrong, and end")
     _add_limits(command.add_argument_group("limits"))
@@ -102,6 +110,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         keys=options.keys,
         host=options.host,
         aliases=tuple(dict.fromkeys(options.alias)),
+        origins=frozenset(map(parse_origin, options.allow_origin)),
         url_images=UrlImages(hosts=hosts) if options.url_images or hosts else None,
     )
 
@@ -160,9 +169,11 @@ def _add_limits(group: "argparse._ArgumentGroup") -> None:
         "answer_bytes": "bytes of an answer with scores of many images and texts",
         "cached_text_bytes": "bytes that texts whose features are kept take, with these",
         "seconds": "seconds for a request",
-        "items_in_flight": "items of all requests at work; beyond it requests are refused with 429",
+        "items_in_flight": "images of all requests at work, or four times as many texts; beyond it requests wait",
+        "waiting": "requests that wait, for bytes or for places; beyond it one of the caller with most is refused",
+        "waiting_seconds": "seconds that a request waits; then it is refused with 429",
         "cached_texts": "texts whose features are kept",
-        "bytes_in_flight": "bytes of all requests at work; beyond it requests are refused with 429",
+        "bytes_in_flight": "bytes of all requests at work; beyond it requests wait",
         "bytes_in_flight_per_key": "bytes of one key's requests at work; without keys, of one address's",
         "connections": "open connections; beyond it the oldest that asks for nothing is closed",
     }

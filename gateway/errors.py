@@ -14,6 +14,7 @@ rest.
 """
 
 import json
+import random
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -95,7 +96,8 @@ FAILURES: tuple[tuple[type[TritonClipError], str], ...] = (
 )
 
 _SHOWN_CHARACTERS = 40  # of a caller's own value
-RETRY_SECONDS = 1  # what Retry-After says where nothing better is known
+# What Retry-After says where nothing better is known: those who were refused together shall not come back together.
+RETRY_SECONDS = (1.0, 4.0)
 
 
 class ApiError(Exception):
@@ -111,7 +113,9 @@ class ApiError(Exception):
         self.message = f"{param}: {reason}" if param else reason
         super().__init__(self.message)
         self.status = STATUSES[code]
-        self.retry_after = RETRY_SECONDS if retry_after is None and self.status in (429, 503) else retry_after
+        if retry_after is None and self.status in (429, 503):
+            retry_after = random.uniform(*RETRY_SECONDS)  # noqa: S311 - nothing is kept secret by it
+        self.retry_after = retry_after
 
     @property
     def type(self) -> str:

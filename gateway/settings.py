@@ -20,7 +20,9 @@ class Limits:
     answer_bytes: int = 20 * MIB  # of scores and labels, where they are a product of what was sent
     cached_text_bytes: int = 64 * MIB  # what the cached texts take in memory
     seconds: float = 30.0  # for a request, its body included
-    items_in_flight: int = 256  # of all requests; beyond it they are refused at once
+    items_in_flight: int = 256  # images of all requests, or four times as many texts; beyond it they wait
+    waiting: int = 1000  # requests that wait for room; OpenAI's SDK opens as many connections
+    waiting_seconds: float = 10.0  # for room
     cached_texts: int = 10_000
     bytes_in_flight: int = 256 * MIB  # of all requests, from their first byte to their answer
     bytes_in_flight_per_key: int = 128 * MIB  # of one key's; without keys, of one address's
@@ -46,4 +48,5 @@ class Settings:
     keys: Path | None = None
     host: str | None = None  # the name by which it listens, where it does so itself
     aliases: tuple[str, ...] = ()  # other names of the model; ANY_NAME: whatever a request calls it
+    origins: frozenset[str] = frozenset()  # whose pages may use it; "*": any
     url_images: UrlImages | None = None

@@ -23,15 +23,17 @@ from serve.repository import encoder_queue
 
 STARTUP_SECONDS = 60.0
 STOP_SECONDS = 40.0  # it drains: the longest request may still end
-# One request may bring as many; and a CPU serves what it can serve with fewer at work.
+# Images, or four times as many texts: the most images that one request may bring. What comes beyond them waits in the
+# gateway, and a CPU serves what it can serve with fewer at work.
 MOST_ITEMS_IN_FLIGHT = 64
 
 
 def items_in_flight(repository: Path) -> int:
-    """What a gateway before this served repository lets in.
+    """How many images a gateway before this served repository has at work, or four times as many texts.
 
     Three times what the image encoder's queue holds, since each of two executions takes as many. What Triton refused
-    for a full queue, the gateway would only ask for again, and have decoded again. A queue of 0 has no limit.
+    for a full queue, the gateway would only ask for again, and have decoded again; where it waits instead, nothing is
+    decoded yet. A queue of 0 has no limit.
     """
     return min(3 * encoder_queue(repository) or MOST_ITEMS_IN_FLIGHT, MOST_ITEMS_IN_FLIGHT)
 

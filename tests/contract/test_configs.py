@@ -12,6 +12,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, 
 
 from export.checkpoint import Preprocessing, load_checkpoint
 from export.configs import OVERLAY, Deployment, configure, read_config
+from export.label_sets import TEMPLATES
 from export.pipeline import deployment_of
 from export.publishing import SOURCE, staged
 from export.variants import Variant, default_variant, resolve
@@ -107,6 +108,26 @@ def test_one_request_may_carry_the_same_batch_through_every_stage(committed: dic
     assert committed["compare"].max_batch_size == committed["similarity"].max_batch_size == 0
 
 
+@pytest.mark.parametrize("host", ["cpu", "gpu"])
+def test_a_stage_with_a_queue_limit_has_two_instances(host: str, tmp_path: Path) -> None:
+    """With one, Triton leaves what waits for it lying for half a second (docs/architecture.md)."""
+    configs = configs_of(published(replace(DEFAULT, host=host), tmp_path))
+    limited = {
+        name: sum(group.count for group in config.instance_group)
+        for name, config in configs.items()
+        if config.dynamic_batching.default_queue_policy.max_queue_size > 0
+    }
+    assert limited.keys() == set(STAGES)
+    assert min(limited.values()) >= 2
+
+
+def test_the_head_of_a_label_set_has_no_batcher() -> None:
+    """It has one instance, and nothing to gain from a batch."""
+    head = read_config(TEMPLATES / "head" / "config.pbtxt")
+    assert not head.HasField("dynamic_batching")
+    assert [group.count for group in head.instance_group] == [1]
+
+
 def test_encoders_are_warmed_at_every_class_of_batch_size(committed: dict[str, ModelConfig]) -> None:
     for name in ("image_encoder", "text_encoder"):
         warmups = committed[name].model_warmup
@@ -185,7 +206,7 @@ def test_a_cpu_host_changes_instances_queues_warmup_and_the_shape_of_compare(tmp
     gate = changed["compare"].pop("ensembleScheduling.step")
     assert changed == {
         "image_preprocess": {"instanceGroup[0].count": 2, queue: 64},
-        "text_tokenize": {"instanceGroup[0].count": 1, queue: 64},
+        "text_tokenize": {queue: 64},
         "image_encoder": {"instanceGroup[0].kind": None, queue: 8},
         "text_encoder": {"instanceGroup[0].kind": None, queue: 64},
         "similarity": {"instanceGroup[0].kind": None},
