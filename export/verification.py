@@ -47,7 +47,8 @@ def reference_of(
     settings = checkpoint.preprocessing
     pixels = torch.stack([_pixels(image, settings) for image in images])
     tokens = checkpoint.tokenizer(list(sentences))
-    model = checkpoint.model.to(device)
+    with torch.inference_mode(False):  # what is made in it stays bound to it, and the encoders take these weights over
+        model = checkpoint.model.to(device)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (settings.mean, settings.std))
     normalised = ((pixels.float() / 255 - mean) / std).to(device)
     try:
