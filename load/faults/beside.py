@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from load.corpus import Spec, pictures
 from load.questions import Question, about_images
 from load.service import Service
-from load.targets import Target
+from load.targets import RequestProblem, Target
 from load.traffic import Result, Traffic
 
 SMALL = Spec(width=96, height=72, count=16)
 CLIENTS = 2  # for each way in: enough to see trouble, too few to make it
+BACK_SECONDS = 30.0  # from a server that is ready again until all ways lead to it, at most
 
 Ways = dict[str, tuple[Target, list[Question]]]
 
@@ -38,3 +39,19 @@ async def ask_beside(
     async with asyncio.TaskGroup() as group:
         tasks = {name: group.create_task(ask(target, questions)) for name, (target, questions) in ways.items()}
     return {name: task.result() for name, task in tasks.items()}
+
+
+async def until_answered(ways: Ways) -> None:
+    """Return once every way answers; TimeoutError where one does not.
+
+    A gRPC channel whose server was gone connects again after a pause, and refuses by itself until then.
+    """
+    async with asyncio.timeout(BACK_SECONDS):
+        for target, questions in ways.values():
+            while True:
+                try:
+                    await target.send(questions[0].request, BACK_SECONDS)
+                except RequestProblem:
+                    await asyncio.sleep(0.1)
+                else:
+                    break

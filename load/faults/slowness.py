@@ -20,7 +20,7 @@ import struct
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from load.faults.beside import Ways, ask_beside, ways_in
+from load.faults.beside import Ways, ask_beside, until_answered, ways_in
 from load.faults.crash import Watch, cancelling_is_safe
 from load.faults.raw import Raw, raw_request
 from load.faults.reports import Limit, Report, Row, unanswered
@@ -104,6 +104,7 @@ async def slow(service: Service, *, seconds: float) -> Report:
                 beside = await attack.run(ways, seconds / PASSES)
                 crashed = part == VANISHING and await watch.back_after_crash()
                 if crashed:
+                    await until_answered(ways)
                     crashes, before = crashes + 1, service.usage()
                 rows += [
                     Row.of(CRASHED if crashed else part, name, result, closed_by_server=attack.closed[name])

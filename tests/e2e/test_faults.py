@@ -6,12 +6,13 @@ Decided by how requests ended and by what is left, never by how long anything to
 import asyncio
 import base64
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from load.faults.beside import ask_beside, ways_in
+from load.faults.beside import ask_beside, until_answered, ways_in
 from load.faults.clock import clock
 from load.faults.crash import Watch, cancelling_is_safe
 from load.faults.idle import idle
@@ -93,15 +94,21 @@ def test_slow_and_vanishing_clients_cost_others_nothing(service: Service) -> Non
 def test_a_crash_of_triton_is_seen_and_waited_for(service: Service) -> None:
     """What a pass of vanishing clients ends with where Triton could not stand them."""
 
-    async def ask() -> int:
+    async def crash_beside() -> list[Counter[Outcome]]:
         async with ways_in(service) as ways:
-            return sum(result.totals()[Outcome.ANSWERED] for result in (await ask_beside(ways, 1.0)).values())
+            await ask_beside(ways, 0.5)  # opens the connections that break
+            watch = Watch(service)
+            assert not await watch.back_after_crash()
+            service.triton.send_signal(signal.SIGSEGV)
+            during = await ask_beside(ways, 1.0)
+            assert await watch.back_after_crash()
+            await until_answered(ways)
+            after = await ask_beside(ways, 0.5)
+            return [sum((Counter(r.totals()) for r in found.values()), Counter()) for found in (during, after)]
 
-    watch = Watch(service)
-    assert not asyncio.run(watch.back_after_crash())
-    service.triton.send_signal(signal.SIGSEGV)
-    assert asyncio.run(watch.back_after_crash())
-    assert asyncio.run(ask())
+    during, after = asyncio.run(crash_beside())
+    assert during.keys() - {Outcome.ANSWERED}
+    assert after.keys() == {Outcome.ANSWERED}
     assert asyncio.run(cancelling_is_safe(service)) is False  # the embedded Triton is of 24.10
 
 
