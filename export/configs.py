@@ -41,6 +41,7 @@ class Deployment:
     embedding_width: int
     context_length: int
     clean: str  # open_clip's text cleaning: lower, whitespace or canonicalize
+    end_id: int  # of the token that ends a text
     small_image_encoder: bool  # below SMALL_ENCODER_PARAMETERS
 
     def dims(self, tensor: str) -> list[int] | None:
