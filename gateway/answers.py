@@ -13,6 +13,7 @@ import numpy.typing as npt
 import orjson
 from starlette.responses import Response
 
+from gateway.error_shapes import Shape, envelope
 from gateway.errors import ApiError
 from gateway.settings import Limits
 
@@ -55,15 +56,15 @@ def check_size(images: int, columns: int, column_bytes: int, limits: Limits, fie
     return size
 
 
-def error_answer(error: ApiError) -> Response:
-    """The envelope of an error."""
+def error_answer(error: ApiError, shape: Shape = envelope) -> Response:
+    """The answer that an error is."""
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))  # OpenAI's and Cohere's SDKs heed it first
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    return json_answer({"error": error.body()}, error.status, headers)
+    return json_answer(shape(error), error.status, headers)
 
 
 def _json(value: Any) -> bytes:

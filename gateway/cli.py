@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.app import create_app
+from gateway.cors import parse_origin
 from gateway.keys import Key, KeyFile, KeyFileError
 from gateway.logs import start_logging
 from gateway.server import allow_descriptors, make_server
@@ -39,6 +40,13 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="another name for the model, which programs may ask for (may be repeated); '*': any name",
+    )
+    command.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="an origin, as https://app.example, whose pages may use the gateway (may be repeated; '*': any page's)",
     )
     command.add_argument("--check", action="store_true", help="look at these options, say what is wrong, and end")
     _add_limits(command.add_argument_group("limits"))
@@ -102,6 +110,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         keys=options.keys,
         host=options.host,
         aliases=tuple(dict.fromkeys(options.alias)),
+        origins=frozenset(map(parse_origin, options.allow_origin)),
         url_images=UrlImages(hosts=hosts) if options.url_images or hosts else None,
     )
 

@@ -21,6 +21,7 @@ class ErrorReply(BaseModel):
     """OpenAI's envelope."""
 
     error: ErrorBody
+    detail: str = Field(description="the message, where Voyage's and Jina's clients look for it")
 
 
 class ItemError(ErrorBody):
@@ -121,9 +122,10 @@ class RerankReply(BaseModel):
     """Documents, best first."""
 
     id: str
-    object: Literal["list"]
+    object: Literal["rerank"]
     model: str
     results: list[Ranked]
+    data: list[Ranked] | None = Field(None, description="the same, for Voyage's client, which sends `top_k`")
     meta: dict[str, Any]
     usage: Usage
     truncated: Truncated = None

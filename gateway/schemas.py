@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJso
 from pydantic_core import CoreSchema
 
 from gateway.encodings import Dtype, Format
+from gateway.error_shapes import Shape
 from gateway.errors import ApiError
 from gateway.json_bodies import read_json
 from gateway.neutral import NEUTRAL
@@ -82,6 +83,7 @@ class RequestModel(BaseModel):
     """What all requests have. Unknown fields are refused: a misspelt option must not be ignored in silence."""
 
     model_config = ConfigDict(extra="forbid")
+    error_shape: ClassVar[Shape | None] = None  # of what is refused, where the path does not say whose request it is
     cousins: ClassVar[Mapping[str, str]] = {}
     """What fields are called elsewhere, and here: for the hint in an error."""
 

@@ -30,6 +30,9 @@ NAMED_ITEMS = 8  # in an error that several have
 ALIAS_CHARACTERS = 128  # of a model's name in an error
 
 
+UNNAMED = "default/not-specified"  # the name that infinity's client sends where it was told none
+
+
 class Service:
     """Does the work of one request within the limits of all."""
 
@@ -56,7 +59,7 @@ class Service:
         """The manifest of the model that a request names, or of the only one where it names none."""
         manifest = await self.manifest()
         model, aliases = model_id(manifest), self.settings.aliases
-        if name is None or name == model or name in aliases or (ANY_NAME in aliases and name):
+        if name in (None, UNNAMED, model) or name in aliases or (ANY_NAME in aliases and name):
             return manifest
         message = (
             f"there is no model {in_words(name)}; there is {in_words(model)}, which a gateway started with "

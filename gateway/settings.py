@@ -48,4 +48,5 @@ class Settings:
     keys: Path | None = None
     host: str | None = None  # the name by which it listens, where it does so itself
     aliases: tuple[str, ...] = ()  # other names of the model; ANY_NAME: whatever a request calls it
+    origins: frozenset[str] = frozenset()  # whose pages may use it; "*": any
     url_images: UrlImages | None = None

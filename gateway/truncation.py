@@ -64,6 +64,13 @@ def _check_tokens(most: int, manifest: Manifest) -> None:
         raise ApiError("invalid_value", message, param="truncate_prompt_tokens")
 
 
+def check_most_tokens(most: int | None, manifest: Manifest, param: str) -> None:
+    """Cohere's, Jina's and vLLM's limits of tokens: the model reads what it reads, and no less. 0 is no limit."""
+    if most and most < (manifest.context_length or most):
+        message = f"the model reads {manifest.context_length} tokens of a text, and cannot read fewer"
+        raise ApiError("invalid_value", message, param=param)
+
+
 def too_long(param: str, tokens: int, manifest: Manifest) -> ApiError:
     """The error of a text that may not be cut."""
     message = (

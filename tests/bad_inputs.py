@@ -93,7 +93,17 @@ BODIES = [
         content_type="application/x-www-form-urlencoded",
     ),
     _raw("plain text", b"a", "unsupported_media_type", status=415, content_type="text/plain"),
-    _raw("no content type", b"{}", "unsupported_media_type", status=415, content_type=""),
+    _raw("no content type, and no object", b"[]", "unsupported_media_type", status=415, content_type=""),
+    _raw("an empty body of no type", b"", "unsupported_media_type", status=415, content_type=""),
+    _raw(
+        "a form of the old kind",
+        b"input=a",
+        "unsupported_media_type",
+        status=415,
+        content_type="application/x-www-form-urlencoded",
+    ),
+    _raw("half an object of no type", b'{"input": ', "invalid_json", content_type=""),
+    _raw("an object in XML's name", b'{"input": "a"}', "unsupported_media_type", status=415, content_type="text/xml"),
     _raw("a form with no boundary", b"a", "invalid_form", content_type="multipart/form-data"),
     _raw(
         "half of a form",

@@ -8,13 +8,24 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from gateway.answers import LABEL_BYTES, check_size, json_list, large_answer
-from gateway.bodies import read_request
+from gateway.bodies import read_one_of, read_request
 from gateway.errors import ApiError, in_words
 from gateway.items import ImageItem, TextItem, image_item, image_items
 from gateway.labels import candidate_labels_of, labels_of, prompts_of, refuse_equal
 from gateway.openapi import described
 from gateway.replies import ClassifyReply, ZeroShotLabel
-from gateway.routes.common import errors_field, exchange_for, made_of, one_of, service_of, texts_must_do, usage
+from gateway.routes import jina
+from gateway.routes.common import (
+    errors_field,
+    exchange_for,
+    made_of,
+    one_of,
+    say_truncated,
+    service_of,
+    texts_must_do,
+    usage,
+)
+from gateway.routes.jina import JinaClassifyReply, JinaClassifyRequest
 from gateway.schemas import ClassifyRequest, ZeroShotRequest
 from gateway.scores import Label, Labelled, best_labels, cosines, is_relative
 from gateway.service import model_id
@@ -27,7 +38,11 @@ HUGGING_FACE_TEMPLATE = "This is a photo of {}."  # what its pipeline takes wher
 router = APIRouter(tags=["API"])
 
 
-@router.post("/v1/classify", response_model=ClassifyReply, **described(ClassifyRequest))
+@router.post(
+    "/v1/classify",
+    response_model=ClassifyReply | JinaClassifyReply,
+    **described(ClassifyRequest, JinaClassifyRequest),
+)
 async def classify(request: Request) -> Response:
     """Find the labels that fit each image, best first.
 
@@ -35,11 +50,14 @@ async def classify(request: Request) -> Response:
     A `probability` is relative to the other labels, and null where there is one alone; a `cosine` is relative to
     nothing. Labels below `threshold`, a probability, or `min_cosine` are left out; an image for which none is left is
     none of these. With `"partial": true` images that fail are left out of `data` and named in `errors`. Labels that are
-    longer than the model reads are cut and listed in `truncated`, or refused, as `truncate` says.
+    longer than the model reads are cut and listed in `truncated`, or refused, as `truncate` says. A request with
+    `input`, instead of an image, is one of Jina's, and answered as Jina does.
     """
     service = service_of(request)
     limits = service.settings.limits
-    asked = await read_request(request, ClassifyRequest, limits)
+    asked = await read_one_of(request, ClassifyRequest, {"input": JinaClassifyRequest}, limits)
+    if isinstance(asked, JinaClassifyRequest):
+        return await jina.classify(request, asked)
     manifest = await service.model(asked.model)
     field, value = one_of({"image": asked.image, "images": asked.images})
     images = image_items(value, field, limits)
@@ -106,8 +124,7 @@ async def zero_shot_image_classification(request: Request, model: str) -> Respon
     prompts = await made_of(labels, lambda: prompts_of(labels, template, "parameters.hypothesis_template", limits))
     images = [image_item(asked.inputs, "inputs")]
     found = await _among(request, manifest, images, labels, prompts)
-    if found.truncated:
-        exchange_for(request).headers["x-truncated"] = ",".join(map(str, found.truncated))
+    say_truncated(request, found.truncated)
     best = found.predictions[0]
     return await large_answer(lambda: [{"label": each.label, "score": each.probability} for each in best], 0)
 

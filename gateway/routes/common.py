@@ -1,7 +1,7 @@
 """What several endpoints do: find the service, choose between a field and its plural, and report usage and errors."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -40,10 +40,13 @@ def one_of(given: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def check_dimensions(manifest: Manifest, **asked: int | None) -> None:
-    """Raise where a field, by its name, asks for another number of dimensions than the model's vectors have."""
+    """Raise where a field, by its name, asks for another number of dimensions than the model's vectors have.
+
+    0, which infinity's client sends, asks for none.
+    """
     width = manifest.embedding_width
     for field, count in asked.items():
-        if count is not None and count != width:
+        if count and count != width:
             message = (
                 f"the model's vectors have {width or 'an unknown number of'} dimensions, and it was not trained for "
                 "others (as Matryoshka models are): leave this out"
@@ -56,6 +59,12 @@ async def made_of(value: Any, make: Callable[[], T]) -> T:
     if isinstance(value, list) and (len(value) > MADE_IN_THREAD or (value and isinstance(value[0], list | int))):
         return await asyncio.to_thread(make)
     return make()
+
+
+def say_truncated(request: Request, truncated: Sequence[int]) -> None:
+    """List the texts that were cut in the header `x-truncated`, where an answer's shape has no place for them."""
+    if truncated:
+        exchange_for(request).headers["x-truncated"] = ",".join(map(str, truncated))
 
 
 def usage(tokens: int, images: int) -> dict[str, int]:

@@ -24,6 +24,7 @@ BYTES_OF_A_TOKEN = 3  # on top of its 4 or more in the body: in memory an id tak
 router = APIRouter(tags=["API"])
 
 
+@router.post("/embeddings", response_model=EmbeddingsReply, **described(EmbeddingsRequest))
 @router.post("/v1/embeddings", response_model=EmbeddingsReply, **described(EmbeddingsRequest))
 async def embeddings(request: Request) -> Response:
     """Embed texts and images.
@@ -32,7 +33,8 @@ async def embeddings(request: Request) -> Response:
     (a URL, base64) is an error, unless `modality` says what bare strings are. The order is kept, and `index` counts
     from 0. With `"partial": true` items that fail are left out of `data` and named in `errors`. Texts that are longer
     than the model reads are cut and listed in `truncated`, or refused, as `truncate` says. Vectors are written as
-    float, int8 or uint8, or as bits: `binary` and `ubinary`, eight of them a number.
+    float, int8 or uint8, or as bits: `binary` and `ubinary`, eight of them a number. /embeddings is the same,
+    as infinity and text-embeddings-inference have it.
     """
     service = service_of(request)
     limits = service.settings.limits

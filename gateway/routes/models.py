@@ -18,22 +18,27 @@ CREATED = int(time.time())  # OpenAI's clients require a date, and a manifest ha
 router = APIRouter(tags=["API"], responses=ERRORS)
 
 
+@router.get("/models", response_model=ModelsReply)
 @router.get("/v1/models", response_model=ModelsReply)
 async def models(request: Request) -> Response:
-    """The models: the one that is deployed, and once more by each of its other names, with it as their `root`."""
+    """The models: the one that is deployed, and once more by each of its other names, with it as their `root`.
+
+    /models is the same, as infinity has it.
+    """
     service = service_of(request)
     manifest = await service.manifest()
     names = [model_id(manifest), *(name for name in service.settings.aliases if name != ANY_NAME)]
-    return json_answer({"object": "list", "data": [_describe(manifest, name) for name in dict.fromkeys(names)]})
+    return json_answer({"object": "list", "data": [describe(manifest, name) for name in dict.fromkeys(names)]})
 
 
 @router.get("/v1/models/{model:path}", response_model=ModelReply)
 async def model(request: Request, model: str) -> Response:
     """One model: variant, dimensions, resolution, precision, fingerprint, label sets. Its name may have slashes."""
-    return json_answer(_describe(await service_of(request).model(model), model))
+    return json_answer(describe(await service_of(request).model(model), model))
 
 
-def _describe(manifest: Manifest, name: str) -> dict[str, Any]:
+def describe(manifest: Manifest, name: str) -> dict[str, Any]:
+    """A model by one of its names, as its manifest says."""
     return {
         "id": name,
         "object": "model",

@@ -34,6 +34,26 @@ def test_a_byte_order_mark_is_nothing(gateway: Gateway) -> None:
     assert post(gateway, b'\xef\xbb\xbf{"input": "a"}').json() == gateway.post(EMBED, input="a")
 
 
+@pytest.mark.parametrize(
+    "kind",
+    ["", "application/x-www-form-urlencoded", "text/plain;charset=UTF-8", "application/octet-stream", "text/json",
+     "Application/JSON; charset=utf-8"],
+)  # fmt: skip
+@pytest.mark.parametrize("body", [b'{"input": "a"}', b' \r\n\t{"input": "a"}', b'\xef\xbb\xbf{"input": "a"}'])
+def test_an_object_is_json_where_nothing_else_is_said(gateway: Gateway, kind: str, body: bytes) -> None:
+    """As curl sends it with -d, Go without a header, and a page's fetch a string."""
+    request = gateway.http.build_request("POST", EMBED, content=body, headers={"content-type": kind})
+    if not kind:
+        del request.headers["content-type"]
+    assert gateway.http.send(request).json() == gateway.post(EMBED, input="a")
+
+
+def test_an_object_that_is_packed_is_json_too(gateway: Gateway) -> None:
+    headers = {"content-type": "text/plain", "content-encoding": "gzip"}
+    answer = gateway.http.post(EMBED, content=gzip.compress(b'{"input": "a"}'), headers=headers)
+    assert answer.json() == gateway.post(EMBED, input="a")
+
+
 def raw_deflate(data: bytes) -> bytes:
     """As some programs send "deflate": without zlib's header."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
