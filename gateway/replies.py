@@ -125,7 +125,9 @@ class RerankReply(BaseModel):
     object: Literal["rerank"]
     model: str
     results: list[Ranked]
-    data: list[Ranked] | None = Field(None, description="the same, for Voyage's client, which sends `top_k`")
+    data: list[Ranked] | None = Field(
+        None, description="the same without documents, at /v1/rerank, for Voyage's clients"
+    )
     meta: dict[str, Any]
     usage: Usage
     truncated: Truncated = None

@@ -49,7 +49,7 @@ def check_dimensions(manifest: Manifest, **asked: int | None) -> None:
         if count and count != width:
             message = (
                 f"the model's vectors have {width or 'an unknown number of'} dimensions, and it was not trained for "
-                "others (as Matryoshka models are): leave this out"
+                f"others (as Matryoshka models are): leave this out{f', or say {width}' if width else ''}"
             )
             raise ApiError("unsupported_dimensions", message, param=field)
 

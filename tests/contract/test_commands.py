@@ -64,6 +64,19 @@ def test_the_readmes_serve_commands_are_real_ones() -> None:
         serve_parser().parse_args(arguments)
 
 
+def code_lines(document: Path) -> list[str]:
+    fences = re.findall(r"^```\w*\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [line for fence in fences for line in fence.splitlines()]
+
+
+def test_commands_of_this_checkout_are_written_with_the_folder_that_they_are_in() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    commands = [line for document in documents for line in code_lines(document) if "bin/" in line or "python" in line]
+    assert len(commands) > 20
+    bare = re.compile(r"(python3?|tritonclip|pytest|locust) ")
+    assert [line for line in commands if bare.match(line)] == []
+
+
 def test_every_make_target_of_the_readme_exists() -> None:
     for target in set(re.findall(r"`?make (\w+)", README)):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=False)

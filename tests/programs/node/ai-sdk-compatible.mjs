@@ -4,7 +4,11 @@
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { embedMany } from "ai";
 
-const provider = createOpenAICompatible({ name: "tritonclip", baseURL: "http://localhost:8080/v1", apiKey: "tclip-KEY" });
+const provider = createOpenAICompatible({
+  name: "tritonclip",
+  baseURL: "http://localhost:8080/v1",
+  apiKey: "tclip-KEY",
+});
 const model = provider.embeddingModel("demo");
 // end
 import { MANY, TEXTS, answer } from "./inputs.mjs";

@@ -3,7 +3,7 @@
 # lines
 from agno.knowledge.embedder.openai import OpenAIEmbedder
 
-embedder = OpenAIEmbedder(base_url="http://localhost:8080/v1", api_key="tclip-KEY")
+embedder = OpenAIEmbedder(base_url="http://localhost:8080/v1", api_key="tclip-KEY", dimensions=128)
 # end
 import asyncio
 

@@ -5,7 +5,12 @@ import litellm
 
 openai = {"model": "openai/text-embedding-3-small", "api_base": "http://localhost:8080/v1", "api_key": "tclip-KEY"}
 cohere = {"model": "cohere/rerank-v3.5", "api_base": "http://localhost:8080", "api_key": "tclip-KEY"}
-infinity = {"model": "infinity/rerank", "api_base": "http://localhost:8080", "api_key": "tclip-KEY"}
+infinity = {
+    "model": "infinity/rerank",
+    "api_base": "http://localhost:8080",
+    "api_key": "tclip-KEY",
+    "return_documents": False,
+}
 jina = {"model": "jina_ai/rerank", "api_base": "http://localhost:8080", "api_key": "tclip-KEY"}
 vllm = {"model": "hosted_vllm/rerank", "api_base": "http://localhost:8080", "api_key": "tclip-KEY"}
 # end

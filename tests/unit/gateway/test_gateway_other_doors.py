@@ -193,7 +193,10 @@ def test_voyage_reads_its_ranks_in_data(gateway: Gateway) -> None:
     assert answer["data"] == answer["results"]
     assert [entry["index"] for entry in answer["data"]] == [1, 0]
     assert len(gateway.post("/v1/rerank", query="a", documents=["b", "a"], top_k=1)["data"]) == 1
-    assert "data" not in gateway.post("/v1/rerank", query="a", documents=["b", "a"])
+    unasked = gateway.post("/v1/rerank", query="a", documents=["b", "a"], return_documents=True)
+    assert unasked["data"] == answer["data"]  # its client for JavaScript sends nothing that tells it from Cohere's
+    assert unasked["results"][0]["document"] == {"text": "a"}
+    assert "data" not in gateway.post("/v2/rerank", query="a", documents=["b", "a"])
 
 
 def test_the_name_that_infinitys_client_sends_unasked_is_none(gateway: Gateway) -> None:
