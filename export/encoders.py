@@ -107,8 +107,9 @@ class TextEncoder(nn.Module):
 
     tokens [B, 77] ──by where they end──> [n, 16], [m, 32], [k, 77] ──TextTower, each──> [B, D], in their order
 
-    A caption has some ten tokens, and what is computed for the padding behind them reaches no feature (`ends_early`). A
-    text's length is its own, whatever comes with it, so that its features do not depend on its company.
+    A caption has some ten tokens, and what is computed for the padding behind them reaches no feature (`ends_early`).
+    On a CPU, which takes time by the token, a text's length is its own, whatever comes with it. A GPU takes as long for
+    one text as for thirty, and would take three times as long for three lengths: there a batch has its longest text's.
 
     An item with an id that no token has gets NaN features, which nobody can take for a vector: an embedding would end
     its whole batch with an error and, on a GPU, the process's use of the device with it.
@@ -136,6 +137,18 @@ class TextEncoder(nn.Module):
         """The same for ids of the vocabulary. This is compiled, not traced: a trace would keep one way alone."""
         ends = tokens.eq(self.end_id).int() if self.has_end_id else tokens  # as TextTower pools
         group = (ends.argmax(dim=-1).unsqueeze(-1) >= self.bounds).sum(dim=-1)
+        if tokens.is_cuda:
+            return self.at_longest(tokens, group)
+        return self.at_each_length(tokens, group)
+
+    def at_longest(self, tokens: Tensor, group: Tensor) -> Tensor:
+        """Features of texts at the length of the longest; group: [B], which of `lengths` each needs."""
+        index = int(group.max()) if len(group) > 0 else 0
+        features: Tensor = self.tower(tokens[:, : self.lengths[index]])
+        return features
+
+    def at_each_length(self, tokens: Tensor, group: Tensor) -> Tensor:
+        """The same with each text at its own length."""
         parts, places = [], []
         for index, length in enumerate(self.lengths):
             rows = group.eq(index).nonzero().squeeze(-1)

@@ -28,9 +28,10 @@ PLACE = 4  # units of room: what an image takes, and four texts do
 class Kind(Enum):
     """What one item takes of the room, how many items are a part, and how many parts of a request are at work at once.
 
-    An image costs as much as 3 to 7 texts, on `demo` and on a large encoder. A part is a full batch of texts for
-    Triton's models, or images that cost as much. Four parts of images are all that a request may bring, and decoded
-    side by side; of texts, one part is encoded while another is on its way (docs/performance.md).
+    An image costs as much as 4 to 7 texts before a large encoder, where waiting is longest; before a small one more. A
+    part is a full batch of texts for Triton's models, or images that weigh as much. Four parts of images are all that a
+    request may bring, decoded side by side; of texts, one part is encoded while another is on its way.
+    docs/performance.md ("Waiting for room") has the figures.
     """
 
     IMAGE = (PLACE, 16, 4)

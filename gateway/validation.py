@@ -33,6 +33,7 @@ _EXPECTED = {
     "float_parsing": "a number",
     "finite_number": "a number",
     "string_type": "a string",
+    "list_type": "a list",
     "model_type": "an object",
     "model_attributes_type": "an object",
 }

@@ -32,7 +32,7 @@ ENCODERS = ("image_encoder", "text_encoder")
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 FIRST_CALLS = 3
 LEAST_CALLS = 5
-EMBEDDING = "token_embedding.weight"  # [vocabulary, width], in a graph that takes token ids
+EMBEDDING = "token_embedding.weight"  # [vocabulary, width], at any depth of a graph that takes token ids
 RESULTS = Path("build/encoders.json")
 
 
@@ -79,12 +79,18 @@ def time_encoder(folder: Path, way: Way, batches: Sequence[int], seconds: float)
 
 
 def make_inputs(folder: Path, parameters: Mapping[str, Tensor], count: int) -> Tensor:
-    """Random items of the shape that the encoder's config gives: pixels, or token ids of its vocabulary."""
+    """Random items of the shape that the encoder's config gives: pixels, or token ids of its vocabulary.
+
+    Texts fill the context: the highest id, which ends those of CLIP's tokenizer, stands last.
+    """
     dims = read_config(folder / "config.pbtxt").input[0].dims
     generator = torch.Generator().manual_seed(0)
-    embedding = parameters.get(EMBEDDING)
-    limit, dtype = (256, torch.uint8) if embedding is None else (len(embedding), torch.int32)
-    return torch.randint(0, limit, (count, *dims), generator=generator).to(dtype)
+    vocabulary = next((len(weight) for name, weight in parameters.items() if name.endswith(EMBEDDING)), None)
+    if vocabulary is None:
+        return torch.randint(0, 256, (count, *dims), generator=generator, dtype=torch.uint8)
+    tokens = torch.randint(0, vocabulary - 1, (count, *dims), generator=generator, dtype=torch.int32)
+    tokens[:, -1] = vocabulary - 1
+    return tokens
 
 
 def _time_batch(model: Callable[[Tensor], Tensor], items: Tensor, device: torch.device, seconds: float) -> Timing:

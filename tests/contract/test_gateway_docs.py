@@ -1,5 +1,6 @@
 """docs/gateway.md names every endpoint, error, option and metric that there is, and none that there is not."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from gateway.app import create_app
 from gateway.cli import parser
 from gateway.errors import STATUSES
 from gateway.metrics import Metrics
+from gateway.neutral import NEUTRAL
 from gateway.settings import Limits, Settings
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
@@ -40,10 +42,18 @@ def test_every_endpoint() -> None:
     assert listed == {*app.openapi()["paths"], "/"}
 
 
+def test_every_field_that_asks_for_nothing_with_its_values() -> None:
+    listed = {}
+    for names, values in re.findall(r"^\| ([^|]*) \| (`null`[^:]*?): ", section("Endpoints"), re.MULTILINE):
+        for name in re.findall(r"`(\w+)`", names):
+            listed[name] = [json.loads(value) for value in re.findall(r"`([^`]*)`", values)]
+    assert listed == {name: [None, *neutral.values] for name, neutral in NEUTRAL.items()}
+
+
 def test_every_option_with_its_help() -> None:
     options = {option for action in parser()._actions for option in action.option_strings} - {"-h", "--help"}
     named = set(re.findall(r"--[a-z][a-z-]+", GUIDE))
     assert options <= named
-    assert named - options == {"--requests-per-minute", "--images-per-minute"}
+    assert named - options == {"--requests-per-minute", "--images-per-minute", "--gateway-port", "--gateway-flags"}
     assert all(action.help for action in parser()._actions)
     assert len(re.findall(r"^\| `--max", section("Limits"), re.MULTILINE)) == len(Limits.__dataclass_fields__)

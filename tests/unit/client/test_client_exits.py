@@ -102,7 +102,7 @@ def test_a_script_ends(wire: Wire, free_port: int) -> None:
     ("code", "requests"),
     [
         ("run(make().embed_texts(['hold']))", 1),
-        ("run(make().embed_texts([f'hold {n}' * 10 for n in range(400)]))", 8),
+        ("run(make().embed_texts([f'hold {n}' * 10 for n in range(800)]))", 8),
         ("run(make().compare(b'an image', ['hold', 'b']))", 1),
     ],
     ids=["one", "many", "compare"],

@@ -96,6 +96,12 @@ def test_a_text_has_the_features_of_its_whole_context_whatever_its_length(
         alone = torch.cat([encoder(part) for part in torch.split(tokens, size)])
         torch.testing.assert_close(alone, whole, atol=1e-6, rtol=0)
     assert encoder(tokens[:0]).shape == (0, whole.shape[1])
+    for group in range(len(lengths)):  # what a GPU does
+        short = tokens[tokens.argmax(dim=-1) < lengths[group]]
+        needed = torch.zeros(len(short), dtype=torch.long)
+        needed[-1] = group
+        torch.testing.assert_close(encoder.at_longest(short, needed), eager.tower(short), atol=1e-6, rtol=0)
+    assert encoder.at_longest(tokens[:0], tokens[:0, 0]).shape == (0, whole.shape[1])
 
 
 @torch.inference_mode()

@@ -286,6 +286,32 @@ def test_a_part_that_fails_fails_the_request_and_leaves_nothing(fake: FakeServer
         assert len(again.json()["data"]) == len(content)
 
 
+def test_the_repetition_of_a_request_that_ran_out_of_time_goes_on_where_it_ended(fake: FakeServer) -> None:
+    class SlowClient(AsyncClient):
+        seconds = 0.2
+
+        def with_timeout(self, timeout: float) -> "SlowClient":
+            return self
+
+        async def embed_texts(self, texts: Any, **options: Any) -> Embeddings:
+            found = await super().embed_texts(texts, **options)
+            await asyncio.sleep(self.seconds)
+            return found
+
+    slow = SlowClient(transport=fake.async_transport())
+    texts = [f"text {index}" for index in range(1024)]
+    with gateway_over(fake, engine=slow) as gateway:
+        answer = gateway.http.post(EMBED, json={"input": texts}, headers={"x-request-timeout": "1"})
+        assert answer.json()["error"]["code"] == "timeout"
+        done = gateway.metric("tritonclip_gateway_cached_texts")
+        assert 0 < done < 1024
+        asked = sum(len(call.inputs[0].items()) for call in fake.requests("embed_text"))
+        slow.seconds = 0.0
+        assert len(gateway.post(EMBED, input=texts)["data"]) == 1024
+        again = sum(len(call.inputs[0].items()) for call in fake.requests("embed_text")) - asked
+        assert again == 1024 - done
+
+
 def test_bad_items_keep_their_positions_across_parts(fake: FakeServer) -> None:
     bad = {3, 17, 40}
     images = [RED_URL if index not in bad else "data:image/png;base64,AAAA" for index in range(48)]

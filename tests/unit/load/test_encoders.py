@@ -39,9 +39,10 @@ def test_inputs_are_pixels_or_ids_of_the_vocabulary(tmp_path: Path) -> None:
     assert (pixels.shape, pixels.dtype) == ((4, 3, 8, 8), torch.uint8)
     assert int(pixels.max()) > 200
     config.write_text(TOKENS)
-    tokens = make_inputs(tmp_path, {"token_embedding.weight": torch.zeros(11, 2)}, 64)
+    tokens = make_inputs(tmp_path, {"tower.token_embedding.weight": torch.zeros(11, 2)}, 64)
     assert (tokens.shape, tokens.dtype) == ((64, 5), torch.int32)
-    assert (int(tokens.min()), int(tokens.max())) == (0, 10)
+    assert (int(tokens[:, :-1].min()), int(tokens[:, :-1].max())) == (0, 9)
+    assert tokens[:, -1].eq(10).all()
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)

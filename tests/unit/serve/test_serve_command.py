@@ -49,8 +49,8 @@ WRONG = (
     (["--unknown"], "--unknown"),
     (["--gateway-flags=--alias"], "--gateway-flags: there is no gateway to give them to"),
     (
-        ["--gateway-port", "0", "--gateway-flags=--max-items 3"],
-        "unrecognized arguments: --max-items 3",
+        ["--gateway-port", "0", "--gateway-flags=--max-items=3"],
+        "unrecognized arguments: --max-items=3",
     ),
     (["--gateway-port", "0", "--gateway-flags=--alias"], "--gateway-flags: argument --alias: expected one argument"),
     (["--gateway-port", "0", "--gateway-flags=--max-texts 0"], "0 is not more than 0"),
