@@ -16,6 +16,8 @@ from load.measure import latencies, throughput
 from tests.serving import start
 from tritonclip import Client
 
+pytestmark = pytest.mark.alone
+
 
 def test_it_measures_served_and_bare_in_one_run(
     tiny_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
