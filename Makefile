@@ -3,13 +3,14 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEFAULT_VARIANT := convnext_base_w-laion2b_s13b_b82k_augreg
 .DEFAULT_GOAL := help
-.PHONY: help setup up load test test-compose lint tools bench demo clean
+.PHONY: help setup up load test tools test-clients test-compose lint bench demo clean
 
 help:
 	@echo "make up      export a model and serve it: gateway and page 8080, Triton 8000 to 8002, on loopback, until Ctrl-C"
 	@echo "             VARIANT=NAME serves that model, e.g. $(DEFAULT_VARIANT) (default: demo)"
 	@echo "make load    Locust against what is up, with limits it must hold; SCENARIO=NAME (default: smoke)"
 	@echo "make test    lint, types and every test"
+	@echo "make test-clients  runs other people's clients, unchanged, against a real server; wants node beside Python"
 	@echo "make test-compose  builds the images, starts the compose files and tests them; needs a Docker engine"
 	@echo "make bench   served against bare, and gateway against gRPC, into build/bench.json"
 	@echo "make demo    train the demo checkpoint again, in about half an hour on 2 cores"
@@ -24,6 +25,8 @@ setup: .venv/.installed
 
 # Without a VARIANT: the demo checkpoint of this repository, with its label set `scenes`.
 VARIANT ?= demo
+# Options of `python -m gateway`: make up GATEWAY_FLAGS="--alias '*'"
+export GATEWAY_FLAGS
 SERVED := build/models/$(subst /,-,$(VARIANT))
 
 up: setup
@@ -31,7 +34,7 @@ up: setup
 ifeq ($(VARIANT),demo)
 	$(BIN)/python -m export labels scenes --labels samples/scenes/classes.txt --repository $(SERVED) --if-changed
 endif
-	@exec $(BIN)/python -m serve $(SERVED) --gateway-port 8080 --greet $(SERVE_FLAGS)
+	@exec $(BIN)/python -m serve $(SERVED) --gateway-port 8080 --greet $${GATEWAY_FLAGS:+"--gateway-flags=$$GATEWAY_FLAGS"} $(SERVE_FLAGS)
 
 # A scenario of load/scenarios.toml, judged by load/thresholds.toml; an error where a limit is missed.
 SCENARIO ?= smoke
@@ -55,6 +58,14 @@ test: setup
 
 tools:
 	@scripts/setup-tests
+
+# Other people's clients, in an environment of their own.
+build/clients/.installed: .venv/.installed requirements/clients.lock tests/programs/package-lock.json scripts/setup-clients
+	scripts/setup-clients
+	@touch $@
+
+test-clients: build/clients/.installed
+	$(BIN)/python -m pytest tests/programs
 
 test-compose: setup
 	scripts/docker-engine $(BIN)/python -m pytest tests/compose

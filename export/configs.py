@@ -17,9 +17,11 @@ OVERLAY = Path(__file__).with_name("overlay")  # models that only the embedded s
 
 # A CPU encodes tens of images a second, not thousands: queues hold seconds of work at that rate, not more.
 CPU_MAX_QUEUE = 64
-# Two image encoders, each on all cores: while one waits for a thread that decoding has pushed aside, the other one
-# works. Measured on 2 cores, interleaved: 1.02 to 1.15 of the bare encoder's throughput, with one 0.91 to 0.95.
-CPU_INSTANCES = {"image_preprocess": 2, "image_encoder": 2}
+# Of each stage that batches, whatever the cores: with a single one, Triton leaves what waits for it lying for half a
+# second (docs/architecture.md). Two image encoders, each on all cores, are faster besides: while one waits for a thread
+# that decoding has pushed aside, the other one works. Measured on 2 cores, interleaved: 1.02 to 1.15 of the bare
+# encoder's throughput, with one 0.91 to 0.95.
+CPU_BATCHED_INSTANCES = 2
 # A small encoder's layers are too small to share out among threads, which then wait for each other: one thread each,
 # and the two processes fill the cores. docs/performance.md ("The pipeline's own limit") has the figures, of 3.4 million
 # parameters; at 88 million threads pay. The limit lies between them, nobody knows where best.
@@ -39,6 +41,7 @@ class Deployment:
     embedding_width: int
     context_length: int
     clean: str  # open_clip's text cleaning: lower, whitespace or canonicalize
+    end_id: int  # of the token that ends a text
     small_image_encoder: bool  # below SMALL_ENCODER_PARAMETERS
 
     def dims(self, tensor: str) -> list[int] | None:
@@ -114,7 +117,7 @@ def set_cpu_host(config: ModelConfig) -> None:
     for group in config.instance_group:
         if group.kind == ModelInstanceGroup.KIND_GPU:
             group.kind = ModelInstanceGroup.KIND_AUTO  # a GPU, where the machine has one after all
-        group.count = CPU_INSTANCES.get(config.name, 1)
+        group.count = CPU_BATCHED_INSTANCES if config.HasField("dynamic_batching") else 1
     if config.HasField("dynamic_batching"):
         config.dynamic_batching.default_queue_policy.max_queue_size = CPU_MAX_QUEUE
     if config.model_warmup:

@@ -21,6 +21,8 @@ from export.attention import flatten_attention
 from export.errors import UnsupportedModel
 from export.folding import PIXEL_MAX, fold_pixel_scaling, fold_tower
 
+LENGTHS = (16, 32)  # tokens, start and end included, at which texts are computed, beside the whole context
+
 
 class ImageEncoder(nn.Module):
     """uint8 RGB pixels to image features. Takes the tower over: its weights are folded and cast in place."""
@@ -49,14 +51,14 @@ class ImageEncoder(nn.Module):
         return functional.normalize(features.float(), dim=-1)
 
 
-class TextEncoder(nn.Module):
-    """int32 tokens to text features. Takes the text tower over: its weights are folded and cast in place.
+class TextTower(nn.Module):
+    """int32 tokens to text features. Takes open_clip's text tower over: its weights are folded and cast in place.
 
     open_clip's own forward pools with `torch.arange(…, device=…)`, which a trace would bind to one device; this one
-    gathers instead and is otherwise the same. It also answers any ids: an item with one that no token has gets NaN
-    features, which nobody can take for a vector, where an embedding would end its whole batch with an error and, on a
-    GPU, the process's use of the device with it.
+    gathers instead and is otherwise the same. It also takes texts that are cut behind their end.
     """
+
+    attn_mask: Tensor | None
 
     def __init__(self, model: CLIP | CustomTextCLIP, dtype: torch.dtype, fold: bool = True) -> None:
         super().__init__()
@@ -74,14 +76,20 @@ class TextEncoder(nn.Module):
         self.register_buffer("attn_mask", None if tower.attn_mask is None else tower.attn_mask.to(dtype))
         self.projection = _as_linear(tower.text_projection).to(dtype)
 
+    @property
+    def ends_early(self) -> bool:
+        """Whether nothing behind a text's end can reach its features: tokens see those before them, and the end counts.
+
+        Where the mask is not causal, or the features are those of the last place, padding is a part of every text.
+        """
+        return self.attn_mask is not None and self.pool_type in ("argmax", "eos")
+
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: int32 [B, L]. Returns fp32 [B, D] of length 1; NaN for an item with an id outside the vocabulary."""
-        known = tokens.clamp(0, self.token_embedding.num_embeddings - 1)
-        x = self.token_embedding(known) + self.positional_embedding
-        x = self.transformer(x, attn_mask=self.attn_mask)
-        x = self.projection(self._pool(self.ln_final(x), known))
-        features = functional.normalize(x.float(), dim=-1)
-        return features.masked_fill((known != tokens).any(dim=-1, keepdim=True), float("nan"))
+        """tokens: int32 [B, L], ids of the vocabulary, L at most the context. Returns fp32 [B, D] of length 1."""
+        length = tokens.shape[1]
+        x = self.token_embedding(tokens) + self.positional_embedding[:length]
+        x = self.transformer(x, attn_mask=None if self.attn_mask is None else self.attn_mask[:length, :length])
+        return functional.normalize(self.projection(self._pool(self.ln_final(x), tokens)).float(), dim=-1)
 
     def _pool(self, x: Tensor, tokens: Tensor) -> Tensor:
         if self.pool_type == "first":
@@ -92,6 +100,65 @@ class TextEncoder(nn.Module):
         ends = tokens if self.pool_type == "argmax" else tokens.eq(self.eos_id).int()
         index = ends.argmax(dim=-1).view(-1, 1, 1).expand(-1, 1, x.shape[-1])
         return x.gather(1, index).squeeze(1)
+
+
+class TextEncoder(nn.Module):
+    """int32 tokens of any ids to text features, each text at the shortest of a few lengths that holds it.
+
+    tokens [B, 77] ──by where they end──> [n, 16], [m, 32], [k, 77] ──TextTower, each──> [B, D], in their order
+
+    A caption has some ten tokens, and what is computed for the padding behind them reaches no feature (`ends_early`).
+    On a CPU, which takes time by the token, a text's length is its own, whatever comes with it. A GPU takes as long for
+    one text as for thirty, and would take three times as long for three lengths: there a batch has its longest text's.
+
+    An item with an id that no token has gets NaN features, which nobody can take for a vector: an embedding would end
+    its whole batch with an error and, on a GPU, the process's use of the device with it.
+    """
+
+    bounds: Tensor
+    lengths: list[int]
+
+    def __init__(self, model: CLIP | CustomTextCLIP, dtype: torch.dtype, fold: bool = True) -> None:
+        super().__init__()
+        self.tower = tower = TextTower(model, dtype, fold)
+        context, self.vocabulary = len(tower.positional_embedding), tower.token_embedding.num_embeddings
+        shorter = [length for length in LENGTHS if length < context] if tower.ends_early else []
+        self.lengths = [*shorter, context]
+        self.has_end_id, self.end_id = tower.pool_type == "eos", tower.eos_id
+        self.register_buffer("bounds", torch.tensor(shorter, dtype=torch.int64))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: int32 [B, L]. Returns fp32 [B, D] of length 1; NaN for an item with an id outside the vocabulary."""
+        known = tokens.clamp(0, self.vocabulary - 1)
+        features = self.encode(known)
+        return features.masked_fill((known != tokens).any(dim=-1, keepdim=True), float("nan"))
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """The same for ids of the vocabulary. This is compiled, not traced: a trace would keep one way alone."""
+        ends = tokens.eq(self.end_id).int() if self.has_end_id else tokens  # as TextTower pools
+        group = (ends.argmax(dim=-1).unsqueeze(-1) >= self.bounds).sum(dim=-1)
+        if tokens.is_cuda:
+            return self.at_longest(tokens, group)
+        return self.at_each_length(tokens, group)
+
+    def at_longest(self, tokens: Tensor, group: Tensor) -> Tensor:
+        """Features of texts at the length of the longest; group: [B], which of `lengths` each needs."""
+        index = int(group.max()) if len(group) > 0 else 0
+        features: Tensor = self.tower(tokens[:, : self.lengths[index]])
+        return features
+
+    def at_each_length(self, tokens: Tensor, group: Tensor) -> Tensor:
+        """The same with each text at its own length."""
+        parts, places = [], []
+        for index, length in enumerate(self.lengths):
+            rows = group.eq(index).nonzero().squeeze(-1)
+            if len(rows) == len(tokens):
+                features: Tensor = self.tower(tokens[:, :length])
+                return features
+            if len(rows) > 0:
+                parts.append(self.tower(tokens[rows, :length]))
+                places.append(rows)
+        return torch.cat(parts)[torch.cat(places).argsort()]
 
 
 class Similarity(nn.Module):

@@ -101,9 +101,8 @@ def fold_pixel_scaling(tower: nn.Module, mean: Sequence[float], std: Sequence[fl
     if conv is None or not is_unpadded(conv) or conv.groups != 1:
         return False
     weight = conv.weight.double()
-    means = torch.tensor(mean, dtype=torch.float64).view(1, 3, 1, 1)
-    stds = torch.tensor(std, dtype=torch.float64).view(1, 3, 1, 1)
-    bias = torch.zeros(conv.out_channels, dtype=torch.float64) if conv.bias is None else conv.bias.double()
+    means, stds = (weight.new_tensor(values).view(1, 3, 1, 1) for values in (mean, std))  # on the weights' device
+    bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.double()
     conv.bias = nn.Parameter((bias - (weight * means / stds).sum(dim=(1, 2, 3))).float())
     conv.weight = nn.Parameter((weight / (PIXEL_MAX * stds)).float())
     return True

@@ -19,6 +19,7 @@ from export.tokenizer import tokenizer_settings, write_tokenizer
 from export.tracing import DTYPES, resolve_device, resolve_precision, trace
 from export.variants import LocalVariant, Variant
 from export.verification import compute_reference, verify
+from export.warmup import write_warmup_texts
 
 MODELS_FOLDER = Path("build/models")
 
@@ -83,6 +84,7 @@ def export(request: Request, destination: Path, report: Report, *, drop_label_se
     probe = build_probe(checkpoint, device)
     with staged(destination, request.host) as repository:
         configure(repository, deployment)
+        write_warmup_texts(repository, deployment)
         # The manifest first: it digests the weights, which the encoders then take over, fold and cast in place.
         manifest = build_manifest(
             checkpoint,
@@ -114,6 +116,7 @@ def deployment_of(checkpoint: Checkpoint, host: str) -> Deployment:
         embedding_width=checkpoint.embedding_width,
         context_length=settings.context_length,
         clean=settings.clean,
+        end_id=settings.end_id,
         small_image_encoder=checkpoint.image_parameters < SMALL_ENCODER_PARAMETERS,
     )
 

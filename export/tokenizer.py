@@ -38,16 +38,17 @@ _PATTERN_END = "|".join((*_CONTRACTIONS, *(member + repeat for member, repeat in
 
 @dataclass(frozen=True)
 class TokenizerSettings:
-    """What text_tokenize's configuration needs beside the file: its `clean` parameter and the width of `tokens`."""
+    """What configurations need beside the file: the `clean` parameter, the width of `tokens`, a text's end."""
 
     clean: str
     context_length: int
+    end_id: int  # of the token that ends a text
 
 
 def tokenizer_settings(tokenizer: reference.SimpleTokenizer) -> TokenizerSettings:
     """Read the settings. Raises UnsupportedModel for a tokenizer that text_tokenize cannot reproduce."""
     _check_supported(tokenizer)
-    return TokenizerSettings(_CLEAN_NAMES[tokenizer.clean_fn], tokenizer.context_length)
+    return TokenizerSettings(_CLEAN_NAMES[tokenizer.clean_fn], tokenizer.context_length, tokenizer.eot_token_id)
 
 
 def write_tokenizer(tokenizer: reference.SimpleTokenizer, path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from export.encoders import TextEncoder
 from export.errors import ExportError, UnsupportedModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -40,22 +41,36 @@ def resolve_device(device: str) -> torch.device:
 
 @torch.inference_mode()
 def trace(module: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
-    """Trace a module in eval mode on its example inputs and save it.
+    """Trace a module in eval mode on its example inputs and save it; of a text encoder its tower alone is traced.
 
-    Raises UnsupportedModel where that fails, or where the graph would be bound to one device.
+    What chooses the lengths of texts is compiled around the tower. Raises UnsupportedModel where that fails, or where
+    the graph would be bound to one device.
     """
+    compiled = _compiled(module, example) if isinstance(module, TextEncoder) else _traced(module, example)
+    bound = device_constants(compiled)
+    if bound:
+        raise UnsupportedModel(f"its graph creates tensors on a fixed device ({', '.join(sorted(bound))})")
+    compiled.save(str(path))
+
+
+def _compiled(encoder: TextEncoder, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
+    tower = encoder.tower
+    encoder.tower = _traced(tower, example)  # type: ignore[assignment]
+    try:
+        return torch.jit.script(encoder.eval())
+    finally:
+        encoder.tower = tower
+
+
+def _traced(module: nn.Module, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
     # The tracer's own check and warnings are left out: the file is compared with eager open_clip afterwards, at other
     # batch sizes and on real inputs.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-            traced = torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+            return torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-any-return, no-untyped-call]
     except Exception as error:
         raise UnsupportedModel(f"its {type(module).__name__} cannot be traced: {error}") from error
-    bound = device_constants(traced)
-    if bound:
-        raise UnsupportedModel(f"its graph creates tensors on a fixed device ({', '.join(sorted(bound))})")
-    traced.save(str(path))
 
 
 def device_constants(module: torch.jit.ScriptModule) -> set[str]:

@@ -36,7 +36,7 @@ class Reference:
 def compute_reference(checkpoint: Checkpoint, device: torch.device) -> Reference:
     """Run the eager fp32 model on the sample photographs and sentences; UnsupportedModel where it cannot."""
     count = max(BATCH_SIZES)
-    return reference_of(checkpoint, sample_images(count), sample_sentences(count), device)
+    return reference_of(checkpoint, sample_images(count), sample_texts(count), device)
 
 
 @torch.inference_mode()
@@ -47,7 +47,8 @@ def reference_of(
     settings = checkpoint.preprocessing
     pixels = torch.stack([_pixels(image, settings) for image in images])
     tokens = checkpoint.tokenizer(list(sentences))
-    model = checkpoint.model.to(device)
+    with torch.inference_mode(False):  # what is made in it stays bound to it, and the encoders take these weights over
+        model = checkpoint.model.to(device)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (settings.mean, settings.std))
     normalised = ((pixels.float() / 255 - mean) / std).to(device)
     try:
@@ -95,6 +96,16 @@ def sample_images(count: int) -> list[Image.Image]:
 def sample_sentences(count: int) -> list[str]:
     """The first `count` sample sentences."""
     return (SAMPLES / "sentences.txt").read_text(encoding="utf-8").splitlines()[:count]
+
+
+def sample_texts(count: int) -> list[str]:
+    """`count` different texts, in turn short, of middle length, and as long as a context: a sentence and its followers.
+
+    Text encoders compute each at a length of its own (`export.encoders.LENGTHS`).
+    """
+    sentences = sample_sentences(count)
+    followed = [sentences[index:] + sentences[:index] for index in range(count)]
+    return [", ".join(several[: (1, 2, 9)[index % 3]]) for index, several in enumerate(followed)]
 
 
 def _pixels(image: Image.Image, settings: Preprocessing) -> Tensor:

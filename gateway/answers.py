@@ -1,4 +1,4 @@
-"""Answers as bytes: JSON by orjson, which writes NumPy rows as they are, and vectors in base64.
+"""Answers as bytes: JSON by orjson, which writes NumPy rows as they are.
 
 orjson keeps every other thread waiting while it writes, so lists that may be long are written a piece at a time; and
 what may be large as a whole, in a thread.
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
-import pybase64
 from starlette.responses import Response
 
+from gateway.error_shapes import Shape, envelope
 from gateway.errors import ApiError
 from gateway.settings import Limits
 
@@ -56,21 +56,15 @@ def check_size(images: int, columns: int, column_bytes: int, limits: Limits, fie
     return size
 
 
-def error_answer(error: ApiError) -> Response:
-    """The envelope of an error."""
+def error_answer(error: ApiError, shape: Shape = envelope) -> Response:
+    """The answer that an error is."""
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
+        headers["retry-after-ms"] = str(round(error.retry_after * 1000))  # OpenAI's and Cohere's SDKs heed it first
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    return json_answer({"error": error.body()}, error.status, headers)
-
-
-def vector(row: FloatArray, encoding_format: str) -> FloatArray | str:
-    """One embedding as it stands in an answer: numbers, or base64 of little-endian float32."""
-    if encoding_format == "float":
-        return row
-    return pybase64.b64encode_as_string(np.ascontiguousarray(row, dtype="<f4").tobytes())
+    return json_answer(shape(error), error.status, headers)
 
 
 def _json(value: Any) -> bytes:

@@ -10,8 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
 
+from gateway.access import split_path
 from gateway.answers import error_answer
 from gateway.budget import Budget
+from gateway.cors import Cors
 from gateway.draining import Drain
 from gateway.engine import Engine
 from gateway.errors import ApiError
@@ -21,9 +23,25 @@ from gateway.logs import trace
 from gateway.metrics import Metrics
 from gateway.middleware import Doorkeeper, Envelope
 from gateway.openapi import complete
+from gateway.paths import Head, Tidy
 from gateway.rates import RateLimiter
 from gateway.readiness import Readiness
-from gateway.routes import classify, embeddings, health, models, page, rerank, similarity
+from gateway.room import Bounds
+from gateway.routes import (
+    classify,
+    cohere,
+    embeddings,
+    health,
+    models,
+    nim,
+    page,
+    rerank,
+    similarity,
+    tei,
+    vllm,
+    voyage,
+    weaviate,
+)
 from gateway.service import Service
 from gateway.settings import Settings
 from gateway.urls import Fetcher
@@ -31,7 +49,8 @@ from tritonclip import TritonClipError, __version__
 
 log = logging.getLogger("gateway")
 
-ROUTERS = tuple(module.router for module in (embeddings, similarity, classify, rerank, models, health, page))
+MODULES = (embeddings, similarity, classify, rerank, cohere, voyage, vllm, nim, tei, weaviate, models, health, page)
+ROUTERS = tuple(module.router for module in MODULES)
 REFRESH_SECONDS = 5.0  # how soon a model that is exchanged behind the gateway is noticed
 DESCRIPTION = "OpenCLIP embeddings, similarity and zero-shot labels, in the shapes of APIs that programs know already."
 
@@ -63,6 +82,7 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from elsewhere; the document itself is at /openapi.json
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would lose keys and bodies; paths are tidied instead
         exception_handlers={HTTPException: _no_such_route},
     )
     app.openapi = lambda: complete(app)  # type: ignore[method-assign]
@@ -72,10 +92,16 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
         app.include_router(router)
     limits = settings.limits
     budget = Budget(
-        limit=limits.bytes_in_flight, share=limits.bytes_in_flight_per_key, body=limits.body_bytes, metrics=metrics
+        limit=limits.bytes_in_flight,
+        share=limits.bytes_in_flight_per_key,
+        body=limits.body_bytes,
+        bounds=Bounds(limits.waiting, limits.waiting_seconds),
+        metrics=metrics,
     )
     keys = KeyRing(settings.keys) if settings.keys is not None else None
+    app.add_middleware(Head)
     app.add_middleware(Doorkeeper, settings=settings, keys=keys, rates=rates, budget=budget, drain=drain)
+    app.add_middleware(Cors, origins=settings.origins)
     app.add_middleware(
         Envelope,
         metrics=metrics,
@@ -84,6 +110,7 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
         endpoint_of=endpoint_of,
         drain=drain,
     )
+    app.add_middleware(Tidy)  # the last added is the outermost
     return app
 
 
@@ -96,8 +123,17 @@ def endpoint_of(scope: Scope) -> str:
     if route is None:
         routes = (route for router in ROUTERS for route in router.routes)
         route = next((route for route in routes if route.matches(scope)[0] is not Match.NONE), None)
-    path: str = getattr(route, "path", "unknown")
+    path: str = getattr(route, "path_format", "unknown")  # "{model}", whatever it may hold
     return path
+
+
+def _meant(scope: Scope) -> str | None:
+    """The path that a program asks for whose base URL has a /v1 too many, or too few."""
+    path = split_path(scope)[1]
+    for meant in (path.removeprefix("/v1"), path.removeprefix("/v2"), f"/v1{path}"):
+        if meant != path and endpoint_of({**scope, "path": meant, "root_path": "", "route": None}) != "unknown":
+            return meant
+    return None
 
 
 async def _watch(service: Service) -> None:
@@ -121,7 +157,10 @@ async def _no_such_route(request: Request, error: HTTPException) -> Response:
     if error.status_code == 405:
         refusal = ApiError("method_not_allowed", f"{request.url.path} does not take {request.method}")
     else:
-        refusal = ApiError("not_found", f"there is no {request.url.path} here; /openapi.json has what there is")
+        path = request.url.path
+        there_is = _meant(request.scope)
+        hint = f"; there is {there_is}, so the base URL is another" if there_is else ""
+        refusal = ApiError("not_found", f"there is no {path} here{hint}; /openapi.json has what there is")
     exchange_of(request.scope).code = refusal.code
     answer = error_answer(refusal)
     answer.headers.update(error.headers or {})

@@ -1,6 +1,6 @@
 """Request bodies, JSON or multipart, to the request models of `schemas`; ApiError names the field at fault.
 
-    body ─Content-Encoding─> bytes ─┬─ JSON ─> json_bodies ─┬─> fields that are known ─> pydantic
+    body ─Content-Encoding─> bytes ─┬─ JSON ─> json_bodies ─┬─> validation
                                     └─ form ─> forms ───────┘
 
 Whatever takes long for a large body is done in a thread, or in parts: other requests have their turn meanwhile.
@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from gateway.compression import decompressed
@@ -20,32 +19,42 @@ from gateway.forms import read_form
 from gateway.json_bodies import read_json
 from gateway.schemas import RequestModel
 from gateway.settings import Limits
+from gateway.validation import validate
 
 R = TypeVar("R", bound=RequestModel)
+S = TypeVar("S", bound=RequestModel)
 T = TypeVar("T")
 
 READ_IN_THREAD = 2**16  # bytes: below it, reading takes less time than handing it to a thread
-_CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
-_WORDS = {
-    "model_type": "expected an object",
-    "model_attributes_type": "expected an object",
-    "string_unicode": "half of a surrogate pair: it is no Unicode text",
-}
-_SHOWN_CHARACTERS = 64
+_JSON = frozenset({"application/json", "text/json"})
+# What programs say that say nothing of their body: Go's, curl's with -d and fetch's with a string. There an object is
+# JSON: a form of that kind could not begin so, but for a field whose name does.
+_NO_TYPE = frozenset({"", "application/x-www-form-urlencoded", "text/plain", "application/octet-stream"})
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+_START = 1024  # bytes in which an object begins
 
 
 async def read_request(request: Request, model: type[R], limits: Limits) -> R:
     """The request as its model. The body is in memory already, and no larger than it may be."""
+    return await read_one_of(request, model, {}, limits)
+
+
+async def read_one_of(request: Request, model: type[R], others: Mapping[str, type[S]], limits: Limits) -> R | S:
+    """The request as its model or, where its JSON has a field that only another API's request has, as that one's."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("application/json", "multipart/form-data"):
-        raise ApiError("unsupported_media_type", "send application/json, or multipart/form-data with files")
     body = await _unpacked(request, limits)
     if kind == "multipart/form-data":
         fields = await read_form(request.headers, body, limits)
         return validate(model, await _in_thread_if(len(body), model.from_form, fields), strict=False)
+    if kind not in _JSON and not (kind in _NO_TYPE and body[:_START].lstrip(_BLANK).startswith(b"{")):
+        raise ApiError("unsupported_media_type", "send application/json, or multipart/form-data with files")
     document = await _in_thread_if(len(body), read_json, body)
     if not isinstance(document, dict):
         raise ApiError("invalid_json", "the body must be a JSON object")
+    other = next((other for field, other in others.items() if field in document), None)
+    if other is not None:
+        exchange_of(request.scope).error_shape = other.error_shape
+        return validate(other, other.from_json(document), strict=True)
     return validate(model, model.from_json(document), strict=True)
 
 
@@ -63,35 +72,3 @@ async def _unpacked(request: Request, limits: Limits) -> bytes:
     unpacked = await asyncio.to_thread(decompressed, body, encoding, limits.body_bytes)
     exchange_of(request.scope).hold_more(len(unpacked))
     return unpacked
-
-
-def validate(model: type[R], document: Mapping[str, Any], *, strict: bool) -> R:
-    """Check a document against a model; form fields, which are all strings, are not checked strictly."""
-    _refuse_unknown(model, document)
-    try:
-        return model.model_validate(document, strict=strict)
-    except ValidationError as invalid:
-        error = invalid.errors(include_url=False, include_input=False)[0]
-        param = _param(error["loc"])
-        said = _WORDS.get(error["type"], error["msg"].removeprefix("Value error, "))
-        message = f"{param}: {said}" if param else said
-        raise ApiError(_CODES.get(error["type"], "invalid_value"), message, param=param or None) from None
-
-
-def _refuse_unknown(model: type[BaseModel], document: Mapping[str, Any], within: str = "") -> None:
-    """Raise for the first field that a model does not know: pydantic would describe every one of a hundred thousand."""
-    for name, value in document.items():
-        known = model.model_fields.get(name)
-        if known is None:
-            shown = name[:_SHOWN_CHARACTERS].encode("utf-8", "backslashreplace").decode()
-            raise ApiError("unknown_field", f"{within}{shown}: there is no such field", param=f"{within}{shown}")
-        if isinstance(value, dict) and isinstance(known.annotation, type) and issubclass(known.annotation, BaseModel):
-            _refuse_unknown(known.annotation, value, f"{name}.")
-
-
-def _param(location: tuple[int | str, ...]) -> str:
-    """`("parameters", "candidate_labels", 3)` as `parameters.candidate_labels[3]`."""
-    param = ""
-    for step in location:
-        param += f"[{step}]" if isinstance(step, int) else f".{step}" if param else step
-    return param

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.app import create_app
+from gateway.cors import parse_origin
 from gateway.keys import Key, KeyFile, KeyFileError
 from gateway.logs import start_logging
 from gateway.server import allow_descriptors, make_server
@@ -25,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     command = argparse.ArgumentParser(
         prog="python -m gateway",
+        allow_abbrev=False,  # --max-items is gone, and must not be taken for --max-items-in-flight
         description="Serve the OpenAI-compatible API and the playground page over a Triton server.",
     )
     keys = os.environ.get("TRITONCLIP_KEYS")
@@ -37,8 +39,16 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="another name for the model, which programs may ask for (may be repeated)",
+        help="another name for the model, which programs may ask for (may be repeated); '*': any name",
     )
+    command.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="an origin, as https://app.example, whose pages may use the gateway (may be repeated; '*': any page's)",
+    )
+    command.add_argument("--check", action="store_true", help="look at these options, say what is wrong, and end")
     _add_limits(command.add_argument_group("limits"))
     urls = command.add_argument_group("images from URLs")
     urls.add_argument("--url-images", action="store_true", help="fetch images from public http and https URLs")
@@ -57,14 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = parser().parse_args(arguments)
     try:
-        return _keys(options) if options.command == "keys" else _serve(options)
+        if options.check:
+            if options.command is not None:
+                raise ConfigError(f"options alone are expected, no command: {options.command}")
+            _settings(options)
+            return 0
+        return _keys(options) if options.command == "keys" else _serve(options, _settings(options))
     except (KeyFileError, ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _serve(options: argparse.Namespace) -> int:
-    settings = _settings(options)
+def _serve(options: argparse.Namespace, settings: Settings) -> int:
     allow_descriptors()
     with _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
@@ -95,7 +109,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         limits=Limits(**{name: getattr(options, name) for name in Limits.__dataclass_fields__}),
         keys=options.keys,
         host=options.host,
-        aliases=frozenset(options.alias),
+        aliases=tuple(dict.fromkeys(options.alias)),
+        origins=frozenset(map(parse_origin, options.allow_origin)),
         url_images=UrlImages(hosts=hosts) if options.url_images or hosts else None,
     )
 
@@ -145,7 +160,8 @@ def _add_keys_option(command: argparse.ArgumentParser, default: object) -> None:
 
 def _add_limits(group: "argparse._ArgumentGroup") -> None:
     what = {
-        "items": "images and texts in a request",
+        "images": "images in a request",
+        "texts": "texts in a request, labels and documents too",
         "body_bytes": "bytes of a body",
         "image_bytes": "bytes of an image, encoded",
         "image_pixels": "pixels of an image",
@@ -153,9 +169,11 @@ def _add_limits(group: "argparse._ArgumentGroup") -> None:
         "answer_bytes": "bytes of an answer with scores of many images and texts",
         "cached_text_bytes": "bytes that texts whose features are kept take, with these",
         "seconds": "seconds for a request",
-        "items_in_flight": "items of all requests at work; beyond it requests are refused with 429",
+        "items_in_flight": "images of all requests at work, or four times as many texts; beyond it requests wait",
+        "waiting": "requests that wait, for bytes or for places; beyond it one of the caller with most is refused",
+        "waiting_seconds": "seconds that a request waits; then it is refused with 429",
         "cached_texts": "texts whose features are kept",
-        "bytes_in_flight": "bytes of all requests at work; beyond it requests are refused with 429",
+        "bytes_in_flight": "bytes of all requests at work; beyond it requests wait",
         "bytes_in_flight_per_key": "bytes of one key's requests at work; without keys, of one address's",
         "connections": "open connections; beyond it the oldest that asks for nothing is closed",
     }

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.errors import ApiError
 from gateway.gate import HEAD_BYTES, HEADERS, Gate
 
+GONE = "tritonclip.gone"  # the ASGI extension that is an event: the connection has ended
 PIPELINED = 8  # requests that wait for the answers to those before them
 
 
@@ -61,6 +62,7 @@ class Connection(HttpToolsProtocol):
         self.waits_since: float | None = None
         self._gate = gate
         self._real: asyncio.Transport = None  # type: ignore[assignment]  # until the connection is made
+        self._gone = asyncio.Event()
         self._opened = 0.0
         self._spoke = False  # whether anything was received
         self._deaf = False  # whether what is received is thrown away
@@ -84,6 +86,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave."""
+        self._gone.set()
         self._note_head(0)
         self._gate.leave(self)
         super().connection_lost(exc)
@@ -105,6 +108,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
+        self.scope["extensions"] = {GONE: self._gone}  # type: ignore[dict-item]  # the event is no message
         self._in_message = self._in_head = True
         if not self.asking:
             self._head_bytes = self._headers = 0
@@ -206,6 +210,7 @@ class Connection(HttpToolsProtocol):
 
     def hang_up(self) -> None:
         """Let a request that is being answered know that nobody waits for it any more."""
+        self._gone.set()
         if self.asking:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

@@ -1,7 +1,7 @@
 """Items to vectors: images through the intake, texts through the cache, both to the engine, all in their order.
 
-    images ─> Intake.load ─> Engine.embed_images ─┐
-    texts ──> TextCache ───> Engine.embed_texts ──┴─checked─> Vectors
+    images ────────────> parts, each with places ─> Intake.load ─> Engine.embed_images ─┐
+    texts ─> TextCache ─> parts of the rest, each with places ───> Engine.embed_texts ──┴─checked─> Vectors
 
 What an engine answers is not believed: a vector that is not finite, or not of length 1, is an error of its item, and
 goes into no cache and no answer.
@@ -10,9 +10,11 @@ goes into no cache and no answer.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
+from gateway.admission import Kind, Turn
 from gateway.answers import FloatArray
 from gateway.engine import Engine
 from gateway.errors import ApiError, item_error
@@ -26,6 +28,9 @@ from tritonclip import Embeddings, Manifest, ProtocolError, TritonClipError
 MAX_LENGTH_ERROR = 1e-3  # of a vector whose length is 1; fp16 encoders end in an fp32 normalisation
 
 log = logging.getLogger("gateway")
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 Errors = dict[int, ApiError]
 Rows = dict[int, FloatArray]
@@ -50,10 +55,8 @@ class Embedder:
         self._intake = intake
         self._cache = cache
 
-    async def embed(
-        self, engine: Engine, manifest: Manifest, items: Sequence[Item], *, may_cut: bool = True
-    ) -> Vectors:
-        """Embed texts and images; texts longer than the model reads are errors unless they may be cut.
+    async def embed(self, turn: Turn, manifest: Manifest, items: Sequence[Item], *, may_cut: bool = True) -> Vectors:
+        """Embed texts and images in a request's turns; texts longer than the model reads are errors unless cut.
 
         An item that fails is an error of its own; what concerns all of them is raised.
         """
@@ -61,7 +64,7 @@ class Embedder:
         texts = {position: item for position, item in enumerate(items) if isinstance(item, TextItem)}
         errors = errors_of(items)
         (image_rows, image_errors), (known, text_errors) = await together(
-            self._images(engine, manifest, images), self._texts(engine, manifest, texts)
+            self._images(turn, manifest, images), self._texts(turn, manifest, texts)
         )
         errors |= image_errors | text_errors
         long = {p: entry.tokens for p, entry in known.items() if entry.tokens > (manifest.context_length or np.inf)}
@@ -84,42 +87,58 @@ class Embedder:
         errors |= {position: error for position, error in loaded.items() if isinstance(error, ApiError)}
         return {position: data for position, data in loaded.items() if isinstance(data, bytes)}, errors
 
-    async def _images(self, engine: Engine, manifest: Manifest, items: dict[int, ImageItem]) -> tuple[Rows, Errors]:
-        if not items:
-            return {}, {}
-        positions = list(items)
-        loaded, failed = await self.load(list(items.values()))
-        errors = {positions[index]: error for index, error in failed.items()}
-        good = [positions[index] for index in loaded]
-        if not good:
-            return {}, errors
-        embeddings = await engine.embed_images(list(loaded.values()), on_error="return")
-        refused = checked(embeddings, len(good), manifest, [items[position].param for position in good])
-        errors |= {good[index]: error for index, error in refused.items()}
-        return {p: row for p, row in zip(good, embeddings.features, strict=True) if p not in errors}, errors
+    async def _images(self, turn: Turn, manifest: Manifest, items: dict[int, ImageItem]) -> tuple[Rows, Errors]:
+        async def embed(engine: Engine, part: Sequence[tuple[int, ImageItem]]) -> tuple[Rows, Errors]:
+            positions = [position for position, _ in part]
+            loaded, failed = await self.load([item for _, item in part])
+            errors = {positions[index]: error for index, error in failed.items()}
+            good = [positions[index] for index in loaded]
+            if not good:
+                return {}, errors
+            embeddings = await engine.embed_images(list(loaded.values()), on_error="return")
+            refused = checked(embeddings, len(good), manifest, [items[position].param for position in good])
+            errors |= {good[index]: error for index, error in refused.items()}
+            return {p: row for p, row in zip(good, embeddings.features, strict=True) if p not in errors}, errors
+
+        return _joined(await turn.in_parts(Kind.IMAGE, list(items.items()), embed))
 
     async def _texts(
-        self, engine: Engine, manifest: Manifest, items: dict[int, TextItem]
+        self, turn: Turn, manifest: Manifest, items: dict[int, TextItem]
     ) -> tuple[dict[int, CachedText], Errors]:
         params = {item.text: item.param for item in reversed(items.values())}  # of the first of equal texts
-        found = {t: self._cache.get(manifest.fingerprint, t) for t in dict.fromkeys(i.text for i in items.values())}
-        missing = [text for text, entry in found.items() if entry is None]
-        refused: dict[str, ApiError] = {}
-        if missing:
-            embeddings = await engine.embed_texts(missing, on_error="return", on_truncation="allow")  # which are: below
-            errors = checked(embeddings, len(missing), manifest, [params[text] for text in missing])
-            refused = {missing[index]: error for index, error in errors.items()}
-            good = [index for index in range(len(missing)) if index not in errors]
-            counts = await engine.count_tokens([missing[index] for index in good])
+        found = {text: self._cache.get(manifest.fingerprint, text) for text in params}
+        missing = [text for text in dict.fromkeys(item.text for item in items.values()) if found[text] is None]
+
+        async def embed(engine: Engine, part: Sequence[str]) -> tuple[dict[str, CachedText], dict[str, ApiError]]:
+            embeddings = await engine.embed_texts(part, on_error="return", on_truncation="allow")  # which are: `embed`
+            errors = checked(embeddings, len(part), manifest, [params[text] for text in part])
+            good = [index for index in range(len(part)) if index not in errors]
+            counts = await engine.count_tokens([part[index] for index in good])
             if len(counts) != len(good) or not all(count > 0 for count in counts):
                 raise ProtocolError(f"{len(counts)} token counts for {len(good)} texts")
+            new = {}
             for index, count in zip(good, counts, strict=True):
-                new = CachedText(embeddings.features[index].copy(), count)
-                self._cache.put(manifest.fingerprint, missing[index], new)
-                found[missing[index]] = new
-        known = {p: entry for p, item in items.items() if (entry := found[item.text]) is not None}
+                new[part[index]] = entry = CachedText(embeddings.features[index].copy(), count)
+                self._cache.put(manifest.fingerprint, part[index], entry)
+            return new, {part[index]: error for index, error in errors.items()}
+
+        new, refused = _joined(await turn.in_parts(Kind.TEXT, missing, embed))
+        entries = {text: entry for text, entry in found.items() if entry is not None} | new
+        known = {p: entries[item.text] for p, item in items.items() if item.text in entries}
         failed = {p: refused[item.text] for p, item in items.items() if p not in known}
-        return known, {p: ApiError(e.code, e.message, param=items[p].param) for p, e in failed.items()}
+        return known, {p: ApiError(e.code, e.reason, param=items[p].param) for p, e in failed.items()}
+
+
+def _joined(
+    parts: Sequence[tuple[dict[Key, Value], dict[Key, ApiError]]],
+) -> tuple[dict[Key, Value], dict[Key, ApiError]]:
+    """What parts of a request gave, and their errors, as those of the whole."""
+    values: dict[Key, Value] = {}
+    errors: dict[Key, ApiError] = {}
+    for more, failed in parts:
+        values |= more
+        errors |= failed
+    return values, errors
 
 
 def checked(embeddings: Embeddings, count: int, manifest: Manifest, params: Sequence[str]) -> Errors:

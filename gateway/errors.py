@@ -5,15 +5,19 @@
     anything else           "internal_error"; what it was stands in the log alone
 
 The code decides the HTTP status (STATUSES), and the status decides OpenAI's `type`. A program sees OpenAI's envelope:
-`{"error": {"message", "type", "param", "code"}}`, where `param` names the field or the item: `input[3]`.
+`{"error": {"message", "type", "param", "code"}}`, where `param` names the field or the item: `input[3]`. OpenAI's own
+clients show people the message alone, so it begins with the param: "input[3]: truncated JPEG".
 
 An engine's own words name addresses, files and models, which are the operator's business. Callers see them in one shape
 alone: what is wrong with an item, as our own models say it. Otherwise they get a sentence of MESSAGES, and the log the
 rest.
 """
 
+import json
+import random
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from tritonclip import (
     ConnectError,
@@ -39,6 +43,7 @@ STATUSES: Mapping[str, int] = {
     "unknown_field": 400,
     "invalid_value": 400,
     "token_arrays_unsupported": 400,
+    "invalid_tokens": 400,
     "unsupported_dimensions": 400,
     "unknown_label_set": 400,
     "too_many_items": 400,
@@ -90,19 +95,27 @@ FAILURES: tuple[tuple[type[TritonClipError], str], ...] = (
     (TritonClipError, "engine_failed"),
 )
 
-RETRY_SECONDS = 1  # what Retry-After says where nothing better is known
+_SHOWN_CHARACTERS = 40  # of a caller's own value
+# What Retry-After says where nothing better is known: those who were refused together shall not come back together.
+RETRY_SECONDS = (1.0, 4.0)
 
 
 class ApiError(Exception):
-    """A request that is not answered as it was meant, with all that its sender is told."""
+    """A request that is not answered as it was meant, with all that its sender is told.
 
-    def __init__(self, code: str, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    `reason` is what is wrong, and `message` the same behind the name of what it is wrong with.
+    """
+
+    def __init__(self, code: str, reason: str, *, param: str | None = None, retry_after: float | None = None) -> None:
         self.code = code
-        self.message = message
+        self.reason = reason
         self.param = param
+        self.message = f"{param}: {reason}" if param else reason
+        super().__init__(self.message)
         self.status = STATUSES[code]
-        self.retry_after = RETRY_SECONDS if retry_after is None and self.status in (429, 503) else retry_after
+        if retry_after is None and self.status in (429, 503):
+            retry_after = random.uniform(*RETRY_SECONDS)  # noqa: S311 - nothing is kept secret by it
+        self.retry_after = retry_after
 
     @property
     def type(self) -> str:
@@ -116,6 +129,19 @@ class ApiError(Exception):
     def body(self) -> dict[str, str | None]:
         """What stands under "error" in the envelope."""
         return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+
+
+def in_words(value: Any) -> str:
+    """A value of a JSON document or a form as an error shows it: cut where it is long, never a whole list or object."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, bytes):
+        return "a file"
+    if isinstance(value, int) and abs(value) > 10**_SHOWN_CHARACTERS:  # Python refuses to write the longest
+        return "a number of many digits"
+    if isinstance(value, str) and len(value) > _SHOWN_CHARACTERS:
+        value = f"{value[:_SHOWN_CHARACTERS]}…"
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 class ClientGone(Exception):

@@ -3,10 +3,12 @@
 import asyncio
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.budget import Hold
+from gateway.error_shapes import Shape
 from gateway.errors import ApiError
 from gateway.keys import Key
 
@@ -23,6 +25,7 @@ class Exchange:
     headers: dict[str, str] = field(default_factory=dict)
     status: int | None = None  # of the answer, once it has begun
     code: str | None = None  # of the error that it is
+    error_shape: Shape | None = None  # in which it is told, where that depends on the request's body
     peer: str = ""  # the address it came from
     hold: Hold | None = None  # the bytes it holds: routes add what they decode and fetch
     body_is_read: bool = True  # where it is not, the connection ends with the answer
@@ -41,6 +44,20 @@ class Exchange:
     def seconds_left(self) -> float:
         """What the engine may still take."""
         return max(0.0, self.deadline - asyncio.get_running_loop().time())
+
+
+def headers_of(scope: Any) -> dict[str, str]:
+    """The headers by name; the values of one that comes several times are a list, as in HTTP: two hosts are none."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def has_body(headers: Mapping[str, str]) -> bool:
+    """Whether a request comes with a body."""
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def open_exchange(scope: Any, headers: dict[str, str], seconds: float) -> Exchange:
@@ -69,5 +86,5 @@ def shorten_deadline(exchange: Exchange, headers: dict[str, str]) -> None:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
-        raise ApiError("invalid_header", "x-request-timeout must be a number of seconds", param="x-request-timeout")
+        raise ApiError("invalid_header", "must be a number of seconds", param="x-request-timeout")
     exchange.deadline = min(exchange.deadline, asyncio.get_running_loop().time() + seconds)

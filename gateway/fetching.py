@@ -54,4 +54,4 @@ class Fetching:
             async with own, self._at_once:
                 return ImageItem(await self._fetcher.fetch(item.source, item.param, grow), item.param)
         except ApiError as error:
-            return BadItem(ApiError(error.code, error.message, param=item.param))
+            return BadItem(ApiError(error.code, error.reason, param=item.param))

@@ -12,7 +12,7 @@ from gateway.errors import ApiError
 from gateway.pictures import looks_like_image
 from gateway.settings import Limits
 
-_SLICE = 2**20  # bytes parsed before other requests have their turn
+_SLICE = 2**15  # bytes parsed before other requests have their turn
 _STARLETTES_WORD = "Invalid multipart data."  # for all that its parser may say
 _NOT_PARTED = "its parts are not what Content-Type's boundary parts, or have headers that cannot be read"
 
@@ -51,8 +51,8 @@ async def read_form(headers: Headers, body: bytes, limits: Limits) -> list[tuple
     parser = _InMemory(
         headers,
         _slices(body),
-        max_files=2 * limits.items,
-        max_fields=4 * limits.items,
+        max_files=2 * limits.images,
+        max_fields=2 * limits.texts,
         max_part_size=limits.body_bytes,
     )
     try:

@@ -3,7 +3,8 @@
     bytes ─count the values outside strings─> orjson ─(half of a surrogate pair)─> the standard library
 
 A parser makes an object of every value, twenty times the size of a "0,", and keeps the whole process waiting meanwhile.
-So values are counted first, which costs no memory. No request needs many: texts and images are one value each.
+So values are counted first, which costs no memory. No request needs many: texts and images are one value each. Numbers
+in a list are another matter, for texts may come as token ids. They cost less, 40 bytes each, so more are let through.
 """
 
 import json
@@ -16,7 +17,11 @@ from gateway.errors import ApiError
 MAX_VALUES = 100_000
 _PARTS_OF_A_VALUE = 2  # a string, and the sign that parts it from the next
 _ESCAPES_OF_A_PART = 20  # these take a parser as long: base64 has one in some thirty characters, if any
-_ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b",:[{"))
+_NUMBERS_OF_A_PART = 3  # in a list: 600,000 are let through, 25 ms and 22 MiB; OpenAI takes 300,000 tokens
+_DIGITS = b"0123456789"
+_ENDS = b"]}"  # what is between two numbers is a list, then
+_ALIKE = bytes.maketrans(_DIGITS, b"0" * 10)
+_ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b",:[{" + _ENDS + _DIGITS))
 _SLICE = 2**18  # bytes looked at in one step, in which nothing else of this process runs
 _SURROGATES = (b"\\ud", b"\\uD")  # how they begin, and few others
 _OTHER_ENCODINGS = (
@@ -37,7 +42,10 @@ def read_json(body: bytes) -> Any:
     body = body.removeprefix(b"\xef\xbb\xbf")
     most = _PARTS_OF_A_VALUE * MAX_VALUES
     if parts_of(body, most) > most:
-        message = f"the body has more than {MAX_VALUES} values, or as much in escapes: texts and images are one each"
+        message = (
+            f"the body has more than {MAX_VALUES} values, {2 * _NUMBERS_OF_A_PART} times as many token ids, or as much "
+            "in escapes: texts and images are one value each"
+        )
         raise ApiError("too_many_items", message)
     try:
         return orjson.loads(body)
@@ -48,9 +56,16 @@ def read_json(body: bytes) -> Any:
 
 
 def parts_of(body: bytes, most: int) -> int:
-    """How many strings a JSON body has, and signs of structure outside them; counted until there are too many."""
-    structure = escapes = quotes = at = 0
-    while at < len(body) and structure + quotes // 2 + escapes // _ESCAPES_OF_A_PART <= most:
+    """How many strings a JSON body has, and signs of structure outside them; counted until there are too many.
+
+    Of commas between two numbers, and of escapes, so many count as one.
+    """
+    structure = numbers = escapes = quotes = at = 0
+
+    def parts() -> int:
+        return structure + numbers // _NUMBERS_OF_A_PART + quotes // 2 + escapes // _ESCAPES_OF_A_PART
+
+    while at < len(body) and parts() <= most:
         piece = body[at : at + _SLICE]
         if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # an escape would be cut in two
             piece = body[at : at + _SLICE + 1]
@@ -58,9 +73,12 @@ def parts_of(body: bytes, most: int) -> int:
         escapes += piece.count(b"\\")
         between = piece.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         outside = b"".join(between[quotes % 2 :: 2])
-        structure += len(outside.translate(None, _ALL_BUT_STRUCTURE))
+        signs = outside.translate(_ALIKE, _ALL_BUT_STRUCTURE)
+        between_numbers = signs.replace(b",0", b";0").count(b"0;")
+        numbers += between_numbers
+        structure += len(signs.translate(None, b"0" + _ENDS)) - between_numbers
         quotes += len(between) - 1
-    return structure + quotes // 2 + escapes // _ESCAPES_OF_A_PART
+    return parts()
 
 
 def _read_leniently(body: bytes) -> Any:

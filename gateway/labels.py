@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.answers import FloatArray
 from gateway.errors import ApiError
-from gateway.items import TextItem, good, refuse_json, text_item, text_items
+from gateway.items import TextItem, check_counts, good, refuse_json, text_item, text_items
 from gateway.settings import Limits
 from tritonclip import Manifest
 from tritonclip._equal import equal_rows
@@ -26,21 +26,19 @@ def labels_of(value: Any, field: str, limits: Limits, manifest: Manifest) -> lis
     """The labels of a field: a list of them, or one string that can only be one label."""
     if isinstance(value, str) and (_SEPARATOR.search(value[: limits.text_characters].strip()) or _in_brackets(value)):
         message = 'one string that may be a list: send a list, ["a", "b"], or a list of one for a label as it is'
-        raise ApiError("invalid_value", f"{field}: {message}", param=field)
+        raise ApiError("invalid_value", message, param=field)
     return _different(text_items(value, field, limits), manifest)
 
 
 def candidate_labels_of(value: Any, field: str, limits: Limits, manifest: Manifest) -> list[TextItem]:
     """Hugging Face's labels: a list, or one string with commas between them. One alone would have nothing beside it."""
     if isinstance(value, str) and not _in_brackets(value):
-        if (commas := value.count(",")) >= limits.items:
-            message = f"{commas + 1} items, more than the limit of {limits.items}"
-            raise ApiError("too_many_items", message, param=field)
+        check_counts(0, value.count(",") + 1, field, limits)
         value = [label.strip() for label in value.split(",") if label.strip()]
     labels = _different(text_items(value, field, limits), manifest)
     if len(labels) == 1 and manifest.logit_bias is None:
         message = "give at least two: a score is a probability among the candidate labels, and of one it is always 1"
-        raise ApiError("invalid_value", f"{field}: {message}", param=field)
+        raise ApiError("invalid_value", message, param=field)
     return labels
 
 
@@ -85,7 +83,7 @@ def refuse_equal(labels: Sequence[TextItem], features: FloatArray, truncated: Se
 
 def _duplicate(label: TextItem, other: TextItem) -> ApiError:
     shown = repr(label.text[:_SHOWN_CHARACTERS])
-    message = f"{label.param} is the same as {other.param} to the model: {shown}"
+    message = f"the same as {other.param} to the model: {shown}"
     return ApiError("duplicate_label", message, param=label.param)
 
 

@@ -26,9 +26,32 @@ class Metrics:
             registry=self.registry,
         )
         self.items = Counter(f"{prefix}_items_total", "Images and texts taken on", ["kind"], registry=self.registry)
-        self.in_flight = Gauge(f"{prefix}_items_in_flight", "Images and texts being worked on", registry=self.registry)
+        self.in_flight = Gauge(
+            f"{prefix}_items_in_flight",
+            "Places taken by what the model server works on: 1 an image, a quarter a text",
+            registry=self.registry,
+        )
         self.bytes_in_flight = Gauge(
             f"{prefix}_bytes_in_flight", "Bytes of requests being worked on", registry=self.registry
+        )
+        self.waiting = Gauge(
+            f"{prefix}_requests_waiting",
+            "Requests that wait for room, by what they wait for",
+            ["room"],
+            registry=self.registry,
+        )
+        self.waited_seconds = Histogram(
+            f"{prefix}_waited_seconds",
+            "For how long requests that were let in had waited for room",
+            ["room"],
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self.no_room = Counter(
+            f"{prefix}_no_room_total",
+            "Requests refused for want of room, by what they waited for and why they wait no longer",
+            ["room", "reason"],
+            registry=self.registry,
         )
         self.connections = Gauge(f"{prefix}_connections", "Open connections of callers", registry=self.registry)
         self.rejections = Counter(
@@ -42,6 +65,9 @@ class Metrics:
             self.text_cache.labels(result)
         for kind in ("image", "text"):
             self.items.labels(kind)
+        for room in ("bytes", "places"):
+            for reason in ("too_many_wait", "waited_too_long"):
+                self.no_room.labels(room, reason)
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""

@@ -9,7 +9,7 @@ import contextlib
 import io
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,9 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.access import foreign, is_open
 from gateway.answers import error_answer
 from gateway.budget import Budget, Hold
+from gateway.connection import GONE
 from gateway.draining import Drain
+from gateway.error_shapes import shape_of
 from gateway.errors import ApiError, ClientGone, translate
-from gateway.exchange import Exchange, exchange_of, open_exchange, shorten_deadline
+from gateway.exchange import Exchange, exchange_of, has_body, headers_of, open_exchange, shorten_deadline
 from gateway.keys import Key, KeyRing, KeysUnavailable
 from gateway.logs import forget_frames
 from gateway.metrics import Metrics
@@ -33,7 +35,7 @@ EndpointOf = Callable[[Scope], str]
 
 
 class Envelope:
-    """Names each request, counts it, and turns what is raised into OpenAI's error envelope."""
+    """Names each request, counts it, and turns what is raised into an error as its clients read it."""
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        exchange = open_exchange(scope, _headers(scope), self._seconds)
+        exchange = open_exchange(scope, headers_of(scope), self._seconds)
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -80,8 +82,9 @@ class Envelope:
             exchange.code = refusal.code
             self._metrics.rejections.labels(refusal.code).inc()
             if exchange.status is None:
+                shape = exchange.error_shape or shape_of(scope["method"], self._endpoint_of(scope))
                 with contextlib.suppress(ClientGone):
-                    await error_answer(refusal)(scope, receive, send_named)
+                    await error_answer(refusal, shape)(scope, receive, send_named)
         finally:
             status, endpoint, seconds = exchange.status or 499, self._endpoint_of(scope), time.perf_counter() - started
             self._metrics.requests.labels(endpoint, str(status)).inc()
@@ -119,6 +122,7 @@ class Doorkeeper:
         self._app = app
         self._limits = settings.limits
         self._host = settings.host
+        self._origins = settings.origins
         self._keys = keys
         self._rates = rates
         self._budget = budget
@@ -132,13 +136,13 @@ class Doorkeeper:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange, headers = exchange_of(scope), _headers(scope)
-        exchange.body_is_read = not _has_body(headers)
+        exchange, headers = exchange_of(scope), headers_of(scope)
+        exchange.body_is_read = not has_body(headers)
         open_to = self._host if self._keys is None else None
-        if open_to is not None and (betrayed := foreign(scope["method"], headers, open_to)):
-            raise ApiError(
-                "forbidden_origin", f"without keys this gateway answers this machine alone, and {betrayed} is another's"
-            )
+        if open_to is not None and (betrayed := foreign(scope["method"], headers, open_to, self._origins)):
+            message = f"without keys this gateway answers this machine alone, and {betrayed} is another's"
+            hint = "; --allow-origin lets a page in" if betrayed == "Origin" else ""
+            raise ApiError("forbidden_origin", message + hint)
         if is_open(scope):
             await self._app(scope, receive, send)
             return
@@ -156,7 +160,9 @@ class Doorkeeper:
         try:
             async with asyncio.timeout_at(exchange.deadline) as timeout:
                 announced = announced_size(headers, self._limits.body_bytes)
-                async with self._budget.hold(exchange.caller, announced) as hold:
+                with self._budget.hold(exchange.caller) as hold:
+                    if not hold.enter_now(announced):
+                        await _unless_gone(scope, hold.enter(announced, deadline=exchange.deadline))
                     exchange.hold = hold
                     # In a list, which it leaves with the route that takes it: a route may free what it has parsed.
                     body = [await read_body(receive, hold, self._limits.body_bytes)]
@@ -216,23 +222,33 @@ def _too_large(limit: int) -> ApiError:
     return ApiError("body_too_large", f"the body is larger than the limit of {limit} bytes")
 
 
-def _has_body(headers: dict[str, str]) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-
-
 async def _until_hang_up(app: ASGIApp, scope: Scope, body: list[bytes], receive: Receive, send: Send) -> None:
     """Run the application on a body that is here already; cancel it, and raise ClientGone, once the caller hangs up."""
     hang_up = asyncio.create_task(_wait_for_hang_up(receive))
-    work = asyncio.create_task(_run(app, scope, _replay(body, hang_up), send))
+    await _unless(hang_up, _run(app, scope, _replay(body, hang_up), send))
+
+
+async def _unless_gone(scope: Scope, work: Coroutine[Any, Any, None]) -> None:
+    """Do some work before the body is read; cancel it, and raise ClientGone, once the connection has ended.
+
+    `receive` would tell as well, but take in more of the body than there is room for.
+    """
+    gone: asyncio.Event = scope.get("extensions", {}).get(GONE) or asyncio.Event()
+    await _unless(asyncio.create_task(gone.wait()), work)
+
+
+async def _unless(hang_up: "asyncio.Task[Any]", work: Coroutine[Any, Any, None]) -> None:
+    """Do some work; cancel it, and raise ClientGone, once the hang-up comes."""
+    working = asyncio.create_task(work)
     try:
-        await asyncio.wait((work, hang_up), return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
+        await asyncio.wait((working, hang_up), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
             raise ClientGone
-        work.result()
+        working.result()
     finally:
-        work.cancel()
+        working.cancel()
         hang_up.cancel()
-        await asyncio.gather(work, hang_up, return_exceptions=True)  # how they ended was heard of above
+        await asyncio.gather(working, hang_up, return_exceptions=True)  # how they ended was heard of above
 
 
 async def _run(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -254,12 +270,3 @@ def _replay(body: list[bytes], hang_up: "asyncio.Task[Message]") -> Callable[[],
         return await asyncio.shield(hang_up)
 
     return receive
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    """The headers by name; the values of one that comes several times are a list, as in HTTP: two hosts are none."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers

@@ -1,6 +1,6 @@
 """The OpenAPI document: what FastAPI cannot see, because routes read their bodies themselves.
 
-`described` gives a route the two bodies that it takes (JSON, and a form with files) and the errors that it answers;
+`described` gives a route the bodies that it takes (JSON and, where files are taken, a form) and the errors it answers;
 `complete` adds the schemas that these refer to, and the key.
 """
 
@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from gateway.access import is_open
 from gateway.replies import ErrorReply
 from gateway.schemas import (
     ClassifyRequest,
@@ -20,13 +21,9 @@ from gateway.schemas import (
     ZeroShotRequest,
 )
 
-REQUESTS: tuple[type[RequestModel], ...] = (
-    EmbeddingsRequest,
-    SimilarityRequest,
-    ClassifyRequest,
-    RerankRequest,
-    ZeroShotRequest,
-)
+REQUESTS: list[type[RequestModel]] = []
+"""The request models of all routes that were described, for the document's schemas."""
+
 _REFERENCE = "#/components/schemas/{model}"
 _REASONS = {
     400: "Something in the request is wrong; `param` names it",
@@ -34,7 +31,7 @@ _REASONS = {
     404: "No such model",
     413: "The body is too large",
     415: "Neither JSON nor a form",
-    429: "The key's rate is used up, or too much is in flight; `Retry-After` says when to come back",
+    429: "The key's rate is used up, or there was no room in time; `Retry-After` says when to come back",
     500: "The gateway failed",
     501: "The model cannot do this",
     502: "The model server failed",
@@ -55,20 +52,23 @@ _FORMS: dict[type[RequestModel], tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-def described(model: type[RequestModel]) -> dict[str, Any]:
-    """Keyword arguments for a route that takes this request."""
-    files, fields = _FORMS[model]
-    form = {
-        "type": "object",
-        "properties": {
-            **{name: {"type": "array", "items": {"type": "string", "format": "binary"}} for name in files},
-            **{name: {"type": "array", "items": {"type": "string"}} for name in fields},
-        },
+def described(*models: type[RequestModel]) -> dict[str, Any]:
+    """Keyword arguments for a route that takes this request, or one of these; of the first it may take a form, too."""
+    REQUESTS.extend(model for model in models if model not in REQUESTS)
+    references = [{"$ref": _REFERENCE.format(model=model.__name__)} for model in models]
+    content: dict[str, Any] = {
+        "application/json": {"schema": references[0] if len(references) == 1 else {"anyOf": references}}
     }
-    content = {
-        "application/json": {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}},
-        "multipart/form-data": {"schema": form},
-    }
+    if models[0] in _FORMS:
+        files, fields = _FORMS[models[0]]
+        form = {
+            "type": "object",
+            "properties": {
+                **{name: {"type": "array", "items": {"type": "string", "format": "binary"}} for name in files},
+                **{name: {"type": "array", "items": {"type": "string"}} for name in fields},
+            },
+        }
+        content["multipart/form-data"] = {"schema": form}
     return {"responses": ERRORS, "openapi_extra": {"requestBody": {"required": True, "content": content}}}
 
 
@@ -83,8 +83,8 @@ def complete(app: FastAPI) -> dict[str, Any]:
         components.setdefault("schemas", {}).update(schemas["$defs"])
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         for path, operations in document["paths"].items():
-            if path.startswith(("/v1/", "/v2/")):
-                for operation in operations.values():
+            for method, operation in operations.items():
+                if not is_open({"method": method.upper(), "path": path}):
                     operation["security"] = [{"key": []}]
         app.openapi_schema = document
     return app.openapi_schema

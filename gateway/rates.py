@@ -33,6 +33,11 @@ class Bucket:
         self._level -= count
         return 0.0
 
+    def give_back(self, count: int) -> None:
+        """Undo a `take`."""
+        self._refill()
+        self._level = min(self.per_minute, self._level + count)
+
     def headers(self, unit: str) -> dict[str, str]:
         """The three headers of this limit."""
         self._refill()
@@ -85,3 +90,8 @@ class RateLimiter:
         if count > per_minute:
             message += f", fewer than the {count} of this request: split it"
         raise ApiError("rate_limit_exceeded", message, retry_after=math.ceil(wait))
+
+    def give_back(self, key: Key, unit: str, count: int) -> None:
+        """Undo a `charge` of what was not done after all."""
+        if bucket := self._buckets.get((key.id, unit)):
+            bucket.give_back(count)

@@ -21,6 +21,7 @@ class ErrorReply(BaseModel):
     """OpenAI's envelope."""
 
     error: ErrorBody
+    detail: str = Field(description="the message, where Voyage's and Jina's clients look for it")
 
 
 class ItemError(ErrorBody):
@@ -44,7 +45,9 @@ class Embedding(BaseModel):
 
     object: Literal["embedding"]
     index: int
-    embedding: list[float] | str = Field(description="numbers, or base64 of little-endian float32")
+    embedding: list[float] | list[int] | str = Field(
+        description="numbers, or base64 of them: little-endian float32, or a byte each"
+    )
 
 
 Truncated = Annotated[
@@ -119,9 +122,10 @@ class RerankReply(BaseModel):
     """Documents, best first."""
 
     id: str
-    object: Literal["list"]
+    object: Literal["rerank"]
     model: str
     results: list[Ranked]
+    data: list[Ranked] | None = Field(None, description="the same, for Voyage's client, which sends `top_k`")
     meta: dict[str, Any]
     usage: Usage
     truncated: Truncated = None
@@ -150,6 +154,7 @@ class ModelReply(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
+    root: str = Field(description="the model that is deployed, of which the id may be another name")
     variant: str | None
     dimensions: int | None
     resolution: int | None
@@ -160,7 +165,7 @@ class ModelReply(BaseModel):
 
 
 class ModelsReply(BaseModel):
-    """The models: one."""
+    """The models: one, by all its names."""
 
     object: Literal["list"]
     data: list[ModelReply]

@@ -1,17 +1,22 @@
 """What requests may hold, with an example of each; the source of both validation and the OpenAPI document.
 
 Fields that take texts and images in several shapes are `Any` to pydantic, and described for OpenAPI by hand: `items`
-reads them, because it can name the very item at fault. Fields that other APIs' clients send are accepted where what
-they ask for is what a CLIP model does anyway, and refused where it is not.
+reads them, because it can name the very item at fault. What other APIs' clients send besides, and what asks for nothing
+here, is not listed in each of them: `neutral` has it.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema, field_validator
+from pydantic_core import CoreSchema
 
+from gateway.encodings import Dtype, Format
+from gateway.error_shapes import Shape
 from gateway.errors import ApiError
 from gateway.json_bodies import read_json
+from gateway.neutral import NEUTRAL
+from gateway.truncation import Truncation
 
 FormFields = Sequence[tuple[str, str | bytes]]
 
@@ -58,15 +63,41 @@ Truncate = Annotated[
         }
     ),
 ]
+HubTruncation = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "boolean"}, {"enum": ["auto", "disabled", "longest_first", "do_not_truncate", None]}],
+            "description": "Voyage's and Hugging Face's name for truncate",
+        }
+    ),
+]
+
+
+TokensRead = Annotated[
+    int | None, Field(ge=0, description="no fewer than the model reads, which is what it reads; 0 says nothing")
+]
 
 
 class RequestModel(BaseModel):
     """What all requests have. Unknown fields are refused: a misspelt option must not be ignored in silence."""
 
     model_config = ConfigDict(extra="forbid")
+    error_shape: ClassVar[Shape | None] = None  # of what is refused, where the path does not say whose request it is
+    cousins: ClassVar[Mapping[str, str]] = {}
+    """What fields are called elsewhere, and here: for the hint in an error."""
 
     model: str | None = Field(None, description="as /v1/models names it; may be left out", max_length=MAX_NAME)
     user: str | None = Field(None, description="for the caller's own books", max_length=MAX_NAME)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """With the fields that ask for nothing, which are no fields to pydantic."""
+        schema = handler(core)
+        properties = handler.resolve_ref_schema(schema).setdefault("properties", {})
+        for name, neutral in NEUTRAL.items():
+            properties.setdefault(name, neutral.schema)
+        return schema
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> dict[str, Any]:
@@ -89,35 +120,59 @@ class RequestModel(BaseModel):
         return {n: found if n in lists or len(found) > 1 else found[0] for n, found in values.items()}
 
 
-class EmbeddingsRequest(RequestModel):
+class TextsRequest(RequestModel):
+    """What requests have that may hold texts of any length."""
+
+    truncate: Truncate = None
+    truncation: HubTruncation = None
+    truncate_prompt_tokens: int | None = Field(
+        None, ge=-1, description="vLLM's: -1, or no fewer than the model reads, for `truncate: true`"
+    )
+
+    def truncating(self) -> Truncation:
+        """What becomes of texts that are too long."""
+        return Truncation(self.truncate, self.truncation, self.truncate_prompt_tokens)
+
+
+class EmbeddingsRequest(TextsRequest):
     """OpenAI's embeddings request, with what NV-CLIP, Jina, infinity and vLLM add to it."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"input": ["a red circle", SAMPLE_IMAGE], "encoding_format": "float"}]}
     )
+    cousins = {
+        "text": "input", "texts": "input", "image": "input", "images": "input", "sentences": "input", "inputs": "input",
+        "documents": "input",
+    }  # fmt: skip
 
     input: Items = None
     messages: Messages = None
     modality: Literal["text", "image"] | None = Field(
         None, description="what bare strings are, whatever they look like"
     )
-    encoding_format: Literal["float", "base64"] | None = None
-    embedding_type: Literal["float", "base64"] | None = Field(None, description="Jina's name for encoding_format")
+    encoding_format: Format | None = Field(None, description="numbers of a type, or base64 of them; default: float")
+    embedding_type: Format | None = Field(None, description="Jina's name for encoding_format")
+    embedding_types: Format | None = Field(None, description="Cohere's name for it, a list of one")
+    output_dtype: Dtype | None = Field(
+        None, description="Voyage's: what the numbers are, also those in base64, where encoding_format says so"
+    )
     dimensions: int | None = Field(None, description="the model's own, or left out")
+    output_dimension: int | None = Field(None, description="Voyage's and Cohere's name for dimensions")
     partial: Partial = False
-    truncate: Truncate = None
     input_type: str | None = Field(
         None, description="a text has one vector, for queries and passages alike", max_length=MAX_NAME
     )
     task: str | None = Field(None, description="a text has one vector, for every task", max_length=MAX_NAME)
-    normalized: bool | None = Field(None, description="true, or left out: vectors always have length 1")
 
-    @field_validator("normalized")
+    @field_validator("embedding_type", "embedding_types", mode="before")
     @classmethod
-    def _is_normalized(cls, normalized: bool | None) -> bool | None:
-        if normalized is False:
-            raise ValueError("vectors always have length 1")
-        return normalized
+    def _one_type(cls, types: Any) -> Any:
+        """Jina and Cohere take a list of types as well, for which their answers have another shape."""
+        if not isinstance(types, list):
+            return types
+        if len(types) != 1:
+            raise ValueError("expected one type: send a request for each")
+        return types[0]
 
     @classmethod
     def from_form(cls, fields: FormFields) -> dict[str, Any]:
@@ -132,27 +187,31 @@ class EmbeddingsRequest(RequestModel):
         return super().from_form(others) | ({"input": items} if items else {})
 
 
-class SimilarityRequest(RequestModel):
+class SimilarityRequest(TextsRequest):
     """Images and texts to compare, each with each."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"image": SAMPLE_IMAGE, "texts": ["a red square", "a blue circle"]}]}
     )
+    cousins = {"labels": "texts", "candidate_labels": "texts", "inputs": "images", "input": "images"}
 
     image: Image = None
     images: Image = None
     text: Text = None
     texts: Text = None
-    truncate: Truncate = None
     partial: Partial = False
 
 
-class ClassifyRequest(RequestModel):
+class ClassifyRequest(TextsRequest):
     """Images, and the labels to choose from: given here, or a set that is stored with the model."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"image": SAMPLE_IMAGE, "labels": ["red", "blue"], "top_k": 1}]}
     )
+    cousins = {
+        "candidate_labels": "labels", "texts": "labels", "hypothesis_template": "template", "inputs": "images",
+        "top_n": "top_k",
+    }  # fmt: skip
 
     image: Image = None
     images: Image = None
@@ -164,7 +223,6 @@ class ClassifyRequest(RequestModel):
         None, ge=0, le=1, description="labels of lower probability, which is relative to the other labels, are left out"
     )
     min_cosine: float | None = Field(None, ge=-1, le=1, description="labels of a lower cosine are left out")
-    truncate: Truncate = None
     partial: Partial = False
 
     @field_validator("template")
@@ -173,7 +231,7 @@ class ClassifyRequest(RequestModel):
         return _with_place(template)
 
 
-class RerankRequest(RequestModel):
+class RerankRequest(TextsRequest):
     """Cohere's and Jina's rerank request; the query and each document may be a text or an image."""
 
     model_config = ConfigDict(
@@ -181,16 +239,18 @@ class RerankRequest(RequestModel):
             "examples": [{"query": "a red square", "documents": [{"image": SAMPLE_IMAGE}, "a blue circle"], "top_n": 1}]
         }
     )
+    cousins = {"texts": "documents", "passages": "documents", "queries": "query", "return_text": "return_documents"}
 
     query: Item = None
     documents: Items = None
     top_n: int | None = Field(None, ge=1)
+    top_k: int | None = Field(None, ge=1, description="Voyage's name for top_n")
     return_documents: bool | None = None
     partial: Partial = False
-    truncate: Truncate = None
-    max_tokens_per_doc: int | None = Field(
-        None, ge=1, description="no fewer than the model reads, which is what it reads"
-    )
+    max_tokens_per_doc: TokensRead = None
+    max_tokens_per_query: TokensRead = None
+    max_doc_length: TokensRead = None
+    max_query_length: TokensRead = None
     max_chunks_per_doc: int | None = Field(None, ge=1, description="a document is one chunk")
 
 
@@ -208,6 +268,16 @@ class ZeroShotParameters(BaseModel):
         return _with_place(template)
 
 
+class HubOptions(BaseModel):
+    """What Hugging Face's clients ask of its own servers: here a model is loaded, and an answer computed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    use_cache: bool | None = None
+    use_gpu: bool | None = None
+    wait_for_model: bool | None = None
+
+
 class ZeroShotRequest(RequestModel):
     """Hugging Face's zero-shot image classification."""
 
@@ -217,6 +287,7 @@ class ZeroShotRequest(RequestModel):
 
     inputs: Annotated[Any, WithJsonSchema(_IMAGE)]
     parameters: ZeroShotParameters
+    options: HubOptions | None = None
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> dict[str, Any]:
@@ -256,8 +327,7 @@ def json_array(name: str, value: str) -> list[Any] | None:
     except ApiError as error:
         if error.code == "invalid_json" and value[1:].lstrip()[:1] not in ('"', "[", "{"):
             return None
-        message = error.message.replace("the body", "the array", 1)
-        raise ApiError(error.code, f"{name}: {message}", param=name) from None
+        raise ApiError(error.code, error.reason.replace("the body", "the array", 1), param=name) from None
     return found if isinstance(found, list) else None
 
 

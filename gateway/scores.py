@@ -111,6 +111,16 @@ async def stored_labels(
     return Labelled(predictions, errors)
 
 
+def joined(parts: Sequence[Labelled]) -> Labelled:
+    """The labels of images that follow one another, as those of one request."""
+    predictions: list[Sequence[Label]] = []
+    errors: dict[int, ApiError] = {}
+    for part in parts:
+        errors |= {len(predictions) + position: error for position, error in sorted(part.errors.items())}
+        predictions += part.predictions
+    return Labelled(predictions, errors)
+
+
 def _of_stored(manifest: Manifest, label: Prediction, name: str) -> Label:
     """A label of a stored set; ProtocolError where its numbers are none."""
     probability: float | None = label.probability

@@ -1,30 +1,36 @@
 """The request path that all endpoints share: the model, then room for the items, then vectors or labels.
 
-items ─> count, images a minute ─> Fetching ─> items in flight ─> Embedder, with the time that is left ─> Vectors
+items ─> count, images a minute ─> Fetching ─> Embedder ─parts, each with places in flight─> Vectors
 """
 
+import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway.admission import Admission
+from gateway.admission import Admission, Kind, Turn
 from gateway.embedding import Embedder, Vectors
 from gateway.engine import Engine
-from gateway.errors import ApiError
+from gateway.errors import ApiError, in_words
 from gateway.exchange import Exchange
 from gateway.fetching import Fetching
 from gateway.intake import Intake
-from gateway.items import ImageItem, Item, errors_of
+from gateway.items import ImageItem, Item, check_counts, errors_of
 from gateway.metrics import Metrics
 from gateway.rates import RateLimiter
-from gateway.scores import Labelled, stored_labels
-from gateway.settings import Settings, UrlImages
+from gateway.room import Bounds
+from gateway.scores import Labelled, joined, stored_labels
+from gateway.settings import ANY_NAME, Settings, UrlImages
 from gateway.text_cache import TextCache
 from gateway.truncation import may_cut
-from gateway.urls import Fetcher, is_url
+from gateway.urls import Fetcher
 from tritonclip import Manifest
 
 NAMED_ITEMS = 8  # in an error that several have
+ALIAS_CHARACTERS = 128  # of a model's name in an error
+
+
+UNNAMED = "default/not-specified"  # the name that infinity's client sends where it was told none
 
 
 class Service:
@@ -37,8 +43,9 @@ class Service:
         self.settings = settings
         self.fingerprint: str | None = None  # of the model, once it is known
         self._rates = rates
-        self._admission = Admission(settings.limits.items_in_flight, metrics)
         limits = settings.limits
+        self._metrics = metrics
+        self._admission = Admission(limits.items_in_flight, Bounds(limits.waiting, limits.waiting_seconds), metrics)
         self._fetching = Fetching(fetcher, settings.url_images or UrlImages(), limits.body_bytes)
         self._embedder = Embedder(Intake(limits), TextCache(limits.cached_texts, limits.cached_text_bytes, metrics))
 
@@ -51,10 +58,14 @@ class Service:
     async def model(self, name: str | None) -> Manifest:
         """The manifest of the model that a request names, or of the only one where it names none."""
         manifest = await self.manifest()
-        model = model_id(manifest)
-        if name is not None and name != model and name not in self.settings.aliases:
-            raise ApiError("model_not_found", f"there is no model {name!r}; there is {model!r}", param="model")
-        return manifest
+        model, aliases = model_id(manifest), self.settings.aliases
+        if name in (None, UNNAMED, model) or name in aliases or (ANY_NAME in aliases and name):
+            return manifest
+        message = (
+            f"there is no model {in_words(name)}; there is {in_words(model)}, which a gateway started with "
+            f"--alias {shlex.quote(name[:ALIAS_CHARACTERS])} serves by that name too, and one with --alias '*' by any"
+        )
+        raise ApiError("model_not_found", message, param="model")
 
     async def embed(
         self,
@@ -71,8 +82,8 @@ class Service:
         Without `partial` the first item that fails is the error of the whole request. `may_cut` reads `truncate`.
         """
         cut = may_cut(truncate, manifest)
-        async with self._let_in(exchange, items, field, partial) as here:
-            vectors = await self._embedder.embed(self._engine(exchange), manifest, here, may_cut=cut)
+        async with self._let_in(exchange, items, field, partial) as (here, turn):
+            vectors = await self._embedder.embed(turn, manifest, here, may_cut=cut)
         _raise_errors(vectors.errors, len(items), partial)
         return vectors
 
@@ -87,37 +98,42 @@ class Service:
         partial: bool,
     ) -> Labelled:
         """Classify images with a label set that is stored with the model."""
-        async with self._let_in(exchange, images, "images", partial) as here:
-            loaded, errors = await self._embedder.load(here)
-            labels = manifest.label_sets[label_set].labels
-            count = min(top_k or labels, labels)
-            found = await stored_labels(self._engine(exchange), manifest, loaded, here, label_set, count)
-        errors = errors | dict(found.errors)
-        _raise_errors(errors, len(images), partial)
-        return Labelled(found.predictions, dict(sorted(errors.items())))
+        labels = manifest.label_sets[label_set].labels
+        count = min(top_k or labels, labels)
 
-    def _engine(self, exchange: Exchange) -> Engine:
-        return self.engine.with_timeout(max(0.001, exchange.seconds_left))
+        async def ask(engine: Engine, part: Sequence[Item]) -> Labelled:
+            loaded, errors = await self._embedder.load(part)
+            found = await stored_labels(engine, manifest, loaded, part, label_set, count)
+            return Labelled(found.predictions, errors | dict(found.errors))
+
+        async with self._let_in(exchange, images, "images", partial) as (here, turn):
+            found = joined(await turn.in_parts(Kind.IMAGE, here, ask))
+        _raise_errors(found.errors, len(images), partial)
+        return found
 
     @asynccontextmanager
     async def _let_in(
         self, exchange: Exchange, items: Sequence[Item], field: str, partial: bool
-    ) -> AsyncIterator[Sequence[Item]]:
-        """The items, images from URLs fetched, with places in flight for all of them while they are worked on."""
-        limit = self.settings.limits.items
-        if len(items) > limit:
-            raise ApiError("too_many_items", f"{len(items)} items, more than the limit of {limit}", param=field)
-        _raise_errors(errors_of(items), len(items), partial)
+    ) -> AsyncIterator[tuple[Sequence[Item], Turn]]:
+        """The items, images from URLs fetched, and the request's turns in the engine.
+
+        Images a minute are charged before anything is done, and given back where the engine had no room.
+        """
         images = sum(isinstance(item, ImageItem) for item in items)
-        charged = any(isinstance(item, ImageItem) and is_url(item.source) for item in items)
-        if charged:  # before they are fetched: that is work as well
-            self._charge(exchange, images)
+        check_counts(images, len(items) - images, field, self.settings.limits)
+        _raise_errors(errors_of(items), len(items), partial)
+        self._charge(exchange, images)
         here = await self._fetching.fetched(exchange.caller, items, exchange.hold_more)
         _raise_errors(errors_of(here), len(here), partial)
-        with self._admission.admit(images, len(items) - images):
-            if not charged:
-                self._charge(exchange, images)
-            yield here
+        turn = self._admission.turn(exchange, self.engine)
+        try:
+            yield here, turn
+        finally:
+            if not turn.turned_away:
+                self._metrics.items.labels("image").inc(images)
+                self._metrics.items.labels("text").inc(len(items) - images)
+            elif exchange.key is not None:
+                self._rates.give_back(exchange.key, "images", images)
 
     def _charge(self, exchange: Exchange, images: int) -> None:
         if exchange.key is not None and images:
@@ -136,7 +152,7 @@ def _raise_errors(errors: Mapping[int, ApiError], items: int, partial: bool) -> 
     if not alike:
         raise first
     listed = ", ".join(alike[:NAMED_ITEMS]) + ("" if len(alike) <= NAMED_ITEMS else ", …")
-    raise ApiError(first.code, f"{first.message} (likewise {listed})", param=first.param)
+    raise ApiError(first.code, f"{first.reason} (likewise {listed})", param=first.param)
 
 
 def model_id(manifest: Manifest) -> str:

@@ -4,13 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MIB = 2**20
+ANY_NAME = "*"  # among the aliases
 
 
 @dataclass(frozen=True)
 class Limits:
     """What one request may ask for, and how much all of them together."""
 
-    items: int = 64  # images and texts in a request
+    images: int = 64  # in a request
+    texts: int = 2048  # in a request, labels and documents too: OpenAI's number
     body_bytes: int = 20 * MIB
     image_bytes: int = 10 * MIB  # encoded, after base64
     image_pixels: int = 100_000_000
@@ -18,7 +20,9 @@ class Limits:
     answer_bytes: int = 20 * MIB  # of scores and labels, where they are a product of what was sent
     cached_text_bytes: int = 64 * MIB  # what the cached texts take in memory
     seconds: float = 30.0  # for a request, its body included
-    items_in_flight: int = 256  # of all requests; beyond it they are refused at once
+    items_in_flight: int = 256  # images of all requests, or four times as many texts; beyond it they wait
+    waiting: int = 1000  # requests that wait for room; OpenAI's SDK opens as many connections
+    waiting_seconds: float = 10.0  # for room
     cached_texts: int = 10_000
     bytes_in_flight: int = 256 * MIB  # of all requests, from their first byte to their answer
     bytes_in_flight_per_key: int = 128 * MIB  # of one key's; without keys, of one address's
@@ -43,5 +47,6 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     keys: Path | None = None
     host: str | None = None  # the name by which it listens, where it does so itself
-    aliases: frozenset[str] = frozenset()
+    aliases: tuple[str, ...] = ()  # other names of the model; ANY_NAME: whatever a request calls it
+    origins: frozenset[str] = frozenset()  # whose pages may use it; "*": any
     url_images: UrlImages | None = None

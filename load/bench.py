@@ -1,16 +1,17 @@
-"""`make bench`: what serving costs. Served images/s beside the bare encoder's, interleaved in one run.
+"""`make bench`: what serving costs. Served images/s and texts/s beside the bare encoders', interleaved in one run.
 
-Real architecture, random weights (they do not change the speed), 640x480 JPEGs, one image a request, 16 requests in
-flight, over gRPC from the client library on the same machine. Prints a table and writes build/bench.json.
+Real architecture, random weights (they do not change the speed), 640x480 JPEGs and captions, one a request, 16 requests
+in flight, over gRPC from the client library on the same machine. Prints a table and writes build/bench.json.
 """
 
 import argparse
 import io
+import itertools
 import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from PIL import Image
 
 from export.pipeline import MODELS_FOLDER, Request, export, is_current
 from export.variants import default_variant
-from load.bare import BareEncoder
+from load.bare import BareEncoder, random_image
 from load.gateway import measure_gateway
 from load.label_sets import measure_label_sets, publish_random_heads
 from load.machine import describe_machine
 from load.measure import latencies, throughput
+from load.text_rates import measure_texts
 from serve.server import Ports, Server
 from tritonclip import Client
 
@@ -41,14 +43,15 @@ class Bench:
     client: Client
     images: list[bytes]
     seconds: float
+    new_texts: Iterator[int] = field(default_factory=itertools.count)
 
     def embed_image(self, number: int) -> None:
         """One request with one image."""
         self.client.embed_images([self.images[number % len(self.images)]])
 
-    def embed_new_text(self, number: int) -> None:
-        """One request with a sentence that was never sent before."""
-        self.client.embed_texts([f"a photo of object number {number} of series {id(self)}"])
+    def embed_new_text(self, _number: int) -> None:
+        """One request with a caption that was never sent before, in whichever round."""
+        self.client.embed_texts([f"a photo of object number {next(self.new_texts)}"])
 
     def embed_known_text(self, number: int) -> None:
         """One request with one of eight sentences, so that all but the first answers come from the response cache."""
@@ -77,13 +80,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     repository = _published()
     manifest = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))
     publish_random_heads(repository, manifest["embedding_width"])
-    bare = BareEncoder(repository / "image_encoder" / "1" / "model.pt", manifest["image_size"])
+    bare = BareEncoder(repository / "image_encoder" / "1" / "model.pt", random_image(manifest["image_size"]))
     try:
         with (
             Server(repository, Ports(0, 0, 0), log=Path("build/bench-triton.log")) as server,
             Client(server.grpc_url) as client,
         ):
-            results = measure(Bench(server, client, jpegs(), options.seconds), bare)
+            bench = Bench(server, client, jpegs(), options.seconds)
+            results = measure(bench, bare)
+            results |= measure_texts(
+                repository / "text_encoder" / "1" / "model.pt",
+                manifest["context_length"],
+                lambda: throughput(bench.embed_new_text, CLIENTS, bench.seconds / 3),
+                rounds=ROUNDS,
+                seconds=bench.seconds / 3,
+                say=_say,
+            )
     finally:
         bare.close()
     results |= {"variant": manifest["variant"], "precision": manifest["precision"], "machine": describe_machine()}
@@ -102,15 +114,12 @@ def measure(bench: Bench, bare: BareEncoder) -> dict[str, Any]:
     bare_rates, served_rates, batches = [], [], []
     for number in range(ROUNDS):
         _say(f"round {number + 1} of {ROUNDS}: bare, then served")
-        bare_rates.append(bare.images_per_s(bench.seconds))
+        bare_rates.append(bare.items_per_s(bench.seconds))
         served, batch = bench.mean_batch(lambda: throughput(bench.embed_image, CLIENTS, bench.seconds))
         served_rates.append(served)
         batches.append(batch)
-    _say("texts, new and repeated")
-    texts = {
-        "texts_per_s": throughput(bench.embed_new_text, CLIENTS, bench.seconds / 3),
-        "cached_texts_per_s": throughput(bench.embed_known_text, CLIENTS, bench.seconds / 3),
-    }
+    _say("texts, repeated")
+    cached_texts = throughput(bench.embed_known_text, CLIENTS, bench.seconds / 3)
     _say("label sets")
     gateway = measure_gateway(
         bench.server.grpc_url,
@@ -133,7 +142,7 @@ def measure(bench: Bench, bare: BareEncoder) -> dict[str, Any]:
         "clients": CLIENTS,
         "mean_batch": round(statistics.mean(batches), 2),
         "latency_at_concurrency_1": latency,
-        **{key: round(rate, 1) for key, rate in texts.items()},
+        "cached_texts_per_s": round(cached_texts, 1),
         **labels,
         **gateway,
     }
@@ -156,9 +165,24 @@ def print_table(results: dict[str, Any]) -> None:
         ("bare encoder", f"{results['bare_images_per_s']:.2f} images/s at batch {results['bare_best_batch']}"),
         ("served, embed_image", f"{results['served_images_per_s']:.2f} images/s at {results['clients']} clients"),
         ("efficiency", f"{results['efficiency']:.3f} served / bare (rounds: {results['efficiency_by_round']})"),
+        ("bare, by batch", f"{results['bare_images_per_s_by_batch']} images/s"),
         ("mean batch", f"{results['mean_batch']:.1f}"),
         ("latency, 1 client", f"p50 {latency['p50_ms']} ms, p95 {latency['p95_ms']} ms, p99 {latency['p99_ms']} ms"),
-        ("texts, new", f"{results['texts_per_s']:.1f} /s"),
+        (
+            "bare text encoder",
+            f"{results['bare_texts_per_s']:.1f} captions/s at batch {results['bare_text_best_batch']}",
+        ),
+        ("texts, new", f"{results['texts_per_s']:.1f} captions/s at {results['clients']} clients"),
+        (
+            "text efficiency",
+            f"{results['text_efficiency']:.3f} served / bare (rounds: {results['text_efficiency_by_round']})",
+        ),
+        (
+            "short texts",
+            f"{results['short_text_ratio']:.2f} served / bare, all tokens ({results['bare_whole_texts_per_s']:.1f} /s)",
+        ),
+        ("captions, by batch", f"{results['bare_texts_per_s_by_batch']} /s"),
+        ("full length, by batch", f"{results['bare_whole_texts_per_s_by_batch']} /s"),
         ("texts, cached", f"{results['cached_texts_per_s']:.1f} /s"),
         ("gateway", f"{results['gateway_efficiency']:.3f} of gRPC (rounds: {results['gateway_efficiency_by_round']})"),
         (

@@ -38,7 +38,7 @@ MIB = 2**20
 WIDTH = 640
 BODY = Settings().limits.body_bytes - 1024
 TICK_SECONDS = 0.002
-EMBED, SIMILAR, CLASSIFY = "/v1/embeddings", "/v1/similarity", "/v1/classify"
+EMBED, SIMILAR, CLASSIFY, RERANK = "/v1/embeddings", "/v1/similarity", "/v1/classify", "/v1/rerank"
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,15 @@ def of_form(path: str, *parts: tuple[str, bytes]) -> Case:
     return Case(path, written + b"--x--\r\n", {"content-type": "multipart/form-data; boundary=x"})
 
 
+def of_fields(path: str, *fields: tuple[str, bytes]) -> Case:
+    """A form without files."""
+    written = b"".join(
+        b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (name.encode(), value)
+        for name, value in fields
+    )
+    return Case(path, written + b"--x--\r\n", {"content-type": "multipart/form-data; boundary=x"})
+
+
 def png(size: int, chunks: bytes = b"") -> bytes:
     """A PNG of so many bytes, most of them one chunk of metadata, or in chunks as given."""
 
@@ -110,6 +119,25 @@ def cases() -> dict[str, Callable[[], Case]]:
         "half of a surrogate": lambda: of_json(EMBED, b'{"input": ["\\ud800", "' + b"a" * (BODY - 100) + b'"]}'),
         "blanks before a text": lambda: of_json(EMBED, b'{"input": "' + b" " * (BODY - 50) + b'"}'),
         "64 texts at their limit": lambda: asking(EMBED, input=[f"{n:03}" * 3333 for n in range(64)]),
+        "2048 texts": lambda: asking(EMBED, input=[f"a photo of thing {n}" for n in range(2048)]),
+        "2048 texts, as many bytes as may be": lambda: asking(EMBED, input=[f"{n:04} " * 1980 for n in range(2048)]),
+        "2048 texts like base64": lambda: asking(EMBED, input=[f"{n:04}" * 300 for n in range(2048)]),
+        "1000 texts of 590 token ids": lambda: asking(
+            EMBED, input=[[n % 90, n // 90, *[15339] * 588] for n in range(1000)]
+        ),
+        "1000 documents that come back": lambda: asking(
+            RERANK,
+            query="a",
+            return_documents=True,
+            documents=[{"text": f"text {n}", "of": [n] * 9} for n in range(1000)],
+        ),
+        "64 images by 1000 labels": lambda: asking(
+            CLASSIFY, images=images(64, 300), labels=[f"thing {n}" for n in range(1000)]
+        ),
+        "64 images by 2048 texts": lambda: asking(
+            SIMILAR, images=images(64, 300), texts=[f"thing {n}" for n in range(2048)]
+        ),
+        "2000 fields of a form": lambda: of_fields(EMBED, *[("text", f"thing {n}".encode()) for n in range(2000)]),
         "64 texts like data URLs": lambda: asking(EMBED, input=[f"x {n} " + "data:" * 1999 for n in range(64)]),
         "64 images of 220 KiB": lambda: asking(EMBED, input=images(64, 220 * 1024), modality="image"),
         "2 images of 7 MiB": lambda: asking(EMBED, input=images(2, 7 * MIB), modality="image"),
@@ -147,6 +175,9 @@ class Instant:
     # ruff: noqa: D102, ARG002 - the methods, and their parameters, are those of gateway.engine.Engine
 
     def __init__(self) -> None:
+        features = np.random.default_rng(0).standard_normal((8192, WIDTH), np.float32)  # no two are the same
+        self._features = features / np.linalg.norm(features, axis=1, keepdims=True)
+        self._given = 0  # rows of them
         self._labels = tuple(Prediction(f"label {n}", 0.001, 0.1, 10.0, n) for n in range(1000))
 
     def with_timeout(self, timeout: float) -> "Instant":
@@ -163,8 +194,9 @@ class Instant:
     async def embed_texts(
         self, texts: Sequence[str], *, on_error: OnError = "raise", on_truncation: OnTruncation = "warn"
     ) -> Embeddings:
-        features = np.random.default_rng(0).standard_normal((len(texts), WIDTH), np.float32)  # no two are the same
-        return Embeddings(features / np.linalg.norm(features, axis=1, keepdims=True))
+        start = self._given if self._given + len(texts) <= len(self._features) else 0
+        self._given = start + len(texts)
+        return Embeddings(self._features[start : start + len(texts)])
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [77] * len(texts)
@@ -194,6 +226,7 @@ async def measure(kind: str, case: Case) -> Block:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway", timeout=120) as http:
         await http.post(EMBED, json={"input": ["warm", "data:image/png;base64," + images(1, 300)[0]]})
         await http.post(CLASSIFY, json={"image": images(1, 300)[0], "labels": ["warm", "up"]})
+        await http.post(EMBED, json={"input": [[1], [2]]})
         before = resident_mib()
         watching = asyncio.create_task(watch())
         await asyncio.sleep(10 * TICK_SECONDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serve.environment import spare_from_proxies
 from serve.errors import ServeError
-from serve.gateway import Gateway, items_in_flight
+from serve.gateway import Gateway, check_flags, gateway_flags, items_in_flight
 from serve.greeting import greet
 from serve.launcher import Launcher, Say
 from serve.outlet import Descriptor, Outlet
@@ -70,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
         help="Triton's own log; at 10 MiB it becomes FILE.1, and so on to FILE.4 (default: %(default)s)",
     )
     command.add_argument(
+        "--gateway-flags",
+        type=gateway_flags,
+        default=[],
+        metavar="'FLAGS'",
+        help="options of `python -m gateway` for it, in one argument, such as \"--alias '*' --max-texts 4096\"",
+    )
+    command.add_argument(
         "--greet",
         action="store_true",
         help="once ready, compare a sample picture with three sentences and print the scores",
@@ -102,12 +109,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace, say: Say, show: Say) -> None:
     ports = Ports(options.http_port, options.grpc_port, options.metrics_port)
     address = _check_addresses(options.address, ports, options.gateway_port)
+    if options.gateway_flags:
+        if options.gateway_port is None:
+            raise ServeError("--gateway-flags: there is no gateway to give them to: add --gateway-port")
+        check_flags(options.gateway_flags)
     manifest = check_repository(options.repository)
     os.environ |= spare_from_proxies(os.environ, reachable(address))
     server = Server(options.repository, ports, address, options.admin_key, options.log, say=say)
 
     def make_gateway() -> Gateway:
-        return Gateway(server.grpc_url, options.gateway_port, items_in_flight(options.repository), say)
+        items = items_in_flight(options.repository)
+        return Gateway(server.grpc_url, options.gateway_port, items, say, options.gateway_flags)
 
     def after_start(server: Server, gateway: Gateway | None) -> None:
         if manifest.get("random_weights"):

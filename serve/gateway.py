@@ -3,34 +3,61 @@
 A program of its own, reached by its command alone: the gateway also runs where there is no embedded Triton.
 """
 
+import argparse
 import contextlib
 import os
+import shlex
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
 
-from serve.errors import ServerDied, Stopped
+from serve.errors import ServeError, ServerDied, Stopped
 from serve.family import Family, Stopping, drain, never
 from serve.ports import LOOPBACK, find_port
 from serve.repository import encoder_queue
 
 STARTUP_SECONDS = 60.0
 STOP_SECONDS = 40.0  # it drains: the longest request may still end
-# One request may bring as many; and a CPU serves what it can serve with fewer at work.
+# Images, or four times as many texts: the most images that one request may bring. What comes beyond them waits in the
+# gateway, and a CPU serves what it can serve with fewer at work.
 MOST_ITEMS_IN_FLIGHT = 64
 
 
 def items_in_flight(repository: Path) -> int:
-    """What a gateway before this served repository lets in.
+    """How many images a gateway before this served repository has at work, or four times as many texts.
 
     Three times what the image encoder's queue holds, since each of two executions takes as many. What Triton refused
-    for a full queue, the gateway would only ask for again, and have decoded again. A queue of 0 has no limit.
+    for a full queue, the gateway would only ask for again, and have decoded again; where it waits instead, nothing is
+    decoded yet. A queue of 0 has no limit.
     """
     return min(3 * encoder_queue(repository) or MOST_ITEMS_IN_FLIGHT, MOST_ITEMS_IN_FLIGHT)
+
+
+def gateway_flags(text: str) -> list[str]:
+    """The options of a gateway in one argument, parted as a shell does; ArgumentTypeError for those that are ours."""
+    try:
+        flags = shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+    for flag in flags:
+        name = flag.partition("=")[0]
+        if name in ("--host", "--port", "--url"):
+            raise argparse.ArgumentTypeError(f"{name} is this command's own to say; the port is --gateway-port")
+    return flags
+
+
+def check_flags(flags: Sequence[str]) -> None:
+    """Have the gateway look at its options before anything is started; ServeError with its own words against them."""
+    command = [sys.executable, "-m", "gateway", "--check", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it does not start"]
+        raise ServeError(f"--gateway-flags: {said[-1].partition('error: ')[2] or said[-1]}")
 
 
 class Gateway:
@@ -42,12 +69,14 @@ class Gateway:
         port: int,
         items_in_flight: int = MOST_ITEMS_IN_FLIGHT,
         say: Callable[[str], object] = print,
+        flags: Sequence[str] = (),
     ) -> None:
-        """`say` gets the lines that the gateway prints."""
+        """`say` gets the lines that the gateway prints; `flags` are options of it, which win over our own."""
         self.port = port
         self._items_in_flight = items_in_flight
         self._triton_url = triton_url
         self._say = say
+        self._flags = flags
         self._family: Family | None = None
         self._reader: threading.Thread | None = None
 
@@ -70,7 +99,7 @@ class Gateway:
         """
         self.port = find_port(LOOPBACK, self.port)
         command = [sys.executable, "-m", "gateway", "--host", LOOPBACK, "--port", str(self.port)]
-        command += ["--url", self._triton_url, "--max-items-in-flight", str(self._items_in_flight)]
+        command += ["--url", self._triton_url, "--max-items-in-flight", str(self._items_in_flight), *self._flags]
         self._family = Family(command, os.environ)
         self._reader = threading.Thread(
             target=drain, args=(self._family.output, self._say), name="gateway-log", daemon=True

@@ -14,7 +14,7 @@ from typing import Any
 from gateway.settings import Limits
 from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, data_url, encoded, png_that_claims
 
-LIMITS = Limits(items=8, body_bytes=400_000, image_bytes=100_000, image_pixels=4_000_000, text_characters=500)
+LIMITS = Limits(images=4, texts=8, body_bytes=400_000, image_bytes=100_000, image_pixels=4_000_000, text_characters=500)
 
 EMBED, SIMILAR, CLASSIFY, RERANK = "/v1/embeddings", "/v1/similarity", "/v1/classify", "/v1/rerank"
 ZERO_SHOT = "/v1/models/{model}/zero-shot-image-classification"
@@ -93,7 +93,17 @@ BODIES = [
         content_type="application/x-www-form-urlencoded",
     ),
     _raw("plain text", b"a", "unsupported_media_type", status=415, content_type="text/plain"),
-    _raw("no content type", b"{}", "unsupported_media_type", status=415, content_type=""),
+    _raw("no content type, and no object", b"[]", "unsupported_media_type", status=415, content_type=""),
+    _raw("an empty body of no type", b"", "unsupported_media_type", status=415, content_type=""),
+    _raw(
+        "a form of the old kind",
+        b"input=a",
+        "unsupported_media_type",
+        status=415,
+        content_type="application/x-www-form-urlencoded",
+    ),
+    _raw("half an object of no type", b'{"input": ', "invalid_json", content_type=""),
+    _raw("an object in XML's name", b'{"input": "a"}', "unsupported_media_type", status=415, content_type="text/xml"),
     _raw("a form with no boundary", b"a", "invalid_form", content_type="multipart/form-data"),
     _raw(
         "half of a form",
@@ -123,9 +133,9 @@ FIELDS = [
     Bad("not normalised", EMBED, {"input": "a", "normalized": False}, param="normalized"),
     Bad("unknown modality", EMBED, {"input": "a", "modality": "audio"}, param="modality"),
     Bad("partial as text", EMBED, {"input": "a", "partial": "yes"}, param="partial"),
-    Bad("tokens", EMBED, {"input": [1, 2, 3]}, code="token_arrays_unsupported", param="input[0]"),
-    Bad("lists of tokens", EMBED, {"input": [[1, 2], [3]]}, code="token_arrays_unsupported", param="input[0]"),
-    Bad("one token", EMBED, {"input": 5}, code="token_arrays_unsupported", param="input"),
+    Bad("tokens", EMBED, {"input": [1, 2, 100_256]}, code="invalid_tokens", param="input"),
+    Bad("lists of tokens", EMBED, {"input": [[1, 2], [-3]]}, code="invalid_tokens", param="input[1]"),
+    Bad("one token", EMBED, {"input": 5}, param="input"),
     Bad("a boolean item", EMBED, {"input": ["a", True]}, param="input[1]"),
     Bad("a null item", EMBED, {"input": ["a", None]}, param="input[1]"),
     Bad("an empty object", EMBED, {"input": ["a", {}]}, param="input[1]"),
@@ -137,6 +147,11 @@ FIELDS = [
     Bad("two messages", EMBED, {"messages": [{"role": "user", "content": "a"}] * 2}, param="messages"),
     Bad("a message with no content", EMBED, {"messages": [{"role": "user"}]}, code="missing_field", param="messages[0].content"),
     Bad("an audio part", EMBED, {"messages": [{"content": [{"type": "input_audio", "input_audio": {}}]}]}, param="messages[0].content[0].type"),
+    Bad("dimensions of Voyage's", EMBED, {"input": "a", "output_dimension": 3}, code="unsupported_dimensions", param="output_dimension"),
+    Bad("base64 as dtype", EMBED, {"input": "a", "output_dtype": "base64"}, param="output_dtype"),
+    Bad("two types", EMBED, {"input": "a", "embedding_type": ["float", "int8"]}, param="embedding_type"),
+    Bad("no type", EMBED, {"input": "a", "embedding_type": []}, param="embedding_type"),
+    Bad("two dtypes", EMBED, {"input": "a", "encoding_format": "int8", "output_dtype": "binary"}, param="output_dtype"),
     Bad("two encodings", EMBED, {"input": "a", "encoding_format": "float", "embedding_type": "base64"}, param="embedding_type"),
     Bad("texts cut at their start", EMBED, {"input": "a", "truncate": "START"}, param="truncate"),
     Bad("truncate of no meaning", EMBED, {"input": "a", "truncate": "maybe"}, param="truncate"),
@@ -165,7 +180,7 @@ FIELDS = [
     Bad("a cosine above one", CLASSIFY, {"image": RED_URL, "labels": ["a"], "min_cosine": 1.5}, param="min_cosine"),
     Bad("fewer tokens than the model reads", RERANK, {"query": "a", "documents": ["a"], "max_tokens_per_doc": 10}, param="max_tokens_per_doc"),
     Bad("no query", RERANK, {"documents": ["a"]}, code="missing_field", param="query"),
-    Bad("several queries", RERANK, {"query": ["a"], "documents": ["a"]}, code="token_arrays_unsupported", param="query"),
+    Bad("several queries", RERANK, {"query": ["a"], "documents": ["a"]}, param="query"),
     Bad("no documents", RERANK, {"query": "a", "documents": []}, code="missing_field", param="documents"),
     Bad("a document of a wrong type", RERANK, {"query": "a", "documents": ["a", False]}, param="documents[1]"),
     Bad("top_n below one", RERANK, {"query": "a", "documents": ["a"], "top_n": -1}, param="top_n"),
@@ -181,9 +196,11 @@ FIELDS = [
 ]  # fmt: skip
 
 ITEMS = [
-    Bad("too many items", EMBED, {"input": ["a"] * (LIMITS.items + 1)}, code="too_many_items", param="input"),
+    Bad("too many items", EMBED, {"input": ["a"] * (LIMITS.texts + 1)}, code="too_many_items", param="input"),
     Bad("a huge list", EMBED, {"input": ["a"] * 50_000}, code="too_many_items", param="input"),
-    Bad("images and texts too many", SIMILAR, {"image": RED_URL, "texts": ["a"] * LIMITS.items}, code="too_many_items", param="texts"),
+    Bad("too many images", EMBED, {"input": ["a"] + [RED_URL] * (LIMITS.images + 1)}, code="too_many_items", param="input"),
+    Bad("too many images beside each other", SIMILAR, {"images": [RED_URL] * (LIMITS.images + 1), "text": "a"}, code="too_many_items", param="images"),
+    Bad("too many texts for an image", SIMILAR, {"image": RED_URL, "texts": ["a"] * (LIMITS.texts + 1)}, code="too_many_items", param="texts"),
     Bad("text too long", EMBED, {"input": ["a", "b" * (LIMITS.text_characters + 1)]}, code="text_too_long", param="input[1]"),
     Bad("label too long", CLASSIFY, {"image": RED_URL, "labels": ["a", "b" * 501]}, code="text_too_long", param="labels[1]"),
     Bad("too many candidate labels", ZERO_SHOT, {"inputs": RED_URL, "parameters": {"candidate_labels": "a," * 50}}, code="too_many_items", param="parameters.candidate_labels"),

@@ -9,9 +9,7 @@ import torch
 
 ARCHITECTURES = Path(__file__).with_name("architectures")
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # the other core has tests too: threads would wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # the other core has tests too: threads would wait for each other
     torch.set_num_threads(1)
 
 

@@ -34,7 +34,7 @@ class BaseClient(ABC, Generic[TransportT]):
         *,
         timeout: float = _defaults.TIMEOUT,
         concurrency: int = _defaults.CONCURRENCY,
-        batch_size: int = _defaults.BATCH_SIZE,
+        batch_size: int | None = None,
         admin_key: str | None = None,
         token: str | None = None,
         headers: Mapping[str, str] | None = None,

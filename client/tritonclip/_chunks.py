@@ -48,7 +48,7 @@ def spread(
     with closing(bar) if bar is not None else nullcontext():
         yield Spread(
             source,
-            min(session.batch_size, session.max_batch_size),
+            min(session.batch_size or kind.per_request, session.max_batch_size),
             session.concurrency,
             partial(infer_chunk, kind, infer, stop_at_error=stop_at_error),
             collector,

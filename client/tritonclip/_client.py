@@ -24,8 +24,8 @@ class Client(BaseClient[Transport]):
 
     ``url`` is ``grpc://HOST:PORT``, ``grpcs://…``, ``http://…`` or ``https://…``; without it TRITONCLIP_URL counts,
     else grpc://localhost:8001. ``timeout`` is in seconds, for one request and its retries. Each call of a method
-    keeps up to ``concurrency`` requests of up to ``batch_size`` items in flight (never more than the server takes in
-    one). ``transport`` replaces the network, for tests (``tritonclip.testing``).
+    keeps up to ``concurrency`` requests of up to ``batch_size`` items in flight (without one, 16 images or 64 texts;
+    never more than the server takes in one). ``transport`` replaces the network, for tests (``tritonclip.testing``).
 
     ``token`` (else TRITONCLIP_TOKEN) goes with each request as ``Authorization: Bearer``, and so do ``headers``. Over
     grpcs:// and https:// the server's certificate is checked, with ``ca_file`` (else TRITONCLIP_CA_FILE) as the only

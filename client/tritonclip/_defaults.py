@@ -5,7 +5,10 @@ from typing import Final
 URL: Final = "grpc://localhost:8001"
 TIMEOUT: Final = 60.0  # for one request, its retries included
 CONCURRENCY: Final = 8  # requests in flight for one call of the library
-BATCH_SIZE: Final = 16  # items in one request
+# Items in one request. The images of a request are decoded one after the other, and requests beside each other, so a
+# list of them is spread over several. Tokenising is next to nothing: texts go as many at a time as the server takes.
+IMAGES_PER_REQUEST: Final = 16
+TEXTS_PER_REQUEST: Final = 64
 MAX_BATCH_SIZE: Final = 64  # what the server takes, where its manifest does not say
 TEMPLATE: Final = "a photo of a {}"
 LABELS_KEPT: Final = 20_000  # label features in memory, of all lists of labels together; 51 MB at a width of 640

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tritonclip import _defaults
 from tritonclip._errors import InputError
 from tritonclip._pictures import UnusablePicture, png_of_array, png_of_image
 from tritonclip._stream import Encoded, Source
@@ -31,6 +32,7 @@ class Kind:
     features: str
     to_bytes: Callable[[Any], bytes]
     single: Callable[[Any], bool]
+    per_request: int  # items in one request, where the client's `batch_size` does not say
 
     def source(self, items: Any) -> Source:
         """A source of the items; one item alone is a list of one."""
@@ -109,5 +111,12 @@ def _single_image(value: Any) -> bool:
     return isinstance(value, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) or hasattr(value, "read")
 
 
-IMAGE = Kind("image", "embed_image", "image_features", image_bytes, _single_image)
-TEXT = Kind("text", "embed_text", "text_features", text_bytes, lambda value: isinstance(value, str | bytes))
+IMAGE = Kind("image", "embed_image", "image_features", image_bytes, _single_image, _defaults.IMAGES_PER_REQUEST)
+TEXT = Kind(
+    "text",
+    "embed_text",
+    "text_features",
+    text_bytes,
+    lambda value: isinstance(value, str | bytes),
+    _defaults.TEXTS_PER_REQUEST,
+)

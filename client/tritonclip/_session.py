@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from copy import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 from tritonclip import _defaults
 from tritonclip._effects import Send, Sleep, Steps
@@ -58,7 +59,7 @@ class Session:
 
     timeout: float = _defaults.TIMEOUT
     concurrency: int = _defaults.CONCURRENCY
-    batch_size: int = _defaults.BATCH_SIZE
+    batch_size: int | None = None  # None: by kind, images 16 and texts 64
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
     known: Known = field(default_factory=Known, init=False)
@@ -66,7 +67,10 @@ class Session:
     def __post_init__(self) -> None:
         if not isinstance(self.timeout, int | float) or not 0 < self.timeout < math.inf:
             raise ConfigError(f"timeout must be a number of seconds, more than 0, not {self.timeout!r}")
-        for name, count in (("concurrency", self.concurrency), ("batch_size", self.batch_size)):
+        counts: dict[str, Any] = {"concurrency": self.concurrency}
+        if self.batch_size is not None:
+            counts["batch_size"] = self.batch_size
+        for name, count in counts.items():
             if not isinstance(count, int) or count < 1:
                 raise ConfigError(f"{name} must be a whole number, at least 1, not {count!r}")
 

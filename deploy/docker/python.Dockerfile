@@ -35,9 +35,9 @@ USER 1000:1000
 ENTRYPOINT ["python", "-m", "serve"]
 
 FROM base AS gateway
-COPY requirements/gateway.txt requirements/
+COPY requirements/gateway.txt requirements/openai-tokens.txt requirements/
 COPY --from=client /wheels /wheels
-RUN pip install --no-cache-dir -r requirements/gateway.txt /wheels/*.whl -c constraints.txt
+RUN pip install --no-cache-dir -r requirements/gateway.txt -r requirements/openai-tokens.txt /wheels/*.whl -c constraints.txt
 COPY gateway gateway
 USER 1000:1000
 ENTRYPOINT ["python", "-m", "gateway"]

@@ -1,5 +1,6 @@
 """Labels for images: `POST /v1/classify`, and the same in Hugging Face's shape."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -7,13 +8,24 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from gateway.answers import LABEL_BYTES, check_size, json_list, large_answer
-from gateway.bodies import read_request
-from gateway.errors import ApiError
+from gateway.bodies import read_one_of, read_request
+from gateway.errors import ApiError, in_words
 from gateway.items import ImageItem, TextItem, image_item, image_items
 from gateway.labels import candidate_labels_of, labels_of, prompts_of, refuse_equal
 from gateway.openapi import described
 from gateway.replies import ClassifyReply, ZeroShotLabel
-from gateway.routes.common import errors_field, exchange_for, one_of, service_of, texts_must_do, usage
+from gateway.routes import jina
+from gateway.routes.common import (
+    errors_field,
+    exchange_for,
+    made_of,
+    one_of,
+    say_truncated,
+    service_of,
+    texts_must_do,
+    usage,
+)
+from gateway.routes.jina import JinaClassifyReply, JinaClassifyRequest
 from gateway.schemas import ClassifyRequest, ZeroShotRequest
 from gateway.scores import Label, Labelled, best_labels, cosines, is_relative
 from gateway.service import model_id
@@ -26,7 +38,11 @@ HUGGING_FACE_TEMPLATE = "This is a photo of {}."  # what its pipeline takes wher
 router = APIRouter(tags=["API"])
 
 
-@router.post("/v1/classify", response_model=ClassifyReply, **described(ClassifyRequest))
+@router.post(
+    "/v1/classify",
+    response_model=ClassifyReply | JinaClassifyReply,
+    **described(ClassifyRequest, JinaClassifyRequest),
+)
 async def classify(request: Request) -> Response:
     """Find the labels that fit each image, best first.
 
@@ -34,11 +50,14 @@ async def classify(request: Request) -> Response:
     A `probability` is relative to the other labels, and null where there is one alone; a `cosine` is relative to
     nothing. Labels below `threshold`, a probability, or `min_cosine` are left out; an image for which none is left is
     none of these. With `"partial": true` images that fail are left out of `data` and named in `errors`. Labels that are
-    longer than the model reads are cut and listed in `truncated`, or refused, as `truncate` says.
+    longer than the model reads are cut and listed in `truncated`, or refused, as `truncate` says. A request with
+    `input`, instead of an image, is one of Jina's, and answered as Jina does.
     """
     service = service_of(request)
     limits = service.settings.limits
-    asked = await read_request(request, ClassifyRequest, limits)
+    asked = await read_one_of(request, ClassifyRequest, {"input": JinaClassifyRequest}, limits)
+    if isinstance(asked, JinaClassifyRequest):
+        return await jina.classify(request, asked)
     manifest = await service.model(asked.model)
     field, value = one_of({"image": asked.image, "images": asked.images})
     images = image_items(value, field, limits)
@@ -48,7 +67,7 @@ async def classify(request: Request) -> Response:
             manifest = await service.manifest(refresh=True)
         names = _names_of_set(asked, asked.label_set, manifest)
     else:
-        labels = labels_of(asked.labels, "labels", limits, manifest)
+        labels = await made_of(asked.labels, lambda: labels_of(asked.labels, "labels", limits, manifest))
         names = [label.text for label in labels]
     _check_threshold(asked, len(names), manifest)
     columns = min(asked.top_k or len(names), len(names))
@@ -58,10 +77,10 @@ async def classify(request: Request) -> Response:
             exchange_for(request), manifest, images, label_set=asked.label_set, top_k=columns, partial=asked.partial
         )
     else:
-        prompts = prompts_of(labels, asked.template or TEMPLATE, "template", limits)
+        prompts = await made_of(labels, lambda: prompts_of(labels, asked.template or TEMPLATE, "template", limits))
         found = await _among(
             request, manifest, images, labels, prompts,
-            top_k=columns, truncate=asked.truncate, partial=asked.partial,
+            top_k=columns, truncate=asked.truncating(), partial=asked.partial,
         )  # fmt: skip
 
     def answer() -> dict[str, Any]:
@@ -82,7 +101,7 @@ async def classify(request: Request) -> Response:
 
 
 @router.post(
-    "/v1/models/{model}/zero-shot-image-classification",
+    "/v1/models/{model:path}/zero-shot-image-classification",
     response_model=list[ZeroShotLabel],
     **described(ZeroShotRequest),
 )
@@ -98,13 +117,14 @@ async def zero_shot_image_classification(request: Request, model: str) -> Respon
     asked = await read_request(request, ZeroShotRequest, limits)
     manifest = await service.model(model)
     given = asked.parameters
-    labels = candidate_labels_of(given.candidate_labels, "parameters.candidate_labels", limits, manifest)
+    labels = await asyncio.to_thread(
+        candidate_labels_of, given.candidate_labels, "parameters.candidate_labels", limits, manifest
+    )
     template = given.hypothesis_template or HUGGING_FACE_TEMPLATE
-    prompts = prompts_of(labels, template, "parameters.hypothesis_template", limits)
+    prompts = await made_of(labels, lambda: prompts_of(labels, template, "parameters.hypothesis_template", limits))
     images = [image_item(asked.inputs, "inputs")]
     found = await _among(request, manifest, images, labels, prompts)
-    if found.truncated:
-        exchange_for(request).headers["x-truncated"] = ",".join(map(str, found.truncated))
+    say_truncated(request, found.truncated)
     best = found.predictions[0]
     return await large_answer(lambda: [{"label": each.label, "score": each.probability} for each in best], 0)
 
@@ -131,8 +151,12 @@ async def _among(
     )
     texts_must_do(vectors, len(images))
     truncated = [position - len(images) for position in vectors.truncated]
-    refuse_equal(labels, vectors.features[len(images) :], truncated)
-    predictions = best_labels(manifest, cosines(vectors, len(images)), labels, top_k)
+
+    def compared() -> list[list[Label]]:
+        refuse_equal(labels, vectors.features[len(images) :], truncated)
+        return best_labels(manifest, cosines(vectors, len(images)), labels, top_k)
+
+    predictions = await made_of(labels, compared)
     return Labelled(predictions, vectors.errors, vectors.tokens, truncated)
 
 
@@ -143,16 +167,14 @@ def _names_of_set(asked: ClassifyRequest, name: str, manifest: Manifest) -> Sequ
     found = manifest.label_sets.get(name)
     if found is None:
         there_are = ", ".join(manifest.label_sets) or "none"
-        raise ApiError("unknown_label_set", f"no label set {name!r}; there are: {there_are}", param="label_set")
+        raise ApiError("unknown_label_set", f"no label set {in_words(name)}; there are: {there_are}", param="label_set")
     return found.names or [""] * found.labels
 
 
 def _check_threshold(asked: ClassifyRequest, labels: int, manifest: Manifest) -> None:
     """A threshold on a probability that there is not would let everything pass, or nothing."""
     if asked.threshold is not None and labels == 1 and is_relative(manifest):
-        message = (
-            "threshold: the probability of one label alone is relative to nothing; give more labels, or min_cosine"
-        )
+        message = "the probability of one label alone is relative to nothing; give more labels, or min_cosine"
         raise ApiError("invalid_value", message, param="threshold")
 
 

@@ -1,7 +1,8 @@
 """What several endpoints do: find the service, choose between a field and its plural, and report usage and errors."""
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from fastapi import Request
 
@@ -9,6 +10,11 @@ from gateway.embedding import Vectors
 from gateway.errors import ApiError
 from gateway.exchange import Exchange, exchange_of
 from gateway.service import Service
+from tritonclip import Manifest
+
+T = TypeVar("T")
+
+MADE_IN_THREAD = 64  # items: looking at one takes some 30 us
 
 
 def service_of(request: Request) -> Service:
@@ -31,6 +37,34 @@ def one_of(given: Mapping[str, Any]) -> tuple[str, Any]:
     if len(present) > 1:
         raise ApiError("invalid_value", f"give {names}, not both", param=present[1][0])
     return present[0]
+
+
+def check_dimensions(manifest: Manifest, **asked: int | None) -> None:
+    """Raise where a field, by its name, asks for another number of dimensions than the model's vectors have.
+
+    0, which infinity's client sends, asks for none.
+    """
+    width = manifest.embedding_width
+    for field, count in asked.items():
+        if count and count != width:
+            message = (
+                f"the model's vectors have {width or 'an unknown number of'} dimensions, and it was not trained for "
+                "others (as Matryoshka models are): leave this out"
+            )
+            raise ApiError("unsupported_dimensions", message, param=field)
+
+
+async def made_of(value: Any, make: Callable[[], T]) -> T:
+    """What is made of a field's value: in a thread where it is a list of many, or of token ids."""
+    if isinstance(value, list) and (len(value) > MADE_IN_THREAD or (value and isinstance(value[0], list | int))):
+        return await asyncio.to_thread(make)
+    return make()
+
+
+def say_truncated(request: Request, truncated: Sequence[int]) -> None:
+    """List the texts that were cut in the header `x-truncated`, where an answer's shape has no place for them."""
+    if truncated:
+        exchange_for(request).headers["x-truncated"] = ",".join(map(str, truncated))
 
 
 def usage(tokens: int, images: int) -> dict[str, int]:

@@ -4,22 +4,27 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from gateway.answers import json_list, large_answer, vector
+from gateway.answers import json_list, large_answer
 from gateway.bodies import read_request
+from gateway.encodings import Dtype, encoded, encoding_of
 from gateway.errors import ApiError
-from gateway.items import Item, mixed_items
+from gateway.items import Item, input_items, mixed_items
 from gateway.openapi import described
 from gateway.replies import EmbeddingsReply
-from gateway.routes.common import errors_field, exchange_for, one_of, service_of, usage
+from gateway.routes.common import check_dimensions, errors_field, exchange_for, made_of, one_of, service_of, usage
 from gateway.schemas import EmbeddingsRequest
 from gateway.service import model_id
 from gateway.settings import Limits
+from gateway.shapes import only_part
+from gateway.tokens import token_count
 from gateway.truncation import truncated_field
-from tritonclip import Manifest
+
+BYTES_OF_A_TOKEN = 3  # on top of its 4 or more in the body: in memory an id takes 36, and 6.5 times 7 are reckoned with
 
 router = APIRouter(tags=["API"])
 
 
+@router.post("/embeddings", response_model=EmbeddingsReply, **described(EmbeddingsRequest))
 @router.post("/v1/embeddings", response_model=EmbeddingsReply, **described(EmbeddingsRequest))
 async def embeddings(request: Request) -> Response:
     """Embed texts and images.
@@ -27,28 +32,32 @@ async def embeddings(request: Request) -> Response:
     A bare string that is a data URL is an image, and another one a text; what looks like an image sent in another way
     (a URL, base64) is an error, unless `modality` says what bare strings are. The order is kept, and `index` counts
     from 0. With `"partial": true` items that fail are left out of `data` and named in `errors`. Texts that are longer
-    than the model reads are cut and listed in `truncated`, or refused, as `truncate` says.
+    than the model reads are cut and listed in `truncated`, or refused, as `truncate` says. Vectors are written as
+    float, int8 or uint8, or as bits: `binary` and `ubinary`, eight of them a number. /embeddings is the same,
+    as infinity and text-embeddings-inference have it.
     """
     service = service_of(request)
     limits = service.settings.limits
     asked = await read_request(request, EmbeddingsRequest, limits)
     manifest = await service.model(asked.model)
-    _check_dimensions(asked, manifest)
-    encoding = _encoding(asked)
-    field, _ = one_of({"input": asked.input, "messages": asked.messages})
-    items = _from_messages(asked, limits) if field == "messages" else _from_input(asked, limits)
+    check_dimensions(manifest, dimensions=asked.dimensions, output_dimension=asked.output_dimension)
+    dtype, base64 = _encoding(asked, request)
+    field, value = one_of({"input": asked.input, "messages": asked.messages})
+    if tokens := token_count(asked.input):
+        exchange_for(request).hold_more(tokens * BYTES_OF_A_TOKEN)
+    items = await made_of(value, lambda: _items(asked, limits))
     vectors = await service.embed(
-        exchange_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncate
+        exchange_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncating()
     )
 
     def answer() -> dict[str, Any]:
+        good = [index for index in range(len(items)) if index not in vectors.errors]
+        rows = encoded(vectors.features[good], dtype, base64=base64)
         return {
             "object": "list",
             "model": model_id(manifest),
             "data": json_list(
-                {"object": "embedding", "index": index, "embedding": vector(row, encoding)}
-                for index, row in enumerate(vectors.features)
-                if index not in vectors.errors
+                {"object": "embedding", "index": index, "embedding": row} for index, row in zip(good, rows, strict=True)
             ),
             "usage": usage(vectors.tokens, vectors.images),
             **truncated_field(vectors.truncated),
@@ -58,23 +67,27 @@ async def embeddings(request: Request) -> Response:
     return await large_answer(answer, vectors.features.nbytes)
 
 
-def _from_input(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:
-    return mixed_items(asked.input, "input", limits, asked.modality)
+def _items(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:
+    if asked.messages is not None:
+        return _from_messages(asked, limits)
+    return input_items(asked.input, "input", limits, asked.modality)
 
 
-def _check_dimensions(asked: EmbeddingsRequest, manifest: Manifest) -> None:
-    width = manifest.embedding_width
-    if asked.dimensions is not None and asked.dimensions != width:
-        raise ApiError("unsupported_dimensions", f"the model's vectors have {width} dimensions", param="dimensions")
+def _encoding(asked: EmbeddingsRequest, request: Request) -> tuple[Dtype, bool]:
+    """How vectors are written; an error where OpenAI's SDK would take other numbers for float32.
 
-
-def _encoding(asked: EmbeddingsRequest) -> str:
-    """How vectors are written: OpenAI's name for it, or Jina's."""
-    given = {asked.encoding_format, asked.embedding_type} - {None}
-    if len(given) > 1:
-        message = "embedding_type is another name for encoding_format, and says something else"
-        raise ApiError("invalid_value", message, param="embedding_type")
-    return given.pop() or "float" if given else "float"
+    It asks for base64 unless told which `encoding_format`, and reads it as float32, whatever `output_dtype` it sends.
+    """
+    dtype, base64 = encoding_of(
+        asked.encoding_format,
+        embedding_type=asked.embedding_type,
+        embedding_types=asked.embedding_types,
+        output_dtype=asked.output_dtype,
+    )
+    if base64 and dtype != "float" and "x-stainless-lang" in request.headers:
+        message = f"OpenAI's SDK reads all base64 as float32: ask for {dtype} with encoding_format, and nothing else"
+        raise ApiError("invalid_value", message, param="encoding_format")
+    return dtype, base64
 
 
 def _from_messages(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:
@@ -82,11 +95,5 @@ def _from_messages(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:
     messages = asked.messages
     if not isinstance(messages, list) or len(messages) != 1 or not isinstance(messages[0], dict):
         raise ApiError("invalid_value", "expected one message", param="messages")
-    content, param = messages[0].get("content"), "messages[0].content"
-    if isinstance(content, list):
-        if len(content) != 1:
-            raise ApiError("invalid_value", "expected one part: a CLIP vector is of one text or one image", param=param)
-        content, param = content[0], f"{param}[0]"
-        if isinstance(content, dict) and content.get("type") not in ("text", "image_url"):
-            raise ApiError("invalid_value", "expected a part of type text or image_url", param=f"{param}.type")
+    content, param = only_part(messages[0].get("content"), "messages[0].content")
     return mixed_items(content, param, limits, asked.modality)

@@ -10,6 +10,7 @@ from gateway.openapi import ERRORS
 from gateway.replies import ModelReply, ModelsReply
 from gateway.routes.common import service_of
 from gateway.service import model_id
+from gateway.settings import ANY_NAME
 from tritonclip import Manifest
 
 CREATED = int(time.time())  # OpenAI's clients require a date, and a manifest has none: when this gateway began
@@ -17,24 +18,33 @@ CREATED = int(time.time())  # OpenAI's clients require a date, and a manifest ha
 router = APIRouter(tags=["API"], responses=ERRORS)
 
 
+@router.get("/models", response_model=ModelsReply)
 @router.get("/v1/models", response_model=ModelsReply)
 async def models(request: Request) -> Response:
-    """The models: the one that is deployed."""
-    return json_answer({"object": "list", "data": [_describe(await service_of(request).manifest())]})
+    """The models: the one that is deployed, and once more by each of its other names, with it as their `root`.
+
+    /models is the same, as infinity has it.
+    """
+    service = service_of(request)
+    manifest = await service.manifest()
+    names = [model_id(manifest), *(name for name in service.settings.aliases if name != ANY_NAME)]
+    return json_answer({"object": "list", "data": [describe(manifest, name) for name in dict.fromkeys(names)]})
 
 
-@router.get("/v1/models/{model}", response_model=ModelReply)
+@router.get("/v1/models/{model:path}", response_model=ModelReply)
 async def model(request: Request, model: str) -> Response:
-    """One model: variant, dimensions, resolution, precision, fingerprint, label sets."""
-    return json_answer(_describe(await service_of(request).model(model)))
+    """One model: variant, dimensions, resolution, precision, fingerprint, label sets. Its name may have slashes."""
+    return json_answer(describe(await service_of(request).model(model), model))
 
 
-def _describe(manifest: Manifest) -> dict[str, Any]:
+def describe(manifest: Manifest, name: str) -> dict[str, Any]:
+    """A model by one of its names, as its manifest says."""
     return {
-        "id": model_id(manifest),
+        "id": name,
         "object": "model",
         "created": CREATED,
         "owned_by": "tritonclip",
+        "root": model_id(manifest),
         "variant": manifest.variant,
         "dimensions": manifest.embedding_width,
         "resolution": manifest.image_size,

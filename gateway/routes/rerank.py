@@ -5,47 +5,55 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from gateway.answers import json_list, large_answer
-from gateway.bodies import read_request
+from gateway.answers import WRITTEN_IN_THREAD, json_list, large_answer
+from gateway.bodies import read_one_of
 from gateway.errors import ApiError
-from gateway.items import BadItem, mixed_item, mixed_items, refuse_json
+from gateway.items import BadItem, document_items, mixed_item, refuse_json
 from gateway.openapi import described
 from gateway.replies import RerankReply
-from gateway.routes.common import errors_field, exchange_for, service_of, usage
+from gateway.routes import tei
+from gateway.routes.common import errors_field, exchange_for, made_of, service_of, usage
+from gateway.routes.tei import TeiRank, TeiRerankRequest
 from gateway.schemas import RerankRequest
 from gateway.scores import cosines
 from gateway.service import model_id
-from gateway.truncation import truncated_field
-from tritonclip import Manifest
+from gateway.truncation import check_most_tokens, truncated_field
 
 router = APIRouter(tags=["API"])
 
 
+@router.post("/rerank", response_model=RerankReply | list[TeiRank], **described(RerankRequest, TeiRerankRequest))
 @router.post("/v1/rerank", response_model=RerankReply, **described(RerankRequest))
 @router.post("/v2/rerank", response_model=RerankReply, **described(RerankRequest))
 async def rerank(request: Request) -> Response:
     """Rank documents, each a text or an image, by their cosine with the query, a text or an image.
 
     Cosines of texts with texts are larger than those of texts with images: rank documents of one kind at a time.
-    /v2/rerank is the same, for Cohere's newer client. With `"partial": true` documents that fail are left out of
-    `results` and named in `errors`. Documents that are longer than the model reads are cut and listed in `truncated`,
-    and for a query that is, `query_truncated` is true; or they are refused, as `truncate` says.
+    /v2/rerank is the same, for Cohere's newer client, and /rerank for infinity's and vLLM's; a request with `texts`
+    instead of `documents` is one of text-embeddings-inference, and answered as that does. With `"partial": true`
+    documents that fail are left out of `results` and named in `errors`. Documents that are longer than the model reads
+    are cut and listed in `truncated`, and for a query that is, `query_truncated` is true; or they are refused, as
+    `truncate` says.
     """
     service = service_of(request)
     limits = service.settings.limits
-    asked = await read_request(request, RerankRequest, limits)
+    asked = await read_one_of(request, RerankRequest, {"texts": TeiRerankRequest}, limits)
+    if isinstance(asked, TeiRerankRequest):
+        return await tei.rank(request, asked)
     manifest = await service.model(asked.model)
-    _check_tokens(asked.max_tokens_per_doc, manifest)
+    for name in ("max_tokens_per_doc", "max_tokens_per_query", "max_doc_length", "max_query_length"):
+        check_most_tokens(getattr(asked, name), manifest, name)
+    top_n = _top_n(asked)
     if asked.query is None:
         raise ApiError("missing_field", "give a query", param="query")
     refuse_json(asked.query, "query", limits, 'there is one query; say {"text": …} for the characters themselves')
     query = mixed_item(asked.query, "query", limits)
-    documents = mixed_items(asked.documents, "documents", limits)
+    documents = await made_of(asked.documents, lambda: document_items(asked.documents, "documents", limits))
     if isinstance(query, BadItem):
         raise query.error
     exchange = exchange_for(request)
     vectors = await service.embed(
-        exchange, manifest, [query, *documents], field="documents", partial=asked.partial, truncate=asked.truncate
+        exchange, manifest, [query, *documents], field="documents", partial=asked.partial, truncate=asked.truncating()
     )
     if 0 in vectors.errors:
         raise vectors.errors[0]
@@ -55,15 +63,17 @@ async def rerank(request: Request) -> Response:
     given = asked.documents if isinstance(asked.documents, list) else [asked.documents]
 
     def answer() -> dict[str, Any]:
+        results = json_list(
+            {"index": index, "relevance_score": float(scores[index])}
+            | ({"document": _shown(given[index])} if asked.return_documents else {})
+            for index in order[:top_n]
+        )
         return {
             "id": exchange.request_id,
-            "object": "list",
+            "object": "rerank",
             "model": model_id(manifest),
-            "results": json_list(
-                {"index": index, "relevance_score": float(scores[index])}
-                | ({"document": _shown(given[index])} if asked.return_documents else {})
-                for index in order[: asked.top_n]
-            ),
+            "results": results,
+            **({"data": results} if "top_k" in asked.model_fields_set else {}),  # Voyage's, who call top_n so
             "meta": {"api_version": {"version": request.url.path[2:3]}, "billed_units": {"search_units": 1}},
             "usage": usage(vectors.tokens, vectors.images),
             **truncated_field(vectors.truncated, first=1),
@@ -74,17 +84,19 @@ async def rerank(request: Request) -> Response:
     return await large_answer(answer, sum(map(_size, given)) if asked.return_documents else 0)
 
 
-def _check_tokens(most: int | None, manifest: Manifest) -> None:
-    """Cohere's `max_tokens_per_doc`: the model reads what it reads, and no less."""
-    if most is not None and most < (manifest.context_length or most):
-        message = f"the model reads {manifest.context_length} tokens of a document, and cannot read fewer"
-        raise ApiError("invalid_value", message, param="max_tokens_per_doc")
+def _top_n(asked: RerankRequest) -> int | None:
+    """How many results are wanted, by either of its names."""
+    if asked.top_n is not None and asked.top_k is not None and asked.top_n != asked.top_k:
+        raise ApiError("invalid_value", "another name for top_n, which says otherwise", param="top_k")
+    return asked.top_k if asked.top_n is None else asked.top_n
 
 
 def _size(document: Any) -> int:
-    """The characters of a document that comes back."""
-    values = document.values() if isinstance(document, dict) else (document,)
-    return sum(len(value) for value in values if isinstance(value, str))
+    """About how many characters a document has that comes back."""
+    if not isinstance(document, dict):
+        return len(document) if isinstance(document, str) else 0
+    # What lies deeper is the caller's own, and may be as large as a body.
+    return sum(len(value) if isinstance(value, str) else WRITTEN_IN_THREAD for value in document.values())
 
 
 def _shown(document: Any) -> dict[str, Any]:

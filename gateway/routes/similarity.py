@@ -1,5 +1,6 @@
 """`POST /v1/similarity`: the main job. Images and texts in, scores out."""
 
+import functools
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,7 +10,7 @@ from gateway.bodies import read_request
 from gateway.items import Item, image_items, text_items
 from gateway.openapi import described
 from gateway.replies import SimilarityReply
-from gateway.routes.common import errors_field, exchange_for, one_of, service_of, texts_must_do, usage
+from gateway.routes.common import errors_field, exchange_for, made_of, one_of, service_of, texts_must_do, usage
 from gateway.schemas import SimilarityRequest
 from gateway.scores import calibrated, cosines
 from gateway.service import model_id
@@ -34,13 +35,13 @@ async def similarity(request: Request) -> Response:
     asked = await read_request(request, SimilarityRequest, limits)
     manifest = await service.model(asked.model)
     field, value = one_of({"image": asked.image, "images": asked.images})
-    images = image_items(value, field, limits)
+    images = await made_of(value, functools.partial(image_items, value, field, limits))
     field, value = one_of({"text": asked.text, "texts": asked.texts})
-    texts = text_items(value, field, limits)
+    texts = await made_of(value, functools.partial(text_items, value, field, limits))
     size = check_size(len(images), len(texts), MATRICES * SCORE_BYTES, limits, field)
     items: list[Item] = [*images, *texts]
     vectors = await service.embed(
-        exchange_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncate
+        exchange_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncating()
     )
     texts_must_do(vectors, len(images))
 

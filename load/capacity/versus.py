@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from load.bare import BareEncoder
+from load.bare import BareEncoder, random_image
 from load.capacity.deployment import Deployment, Embedded, embedded
 from load.capacity.errors import NotMeasurable
 from load.capacity.repositories import without_batching
@@ -90,13 +90,13 @@ async def with_bare(
     image_size = deployment.manifest.image_size
     if image_size is None:
         raise NotMeasurable("the manifest does not say the image size, which the bare encoder needs")
-    bare = BareEncoder(deployment.repository / "image_encoder" / "1" / "model.pt", image_size)
+    bare = BareEncoder(deployment.repository / "image_encoder" / "1" / "model.pt", random_image(image_size))
     try:
         say("bare encoder at each batch size")
         by_batch = bare.find_best_batch()
 
         async def bare_rate() -> float:
-            return bare.images_per_s(seconds)  # nothing else is to run meanwhile
+            return bare.items_per_s(seconds)  # nothing else is to run meanwhile
 
         with Gateway(deployment.grpc_url, 0, items_in_flight(deployment.repository)) as gateway:
             async with AsyncExitStack() as stack:

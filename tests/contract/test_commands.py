@@ -25,7 +25,7 @@ OPTIONS = {
     "export labels": {"--labels", "--templates", "--repository", "--device", "--if-changed"},
     "serve": {
         "--http-port", "--grpc-port", "--metrics-port", "--gateway-port", "--address", "--admin-key", "--log",
-        "--greet",
+        "--gateway-flags", "--greet",
     },
 }  # fmt: skip
 PARSERS = {"export": export_parser, "export labels": labels_parser, "serve": serve_parser}

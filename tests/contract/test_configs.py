@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 from google.protobuf import json_format
@@ -12,9 +13,12 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, 
 
 from export.checkpoint import Preprocessing, load_checkpoint
 from export.configs import OVERLAY, Deployment, configure, read_config
+from export.encoders import LENGTHS
+from export.label_sets import TEMPLATES
 from export.pipeline import deployment_of
 from export.publishing import SOURCE, staged
 from export.variants import Variant, default_variant, resolve
+from export.warmup import write_warmup_texts
 from serve.gateway import items_in_flight
 from serve.repository import encoder_queue
 
@@ -28,6 +32,7 @@ DEFAULT = Deployment(  # of the default variant on a GPU host, as test_the_defau
     embedding_width=640,
     context_length=77,
     clean="lower",
+    end_id=49_407,
     small_image_encoder=False,
 )
 LARGER = resolve("convnext_base_w_320-laion_aesthetic_s13b_b82k_augreg")
@@ -51,6 +56,7 @@ def configs_of(repository: Path) -> dict[str, ModelConfig]:
 def published(target: Deployment, folder: Path) -> Path:
     with staged(folder / "served", target.host) as repository:
         configure(repository, target)
+        write_warmup_texts(repository, target)
     return folder / "served"
 
 
@@ -107,15 +113,58 @@ def test_one_request_may_carry_the_same_batch_through_every_stage(committed: dic
     assert committed["compare"].max_batch_size == committed["similarity"].max_batch_size == 0
 
 
+@pytest.mark.parametrize("host", ["cpu", "gpu"])
+def test_a_stage_with_a_queue_limit_has_two_instances(host: str, tmp_path: Path) -> None:
+    """With one, Triton leaves what waits for it lying for half a second (docs/architecture.md)."""
+    configs = configs_of(published(replace(DEFAULT, host=host), tmp_path))
+    limited = {
+        name: sum(group.count for group in config.instance_group)
+        for name, config in configs.items()
+        if config.dynamic_batching.default_queue_policy.max_queue_size > 0
+    }
+    assert limited.keys() == set(STAGES)
+    assert min(limited.values()) >= 2
+
+
+def test_the_head_of_a_label_set_has_no_batcher() -> None:
+    """It has one instance, and nothing to gain from a batch."""
+    head = read_config(TEMPLATES / "head" / "config.pbtxt")
+    assert not head.HasField("dynamic_batching")
+    assert [group.count for group in head.instance_group] == [1]
+
+
 def test_encoders_are_warmed_at_every_class_of_batch_size(committed: dict[str, ModelConfig]) -> None:
-    for name in ("image_encoder", "text_encoder"):
+    for name, times in (("image_encoder", 1), ("text_encoder", len(LENGTHS) + 1)):
         warmups = committed[name].model_warmup
-        assert [warmup.batch_size for warmup in warmups] == [1, 2, 4, 8, 16, 32, 64]
+        assert [warmup.batch_size for warmup in warmups] == [n for n in (1, 2, 4, 8, 16, 32, 64) for _ in range(times)]
         assert all(warmup.count >= 3 for warmup in warmups)
         for warmup in warmups:
             assert {k: list(v.dims) for k, v in warmup.inputs.items()} == {
                 tensor.name: list(tensor.dims) for tensor in committed[name].input
             }
+
+
+def test_texts_of_the_warm_up_have_every_length_at_every_batch_size(committed: dict[str, ModelConfig]) -> None:
+    ends = {}
+    for path in (SOURCE / "text_encoder" / "warmup").iterdir():
+        tokens = np.frombuffer(path.read_bytes(), "<i4")
+        assert tokens.shape == (77,)
+        assert tokens.max() == DEFAULT.end_id
+        ends[path.name] = int(tokens.argmax()) + 1
+    assert sorted(ends.values()) == [*LENGTHS, 77]
+    files: dict[int, list[str]] = {}
+    for warmup in committed["text_encoder"].model_warmup:
+        files.setdefault(warmup.batch_size, []).append(warmup.inputs["tokens"].input_data_file)
+    assert all(sorted(names) == sorted(ends) for names in files.values())
+
+
+def test_another_context_and_end_have_warm_up_texts_of_their_own(tmp_path: Path) -> None:
+    for context, ends in ((77, [16, 32, 77]), (24, [16, 24, 24]), (8, [8, 8, 8])):
+        folder = published(replace(DEFAULT, context_length=context, end_id=5), tmp_path) / "text_encoder" / "warmup"
+        texts = {path.name: np.frombuffer(path.read_bytes(), "<i4") for path in folder.iterdir()}
+        assert {len(tokens) for tokens in texts.values()} == {context}
+        assert sorted(int(tokens.argmax()) + 1 for tokens in texts.values()) == ends
+        assert {int(tokens.max()) for tokens in texts.values()} == {5}
 
 
 def test_ensembles_carry_nothing_that_triton_forbids(committed: dict[str, ModelConfig]) -> None:
@@ -137,7 +186,7 @@ def test_every_model_has_its_version_folder(committed: dict[str, ModelConfig]) -
 def test_the_default_variant_on_a_gpu_host_is_the_committed_repository_byte_for_byte(tmp_path: Path) -> None:
     assert deployment(default_variant()) == DEFAULT
     repository = published(DEFAULT, tmp_path)
-    for path in SOURCE.rglob("config.pbtxt"):
+    for path in (*SOURCE.rglob("config.pbtxt"), *SOURCE.glob("*/warmup/*")):
         assert (repository / path.relative_to(SOURCE)).read_bytes() == path.read_bytes()
     assert not (repository / "text_gate").exists()
 
@@ -185,7 +234,7 @@ def test_a_cpu_host_changes_instances_queues_warmup_and_the_shape_of_compare(tmp
     gate = changed["compare"].pop("ensembleScheduling.step")
     assert changed == {
         "image_preprocess": {"instanceGroup[0].count": 2, queue: 64},
-        "text_tokenize": {"instanceGroup[0].count": 1, queue: 64},
+        "text_tokenize": {queue: 64},
         "image_encoder": {"instanceGroup[0].kind": None, queue: 8},
         "text_encoder": {"instanceGroup[0].kind": None, queue: 64},
         "similarity": {"instanceGroup[0].kind": None},

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import load.bare
-from load.bare import BareEncoder
+from load.bare import BareEncoder, random_image
 from load.bench import Bench, jpegs, measure, print_table
 from load.label_sets import publish_random_heads
 from load.machine import describe_machine
 from load.measure import latencies, throughput
+from load.text_rates import measure_texts
 from tests.serving import start
 from tritonclip import Client
 
@@ -25,11 +26,20 @@ def test_it_measures_served_and_bare_in_one_run(
     repository = Path(shutil.copytree(tiny_repository, tmp_path / "served"))
     publish_random_heads(repository, width=64)
     monkeypatch.setattr(load.bare, "PROBE_SECONDS", 0.1)
-    bare = BareEncoder(repository / "image_encoder" / "1" / "model.pt", image_size=64)
+    bare = BareEncoder(repository / "image_encoder" / "1" / "model.pt", random_image(64))
     server = start(repository, tmp_path / "log")
     try:
         with Client(server.grpc_url) as client:
-            results = measure(Bench(server, client, jpegs(), seconds=1.0), bare)
+            bench = Bench(server, client, jpegs(), seconds=1.0)
+            results = measure(bench, bare)
+            results |= measure_texts(
+                repository / "text_encoder" / "1" / "model.pt",
+                77,
+                lambda: throughput(bench.embed_new_text, clients=4, seconds=0.5),
+                rounds=3,
+                seconds=0.2,
+                say=lambda line: None,
+            )
     finally:
         bare.close()
         server.stop()
@@ -39,7 +49,11 @@ def test_it_measures_served_and_bare_in_one_run(
     assert len(results["efficiency_by_round"]) == 3
     assert results["mean_batch"] >= 1
     assert set(results["latency_at_concurrency_1"]) == {"p50_ms", "p95_ms", "p99_ms"}
-    assert results["texts_per_s"] > 0
+    assert results["text_efficiency"] == pytest.approx(results["texts_per_s"] / results["bare_texts_per_s"], rel=0.01)
+    assert results["short_text_ratio"] == pytest.approx(
+        results["texts_per_s"] / results["bare_whole_texts_per_s"], rel=0.01
+    )
+    assert results["bare_texts_per_s_by_batch"].keys() == results["bare_images_per_s_by_batch"].keys()
     assert results["cached_texts_per_s"] > 0
     assert list(results["label_set_cost_ratio"]) == [10, 100, 1000, 10_000]
     assert results["label_set_cost_ratio_1000"] == results["label_set_cost_ratio"][1000] > 0
@@ -55,6 +69,7 @@ def test_it_measures_served_and_bare_in_one_run(
     print_table(results)
     printed = capsys.readouterr().out
     assert f"{results['efficiency']:.3f} served / bare" in printed
+    assert f"{results['text_efficiency']:.3f} served / bare" in printed
     assert f"{results['gateway_efficiency']:.3f} of gRPC" in printed
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -51,7 +52,7 @@ class Running:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
     process = subprocess.Popen(
-        ["make", "up", f"SERVE_FLAGS={ANY_PORTS}"],
+        ["make", "up", f"SERVE_FLAGS={ANY_PORTS}", "GATEWAY_FLAGS=--alias 'nvidia/nvclip' --max-texts 3000"],
         cwd=ROOT,
         env={key: value for key, value in os.environ.items() if not key.startswith("TRITONCLIP")},
         stdout=subprocess.PIPE,
@@ -83,6 +84,13 @@ def test_it_ends_its_start_with_scores_that_are_open_clips(running: Running, dem
         assert found is not None, running.output
         assert float(found[1]) == pytest.approx(cosine, abs=0.02)
         assert float(found[2]) == pytest.approx(demo_checkpoint.logit_scale * float(found[1]), abs=0.06)
+
+
+def test_options_of_the_gateway_reach_it(running: Running) -> None:
+    assert httpx.get(f"{running.gateway}/v1/models/nvidia%2Fnvclip", trust_env=False).json()["root"] == "demo"
+    many = {"model": "nvidia/nvclip", "input": ["a red triangle"] * 3001}
+    answer = httpx.post(f"{running.gateway}/v1/embeddings", json=many, trust_env=False)
+    assert "3001 texts, more than the limit of 3000" in answer.json()["error"]["message"]
 
 
 def blocks(language: str) -> list[str]:

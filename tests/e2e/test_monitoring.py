@@ -51,7 +51,7 @@ def triton(demo_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def gateway(triton: Server) -> Iterator[GatewayProcess]:
-    running = GatewayProcess("--url", triton.grpc_url, "--max-items-in-flight", "2")
+    running = GatewayProcess("--url", triton.grpc_url, "--max-items-in-flight", "2", "--max-waiting", "4")
     yield running
     running.stop()
 

@@ -177,9 +177,9 @@ def test_the_file_leans_on_no_unicode_table(folder: Path) -> None:
 
 
 def test_settings() -> None:
-    assert tokenizer_settings(REFERENCE) == TokenizerSettings(clean="lower", context_length=77)
+    assert tokenizer_settings(REFERENCE) == TokenizerSettings(clean="lower", context_length=77, end_id=49_407)
     other = SimpleTokenizer(clean="canonicalize", context_length=64)
-    assert tokenizer_settings(other) == TokenizerSettings(clean="canonicalize", context_length=64)
+    assert tokenizer_settings(other) == TokenizerSettings(clean="canonicalize", context_length=64, end_id=49_407)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def _classify_all(
     client: Client, images: Sequence[LabelledImage], label_set: LabelSet, concurrency: int
 ) -> Generator[tuple[Sequence[LabelledImage], Classifications], None, None]:
     """Batches with their answers, as they come: one call of the client each, so that each can be kept at once."""
-    size = _defaults.BATCH_SIZE
+    size = _defaults.IMAGES_PER_REQUEST
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="tritonclip-evaluate")
     running: dict[Future[Classifications], Sequence[LabelledImage]] = {}
     try:

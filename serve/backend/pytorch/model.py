@@ -44,7 +44,7 @@ DTYPES = {
     "TYPE_FP32": torch.float32,
     "TYPE_FP64": torch.float64,
 }
-EMBEDDING = "token_embedding.weight"  # [vocabulary, width], in a graph that takes token ids
+EMBEDDING = "token_embedding.weight"  # [vocabulary, width], at any depth of a graph that takes token ids
 
 Inputs = dict[str, Tensor]
 
@@ -73,8 +73,8 @@ class TritonPythonModel:
         self.device = torch.device(f"cuda:{args['model_instance_device_id']}" if _on_gpu(args) else "cpu")
         path = Path(args["model_repository"]) / args["model_version"] / "model.pt"
         model = torch.jit.load(str(path), map_location=self.device).eval()  # type: ignore[no-untyped-call]
-        embedding = dict(model.named_parameters()).get(EMBEDDING)
-        self.vocabulary = None if embedding is None else len(embedding)
+        embeddings = (weight for name, weight in model.named_parameters() if name.endswith(EMBEDDING))
+        self.vocabulary = next((len(weight) for weight in embeddings), None)
         # Frozen, the weights are constants: no look-ups through modules at each call, which a small batch notices.
         self.model = torch.jit.freeze(model)
         self.arguments = [argument.name for argument in self.model.forward.schema.arguments if argument.name != "self"]

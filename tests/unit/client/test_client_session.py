@@ -167,9 +167,5 @@ def test_settings_that_make_no_sense(make: Callable[[], Session]) -> None:
 
 
 def test_defaults_are_the_documented_ones() -> None:
-    assert (_defaults.URL, _defaults.TIMEOUT, _defaults.CONCURRENCY, _defaults.BATCH_SIZE) == (
-        "grpc://localhost:8001",
-        60.0,
-        8,
-        16,
-    )
+    assert (_defaults.URL, _defaults.TIMEOUT, _defaults.CONCURRENCY) == ("grpc://localhost:8001", 60.0, 8)
+    assert (_defaults.IMAGES_PER_REQUEST, _defaults.TEXTS_PER_REQUEST) == (16, 64)

@@ -167,6 +167,32 @@ def test_batches_keep_to_the_servers_limit(embed: Embed) -> None:
     assert sorted(request.inputs[0].shape[0] for request in fake.requests("embed_image")) == [2, 4, 4]
 
 
+@pytest.mark.parametrize(
+    ("count", "images", "texts"),
+    [(16, [16], [16]), (17, [1, 16], [17]), (64, [16] * 4, [64]), (65, [1, *[16] * 4], [1, 64])],
+)
+def test_texts_go_as_many_at_a_time_as_the_server_takes_and_images_fewer(
+    count: int, images: list[int], texts: list[int]
+) -> None:
+    fake = FakeServer()
+    with Client(transport=fake.transport()) as client:
+        client.embed_images([b"a"] * count)
+        client.embed_texts([f"text {number}" for number in range(count)])
+    sizes = {
+        model: sorted(request.inputs[0].shape[0] for request in fake.requests(model))
+        for model in ("embed_image", "embed_text")
+    }
+    assert sizes == {"embed_image": images, "embed_text": texts}
+
+
+def test_a_batch_size_of_the_callers_is_for_both(fake: FakeServer) -> None:
+    with Client(transport=fake.transport(), batch_size=5) as client:
+        client.embed_texts([f"text {number}" for number in range(12)])
+        client.embed_images([b"a"] * 12)
+    for model in ("embed_image", "embed_text"):
+        assert sorted(request.inputs[0].shape[0] for request in fake.requests(model)) == [2, 5, 5]
+
+
 def test_large_images_go_in_smaller_requests(embed: Embed, fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert group_by_size([(0, b"123"), (1, b"45"), (2, b"6789012"), (3, b"")], limit=5) == [
         [(0, b"123"), (1, b"45")],

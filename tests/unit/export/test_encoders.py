@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from open_clip.model import CustomTextCLIP
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,7 +30,7 @@ def text_encoder(architecture: str, dtype: torch.dtype = torch.float32) -> TextE
 def random_tokens(count: int, encoder: TextEncoder) -> Tensor:
     """Ids of any tokens, from the first to the last, ended and padded as the tokenizer does it."""
     generator = torch.Generator().manual_seed(count)
-    shape = (count, len(encoder.positional_embedding))
+    shape = (count, encoder.lengths[-1])
     tokens = torch.randint(0, VOCABULARY - 1, shape, generator=generator, dtype=torch.int32)
     tokens[:, 0], tokens[:, -1] = VOCABULARY - 2, VOCABULARY - 1
     return tokens
@@ -44,10 +45,85 @@ def traced(module: nn.Module, example: tuple[Tensor, ...], folder: Path) -> Path
 @torch.inference_mode()
 def test_known_tokens_have_the_very_features_that_no_clamp_would_give(architecture: str, architectures: None) -> None:
     encoder = text_encoder(architecture)
-    tokens = random_tokens(5, encoder)
-    x = encoder.transformer(encoder.token_embedding(tokens) + encoder.positional_embedding, attn_mask=encoder.attn_mask)
-    expected = functional.normalize(encoder.projection(encoder._pool(encoder.ln_final(x), tokens)), dim=-1)
+    tokens, tower = random_tokens(5, encoder), encoder.tower
+    x = tower.transformer(tower.token_embedding(tokens) + tower.positional_embedding, attn_mask=tower.attn_mask)
+    expected = functional.normalize(tower.projection(tower._pool(tower.ln_final(x), tokens)), dim=-1)
     assert torch.equal(encoder(tokens), expected)
+
+
+def texts_of_every_length(encoder: TextEncoder) -> Tensor:
+    """A text for each place where one can end, in no order of their lengths."""
+    context = encoder.lengths[-1]
+    tokens = random_tokens(context - 1, encoder)
+    for row, end in enumerate(torch.randperm(context - 1, generator=torch.Generator().manual_seed(0)) + 1):
+        tokens[row, end] = VOCABULARY - 1
+        tokens[row, end + 1 :] = 0
+    return tokens
+
+
+def text_encoder_of(**settings: Any) -> TextEncoder:
+    """One with these settings of open_clip's text tower, and a context of 77 unless they say another."""
+    torch.manual_seed(1)
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 32, "patch_size": 16}
+    text = {"width": 32, "heads": 2, "layers": 2} | settings
+    return TextEncoder(CustomTextCLIP(64, vision, text).eval(), torch.float32).eval()
+
+
+@pytest.mark.parametrize(
+    ("settings", "lengths"),
+    [
+        ({}, [16, 32, 77]),
+        ({"pool_type": "eos", "eos_id": VOCABULARY - 1}, [16, 32, 77]),
+        ({"context_length": 32}, [16, 32]),
+        ({"context_length": 12}, [12]),
+        ({"pool_type": "last"}, [77]),
+        ({"pool_type": "first"}, [77]),
+        ({"no_causal_mask": True}, [77]),
+    ],
+)
+@torch.inference_mode()
+def test_a_text_has_the_features_of_its_whole_context_whatever_its_length(
+    settings: dict[str, Any], lengths: list[int], tmp_path: Path
+) -> None:
+    """Where a tower sees what comes behind a text, as SigLIP's does, padding is a part of it, and nothing is cut."""
+    eager = text_encoder_of(**settings)
+    assert eager.lengths == lengths
+    tokens = texts_of_every_length(eager)
+    whole = eager.tower(tokens)
+    encoder: Any = torch.jit.load(traced(eager, (tokens[:2],), tmp_path))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(encoder(tokens), whole, atol=1e-6, rtol=0)
+    for size in (1, 2, 5):
+        alone = torch.cat([encoder(part) for part in torch.split(tokens, size)])
+        torch.testing.assert_close(alone, whole, atol=1e-6, rtol=0)
+    assert encoder(tokens[:0]).shape == (0, whole.shape[1])
+    for group in range(len(lengths)):  # what a GPU does
+        short = tokens[tokens.argmax(dim=-1) < lengths[group]]
+        needed = torch.zeros(len(short), dtype=torch.long)
+        needed[-1] = group
+        torch.testing.assert_close(encoder.at_longest(short, needed), eager.tower(short), atol=1e-6, rtol=0)
+    assert encoder.at_longest(tokens[:0], tokens[:0, 0]).shape == (0, whole.shape[1])
+
+
+@torch.inference_mode()
+def test_a_text_costs_by_its_own_length(tmp_path: Path) -> None:
+    eager = text_encoder_of()
+    tokens = random_tokens(6, eager)
+    encoder: Any = torch.jit.load(traced(eager, (tokens[:2],), tmp_path))  # type: ignore[no-untyped-call]
+
+    def operations(texts: Tensor) -> int:
+        with profile(activities=[ProfilerActivity.CPU], with_flops=True) as recorded:
+            encoder(texts)
+        return sum(event.flops for event in recorded.key_averages())
+
+    def ending(*ends: int) -> Tensor:
+        texts = tokens[: len(ends)].clone()
+        for text, end in zip(texts, ends, strict=True):
+            text[end - 1], text[end:] = VOCABULARY - 1, 0
+        return texts
+
+    whole = operations(ending(77))
+    for ends, places in (((2,), 16), ((16,), 16), ((17,), 32), ((32,), 32), ((33,), 77), ((9, 20, 50, 16), 141)):
+        assert operations(ending(*ends)) / whole == pytest.approx(places / 77, rel=0.02), ends
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -10,6 +10,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from timm.layers.norm import LayerNorm, LayerNorm2d
 from timm.models.convnext import ConvNeXtBlock, ConvNeXtStage
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from export import folding
 from export.checkpoint import Checkpoint, load_checkpoint
@@ -139,3 +140,12 @@ def test_random_weights_are_seeded(architectures: None) -> None:
     assert first.weights_digest() == second.weights_digest()
     plain = open_clip.create_model("tiny-convnext")
     assert first.model.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_the_pixel_scaling_is_folded_where_the_weights_lie() -> None:
+    """On a GPU the model is moved there before it is folded; these tensors stand for such ones, with no GPU at hand."""
+    with FakeTensorMode():
+        conv = nn.Conv2d(3, 8, 4, 4, device="cuda")
+        assert folding.fold_pixel_scaling(nn.Sequential(conv), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+        assert conv.bias is not None
+        assert {conv.weight.device.type, conv.bias.device.type} == {"cuda"}

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from export import pipeline
+from export import encoders, pipeline
 from export.checkpoint import load_checkpoint
 from export.cli import main
-from export.encoders import ImageEncoder, TextEncoder
+from export.encoders import ImageEncoder, TextTower
 from export.errors import ArtifactDrift, ExportError, UnsupportedModel
 from export.manifest import read_manifest
 from export.pipeline import Request
@@ -140,13 +140,13 @@ def test_drift_refuses_and_leaves_the_old_artifact_as_it_was(tmp_path: Path, mon
 def test_a_batch_size_baked_into_the_trace_is_drift_or_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Fixed(TextEncoder):
+    class Fixed(TextTower):
         """Pools with the batch size it was traced at."""
 
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
             return super().forward(tokens)[torch.zeros(len(tokens), dtype=torch.long)]
 
-    monkeypatch.setattr(pipeline, "TextEncoder", Fixed)
+    monkeypatch.setattr(encoders, "TextTower", Fixed)
     with pytest.raises((ArtifactDrift, UnsupportedModel)):
         publish("tiny-convnext", tmp_path / "served")
     assert not (tmp_path / "served").exists()

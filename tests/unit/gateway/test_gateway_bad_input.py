@@ -24,6 +24,9 @@ def test_it_is_refused(strict: Gateway, bad: Bad) -> None:
     assert (answer.status_code, error["code"], error["param"]) == (bad.status, bad.code, bad.param), error
     assert error["type"] == "invalid_request_error"
     assert error["message"]
+    if error["param"]:
+        assert error["message"].startswith(f"{error['param']}: ")
+        assert not error["message"].startswith(2 * f"{error['param']}: ")
     assert "Traceback" not in error["message"]
     assert answer.headers["x-request-id"]
     assert strict.metric("tritonclip_gateway_items_in_flight") == 0

@@ -5,6 +5,7 @@ import json
 import random
 import tempfile
 import zlib
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -31,6 +32,26 @@ def post(gateway: Gateway, body: bytes, **headers: str) -> Any:
 
 def test_a_byte_order_mark_is_nothing(gateway: Gateway) -> None:
     assert post(gateway, b'\xef\xbb\xbf{"input": "a"}').json() == gateway.post(EMBED, input="a")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["", "application/x-www-form-urlencoded", "text/plain;charset=UTF-8", "application/octet-stream", "text/json",
+     "Application/JSON; charset=utf-8"],
+)  # fmt: skip
+@pytest.mark.parametrize("body", [b'{"input": "a"}', b' \r\n\t{"input": "a"}', b'\xef\xbb\xbf{"input": "a"}'])
+def test_an_object_is_json_where_nothing_else_is_said(gateway: Gateway, kind: str, body: bytes) -> None:
+    """As curl sends it with -d, Go without a header, and a page's fetch a string."""
+    request = gateway.http.build_request("POST", EMBED, content=body, headers={"content-type": kind})
+    if not kind:
+        del request.headers["content-type"]
+    assert gateway.http.send(request).json() == gateway.post(EMBED, input="a")
+
+
+def test_an_object_that_is_packed_is_json_too(gateway: Gateway) -> None:
+    headers = {"content-type": "text/plain", "content-encoding": "gzip"}
+    answer = gateway.http.post(EMBED, content=gzip.compress(b'{"input": "a"}'), headers=headers)
+    assert answer.json() == gateway.post(EMBED, input="a")
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -175,25 +196,54 @@ def random_value(source: random.Random, depth: int = 0) -> Any:
     kind = source.random()
     if depth > 3 or kind < 0.5:
         return source.choice([1, 2.5, None, True, "a", "a,b:[{", "\\", '"', '\\"', 'x\\\\"', "é\u2028", "\n,"])
+    if kind > 0.9:
+        return [source.choice([0, 9, 257, -1, 1e9, 0.5]) for _ in range(source.randint(0, 9))]
     values = [random_value(source, depth + 1) for _ in range(source.randint(0, 4))]
     return values if kind < 0.75 else {f"{source.random()}{source.choice('ab,:')}": value for value in values}
 
 
 def parts(value: Any) -> int:
-    """What `parts_of` counts, from what was written."""
+    """What `parts_of` counts, from what was written, numbers like other values."""
     if isinstance(value, dict):
         return max(1, len(value)) + 2 * len(value) + sum(map(parts, value.values()))
     return max(1, len(value)) + sum(map(parts, value)) if isinstance(value, list) else int(isinstance(value, str))
 
 
+def neighbours(value: Any) -> int:
+    """How many numbers of lists have one before them."""
+    if isinstance(value, dict):
+        return sum(map(neighbours, value.values()))
+    if not isinstance(value, list):
+        return 0
+    pairs = sum(type(first) in (int, float) and type(second) in (int, float) for first, second in pairwise(value))
+    return pairs + sum(map(neighbours, value))
+
+
 def test_values_are_counted_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stands in strings, and wherever a slice ends."""
     source = random.Random(7)
+    numbers = 0
     for _ in range(500):
         value = random_value(source)
-        monkeypatch.setattr("gateway.json_bodies._SLICE", source.choice([2, 3, 7, 64, 1000]))
+        numbers += neighbours(value)
         body = json.dumps(value, ensure_ascii=source.random() < 0.5, separators=(",", ":")).encode()
-        assert abs(parts_of(body, 10**9) - parts(value)) <= body.count(b"\\") // 20
+        escapes = body.count(b"\\") // 20
+        whole = parts(value) - neighbours(value) + neighbours(value) // 3
+        assert 0 <= parts_of(body, 10**9) - whole <= escapes
+        monkeypatch.setattr("gateway.json_bodies._SLICE", source.choice([2, 3, 7, 64, 1000]))
+        assert whole <= parts_of(body, 10**9) <= parts(value) + escapes  # a slice may end between two numbers
+        monkeypatch.undo()
+    assert numbers > 100
+
+
+def test_as_many_token_ids_as_a_program_may_send_are_let_through_and_no_more_of_anything_else() -> None:
+    many = b'{"input": [' + b",".join([b"[" + b"257, " * 590 + b"-1]"] * 1000) + b"]}"
+    assert len(read_json(many)["input"]) == 1000
+    with pytest.raises(ApiError, match="token ids"):
+        read_json(b'{"input": [' + b"0," * 600_100 + b"0]}")
+    for piece in (b"[0],", b"null,", b"[],0,"):
+        with pytest.raises(ApiError, match=str(MAX_VALUES)):
+            read_json(b'{"input": [' + piece * (2 * MAX_VALUES + 2) + b"0]}")
 
 
 @pytest.mark.parametrize(

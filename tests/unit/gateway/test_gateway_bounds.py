@@ -29,7 +29,7 @@ MIB = 2**20
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayProcess, list[str]]]:
     file = KeyFile(tmp_path_factory.mktemp("keys") / "keys.json")
     secrets = [file.create(name)[1] for name in ("alice", "bob")]
-    process = GatewayProcess("--keys", str(file.path), fake=0.0)
+    process = GatewayProcess("--keys", str(file.path), "--max-waiting-seconds", "3", fake=0.0)
     yield process, secrets
     process.stop()
     assert process.process.returncode == 0
@@ -79,27 +79,27 @@ def test_a_flood_of_requests_on_one_connection(running: tuple[GatewayProcess, li
 
 
 def test_many_slow_uploads_with_one_key(running: tuple[GatewayProcess, list[str]]) -> None:
-    """60 bodies of 19 MiB, all but their ends: those beyond the key's share are refused before they are read."""
+    """60 bodies of 19 MiB, all but their ends: those beyond the key's share wait unread, and are then refused."""
     process, (alice, bob) = running
     memory = Memory(process)
     size = 19 * MIB
     head = post("/v1/embeddings", b"", f"Authorization: Bearer {alice}", announced=size)
     with ExitStack() as stack:
-        begun = []
-        for _ in range(60):
-            connection = stack.enter_context(connect(process.url))
-            with suppress(ConnectionError):
-                connection.sendall(head + bytes(size - 1000))
-            begun.append(connection)
-        assert memory.more_mib < 400  # 128 MiB may be in flight; 60 bodies are 1,140
-        answer = ask(process.url, bob)
-        assert answer.status_code == 200
-        refused = 0
-        for connection in begun:
+        connections = [stack.enter_context(connect(process.url)) for _ in range(60)]
+        for connection in connections[:6]:  # 128 MiB may be in flight; 60 bodies are 1,140
+            connection.sendall(head + bytes(size - 1000))
+        for connection in connections[6:]:
             connection.setblocking(False)
-            with suppress(BlockingIOError):
-                refused += statuses(connection.recv(65536)) == [429]
-        assert 50 <= refused < 60
+            connection.send(head + bytes(4 * MIB))  # as much of it as is taken
+        waiting = 'tritonclip_gateway_requests_waiting{room="bytes"} '
+        assert f"{waiting}54.0" in httpx.get(f"{process.url}/metrics").text
+        assert memory.more_mib < 400
+        assert ask(process.url, bob).status_code == 200
+        for connection in connections[6:]:
+            connection.settimeout(30)
+            assert statuses(connection.recv(65536)) == [429]
+        assert memory.more_mib < 400
+        assert f"{waiting}0.0" in httpx.get(f"{process.url}/metrics").text
 
 
 def test_a_flood_of_refusals_does_not_fill_a_disk(running: tuple[GatewayProcess, list[str]]) -> None:
@@ -116,7 +116,7 @@ def test_the_log_has_what_failed_and_nothing_of_what_was_sent(tmp_path: Path) ->
     """The whole of it, from a process that is told secrets in every place, until it ends."""
     file = KeyFile(tmp_path / "keys.json")
     key, secret = file.create("alice")
-    process = GatewayProcess("--keys", str(file.path), fake=0.0)
+    process = GatewayProcess("--keys", str(file.path), "--max-waiting-seconds", "3", fake=0.0)
     private = "SECRET-WORDS"
     bearer = {"authorization": f"Bearer {secret}", "x-request-id": "known-id"}
     try:
@@ -224,7 +224,7 @@ def test_sigterm_under_load(tmp_path: Path) -> None:
                 answers.append(answer.status_code)
                 if answer.status_code == 503:
                     assert answer.json()["error"]["code"] == "shutting_down"
-                    assert answer.headers["retry-after"] == "1"
+                    assert 1 <= int(answer.headers["retry-after"]) <= 4
                     assert answer.headers["connection"] == "close"
 
     def ask_slowly() -> None:

@@ -1,11 +1,13 @@
 """`/v1/embeddings`: what counts as a text and what as an image, order, formats, usage, partial answers."""
 
 import base64
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
+from openai import BadRequestError, OpenAI
 
+from gateway.encodings import Dtype, quantized
 from gateway.replies import EmbeddingsReply
 from tests.pictures import BLUE, BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import Gateway
@@ -72,14 +74,55 @@ def test_base64_is_little_endian_float32(gateway: Gateway, option: str) -> None:
     assert np.frombuffer(base64.b64decode(vector), "<f4")[None] == expected(b"a")
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "binary", "ubinary"])
+@pytest.mark.parametrize("option", ["encoding_format", "embedding_type", "output_dtype"])
+def test_vectors_as_integers(gateway: Gateway, option: str, dtype: Dtype) -> None:
+    answer = gateway.post(PATH, input=["a", data_url(b"no"), RED_URL], partial=True, **{option: dtype})
+    EmbeddingsReply.model_validate(answer)
+    features = np.stack([features_of(b"a", 16), features_of(RED, 16)])
+    assert [entry["embedding"] for entry in answer["data"]] == quantized(features, dtype).tolist()
+    assert [entry["index"] for entry in answer["data"]] == [0, 2]
+
+
+def test_voyages_client_asks_for_base64_of_a_dtype(gateway: Gateway) -> None:
+    answer = gateway.post(PATH, input="a", encoding_format="base64", output_dtype="binary", output_dimension=16)
+    bits = np.frombuffer(base64.b64decode(answer["data"][0]["embedding"]), np.int8)
+    assert bits.tolist() == quantized(features_of(b"a", 16)[None], "binary")[0].tolist()
+
+
+def test_a_list_of_one_type_is_that_type(gateway: Gateway) -> None:
+    assert len(vectors(gateway.post(PATH, input="a", embedding_type=["ubinary"]))[0]) == 2
+
+
+def test_openais_sdk(gateway: Gateway) -> None:
+    """It decodes base64 that it asked for by itself as float32, which other bytes must not reach in silence."""
+    sdk = OpenAI(base_url="http://testserver/v1", api_key="none", http_client=gateway.http)
+    plain = sdk.embeddings.create(model="fake", input="a")
+    assert np.array([plain.data[0].embedding]) == expected(b"a")
+    asked = sdk.embeddings.create(model="fake", input="a", encoding_format=cast(Literal["float"], "int8"))
+    assert asked.data[0].embedding == quantized(features_of(b"a", 16)[None], "int8")[0].tolist()
+    numbers = sdk.embeddings.create(
+        model="fake", input="a", encoding_format="float", extra_body={"output_dtype": "int8"}
+    )
+    assert numbers.data[0].embedding == asked.data[0].embedding
+    with pytest.raises(BadRequestError, match="float32: ask for int8 with encoding_format"):
+        sdk.embeddings.create(model="fake", input="a", extra_body={"output_dtype": "int8"})
+
+
 def test_usage_sums_tokens_and_counts_images(gateway: Gateway) -> None:
     answer = gateway.post(PATH, input=["one two", RED_URL, "three", "one two"])
     assert answer["usage"] == {"prompt_tokens": 4 + 3 + 4, "total_tokens": 11, "num_images": 1}
     assert gateway.post(PATH, input=["one two"])["usage"]["prompt_tokens"] == 4  # from the cache
 
 
-def test_the_models_own_dimensions_are_fine(gateway: Gateway) -> None:
-    assert len(vectors(gateway.post(PATH, input="a", dimensions=16))[0]) == 16
+@pytest.mark.parametrize("option", ["dimensions", "output_dimension"])
+def test_dimensions_are_the_models_own(gateway: Gateway, option: str) -> None:
+    assert len(vectors(gateway.post(PATH, input="a", **{option: 16}))[0]) == 16
+    for count in (8, 32, 0):
+        error = gateway.refused(PATH, 400, input="a", **{option: count})
+        assert (error["code"], error["param"]) == ("unsupported_dimensions", option)
+        assert "have 16 dimensions" in error["message"]
+        assert "Matryoshka" in error["message"]
 
 
 def test_partial_answers_for_the_good_and_names_the_bad(gateway: Gateway) -> None:

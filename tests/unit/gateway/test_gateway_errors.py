@@ -48,11 +48,11 @@ def test_internal_words_are_not_passed_on_by_any_status(words: str) -> None:
     for code in set(grpc.StatusCode) - {grpc.StatusCode.OK}:
         error = status_error(code.name, words, "embed_image")
         answer = translate(error)
-        assert answer.message == MESSAGES[answer.code]
+        assert answer.reason == MESSAGES[answer.code]
         assert answer.__cause__ is error  # for the log
         for noun in ("image", "text"):
             refused = item_error(refused_item(error, noun=noun, index=0), "input[0]")
-            assert refused.message == f"the model server cannot use this {noun}"
+            assert refused.reason == f"the model server cannot use this {noun}"
             assert refused.param == "input[0]"
 
 
@@ -69,15 +69,15 @@ def test_internal_words_are_not_passed_on_by_any_status(words: str) -> None:
 )
 def test_what_is_wrong_with_an_item_is(words: str, shown: str) -> None:
     error = status_error("INVALID_ARGUMENT", words, "embed_image")
-    assert item_error(refused_item(error, noun="image", index=0), "image").message.startswith(shown)
-    assert shown in translate(error).message
-    assert "ensemble" not in translate(error).message
-    assert "request id" not in translate(error).message
+    assert item_error(refused_item(error, noun="image", index=0), "image").reason.startswith(shown)
+    assert shown in translate(error).reason
+    assert "ensemble" not in translate(error).reason
+    assert "request id" not in translate(error).reason
 
 
 def test_the_clients_own_words_about_an_item_are_passed_on() -> None:
     assert (
-        item_error(InputError("expected images, got int", noun="image"), "image").message == "expected images, got int"
+        item_error(InputError("expected images, got int", noun="image"), "image").reason == "expected images, got int"
     )
 
 
@@ -96,9 +96,9 @@ def test_a_refusal_reaches_the_caller_without_the_servers_words() -> None:
     words = "decoder of /srv/models crashed at 10.0.0.5"
     with gateway_over(FakeServer(refuse=lambda noun, _item: words if noun == "image" else None)) as gateway:
         error = gateway.refused("/v1/embeddings", 400, input=RED_URL)
-        assert error["message"] == "the model server cannot use this image"
+        assert error["message"] == "input: the model server cannot use this image"
         partial = gateway.post("/v1/embeddings", input=["a", RED_URL], partial=True)
-        assert partial["errors"][0]["message"] == error["message"]
+        assert partial["errors"][0]["message"] == "input[1]: the model server cannot use this image"
 
 
 def test_there_is_a_sentence_for_every_failure() -> None:

@@ -151,7 +151,7 @@ def test_documents_come_back_no_larger_than_they_came(gateway: Gateway) -> None:
 
 
 def test_one_more_item_than_there_may_be_is_refused_before_any_is_looked_at(fake: FakeServer) -> None:
-    with gateway_over(fake, Settings(limits=Limits(items=4))) as gateway:
+    with gateway_over(fake, Settings(limits=Limits(images=4, texts=4))) as gateway:
         for path, document, field in (
             (EMBED, {"input": [{"neither": 1}] * 5}, "input"),
             (SIMILARITY, {"images": [1] * 5, "text": "a"}, "images"),

@@ -1,0 +1,395 @@
+"""Requests that find no room: they wait, in their turn and within bounds, and are then served or refused."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.admission import PLACE, Admission, Kind
+from gateway.app import create_app
+from gateway.engine import Engine, OnError
+from gateway.exchange import Exchange
+from gateway.intake import Intake
+from gateway.keys import KeyFile
+from gateway.metrics import Metrics
+from gateway.room import Bounds
+from gateway.settings import Limits, Settings
+from tests.gateway_server import GatewayProcess, listening
+from tests.pictures import RED_URL
+from tests.raw_http import answer, connect, post, received, statuses
+from tests.unit.gateway.conftest import gateway_over
+from tests.virtual_time import run
+from tritonclip import AsyncClient, Embeddings
+from tritonclip._errors import status_error
+from tritonclip.testing import FakeServer
+
+EMBED = "/v1/embeddings"
+
+
+class HeldClient(AsyncClient):
+    """Images are embedded once `release` is set."""
+
+    def __init__(self, fake: FakeServer) -> None:
+        super().__init__(transport=fake.async_transport())
+        self.begun = threading.Semaphore(0)
+        self.release = threading.Event()
+        self.sizes: list[int] = []  # of the calls, in images
+
+    def with_timeout(self, timeout: float) -> "HeldClient":
+        return self
+
+    async def embed_images(self, images: Any, *, on_error: OnError = "raise", progress: bool = False) -> Embeddings:
+        self.sizes.append(len(images))
+        self.begun.release()
+        while not self.release.is_set():  # noqa: ASYNC110 - it is set from another thread
+            await asyncio.sleep(0.005)
+        return await super().embed_images(images, on_error=on_error)
+
+
+@pytest.fixture
+def held(fake: FakeServer) -> Iterator[HeldClient]:
+    client = HeldClient(fake)
+    yield client
+    client.release.set()
+
+
+def limits(**others: Any) -> Limits:
+    """Room for one image at a time."""
+    return Limits(**{"items_in_flight": 1} | others)
+
+
+def ask(url: str, content: Any = RED_URL, **options: Any) -> httpx.Response:
+    return httpx.post(url + EMBED, json={"input": content}, **{"timeout": 60} | options)
+
+
+def in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(call()))
+    thread.start()
+    return thread, answers
+
+
+def metric(url: str, name: str) -> float:
+    for line in httpx.get(f"{url}/metrics").text.splitlines():
+        if line.startswith(f"tritonclip_gateway_{name} "):
+            return float(line.split()[1])
+    raise AssertionError(f"there is no {name}")
+
+
+def until(url: str, name: str, value: float) -> None:
+    deadline = time.monotonic() + 30
+    while (found := metric(url, name)) != value:
+        assert time.monotonic() < deadline, f"{name} is {found}"
+
+
+WAITING = 'requests_waiting{room="places"}'
+
+
+def test_a_request_that_finds_no_place_waits_and_is_served(held: HeldClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its images are not decoded before it has one; and what needs no place does not wait."""
+    decoded: list[int] = []
+    load = Intake.load
+
+    async def noted(intake: Intake, items: Sequence[Any]) -> Any:
+        decoded.append(len(items))
+        return await load(intake, items)
+
+    monkeypatch.setattr(Intake, "load", noted)
+    with listening(create_app(held, Settings(limits=limits(items_in_flight=2)))) as url:
+        assert ask(url, "a cached text").status_code == 200
+        threads = [in_background(lambda: ask(url, [RED_URL] * 2)) for _ in range(3)]
+        until(url, WAITING, 2)
+        assert decoded == [2]
+        assert metric(url, "items_in_flight") == 2
+        assert ask(url, "a cached text").status_code == 200
+        assert httpx.get(f"{url}/health/live").status_code == httpx.get(f"{url}/v1/models").status_code == 200
+        held.release.set()
+        for thread, answers in threads:
+            thread.join(30)
+            assert answers[0].status_code == 200
+        assert decoded == [2, 2, 2]
+        assert metric(url, WAITING) == metric(url, "items_in_flight") == 0
+        assert metric(url, 'waited_seconds_count{room="places"}') == 4
+
+
+def test_beyond_the_requests_that_may_wait_there_is_a_refusal_at_once(held: HeldClient) -> None:
+    with listening(create_app(held, Settings(limits=limits(waiting=2)))) as url:
+        threads = [in_background(lambda: ask(url)) for _ in range(3)]
+        until(url, WAITING, 2)
+        refusals = [ask(url) for _ in range(8)]
+        assert {refusal.status_code for refusal in refusals} == {429}
+        assert {refusal.json()["error"]["code"] for refusal in refusals} == {"overloaded"}
+        assert metric(url, 'no_room_total{reason="too_many_wait",room="places"}') == 8
+        milliseconds = [int(refusal.headers["retry-after-ms"]) for refusal in refusals]
+        assert all(1000 <= each <= 4000 for each in milliseconds)
+        assert len(set(milliseconds)) > 1  # whoever was refused together does not come back together
+        assert all(
+            int(refusal.headers["retry-after"]) == round(each / 1000)
+            for refusal, each in zip(refusals, milliseconds, strict=True)
+        )
+        held.release.set()
+        for thread, answers in threads:
+            thread.join(30)
+            assert answers[0].status_code == 200
+
+
+@pytest.mark.parametrize(("waits", "header"), [(0.3, {}), (30.0, {"x-request-timeout": "0.3"})])
+def test_nobody_waits_beyond_its_time(held: HeldClient, waits: float, header: dict[str, str]) -> None:
+    with listening(create_app(held, Settings(limits=limits(waiting_seconds=waits)))) as url:
+        thread, _ = in_background(lambda: ask(url))
+        assert held.begun.acquire(timeout=30)
+        started = time.monotonic()
+        refusal = ask(url, headers=header)
+        assert 0.25 < time.monotonic() - started < 20
+        assert (refusal.status_code, refusal.json()["error"]["code"]) == (429, "overloaded")
+        assert metric(url, 'no_room_total{reason="waited_too_long",room="places"}') == 1
+        held.release.set()
+        thread.join(30)
+        assert held.sizes == [1]
+
+
+def test_who_hangs_up_while_it_waits_leaves_at_once(held: HeldClient) -> None:
+    with listening(create_app(held, Settings(limits=limits()))) as url:
+        thread, _ = in_background(lambda: ask(url))
+        assert held.begun.acquire(timeout=30)
+        with pytest.raises(httpx.ReadTimeout):
+            ask(url, timeout=httpx.Timeout(30, read=0.3))
+        until(url, WAITING, 0)
+        assert metric(url, 'requests_total{endpoint="/v1/embeddings",status="499"}') == 1
+        held.release.set()
+        thread.join(30)
+        assert held.sizes == [1]
+
+
+def test_one_keys_flood_does_not_push_back_anothers_request(held: HeldClient, tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    alice, bob = ({"authorization": f"Bearer {file.create(name)[1]}"} for name in ("alice", "bob"))
+    with listening(create_app(held, Settings(limits=limits(waiting=8), keys=file.path))) as url:
+        refused = 'no_room_total{reason="too_many_wait",room="places"}'
+        flood = [in_background(lambda: ask(url, [RED_URL] * 2, headers=alice)) for _ in range(12)]
+        until(url, refused, 3)
+        assert metric(url, WAITING) == 8
+        thread, answers = in_background(lambda: ask(url, headers=bob))
+        until(url, refused, 4)  # alice's last makes room for bob
+        assert metric(url, WAITING) == 8
+        held.release.set()
+        thread.join(30)
+        assert answers[0].status_code == 200
+        for thread, _ in flood:
+            thread.join(30)
+    assert sorted(answers[0].status_code for _, answers in flood) == [200] * 8 + [429] * 4
+    assert held.sizes == [2, 2, 1] + [2] * 6  # alice's that was inside, her first that waited, and then bob's
+
+
+def test_images_a_minute_are_given_back_to_whom_is_turned_away(held: HeldClient, tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    headers = {"authorization": f"Bearer {file.create('alice', images_per_minute=3)[1]}"}
+    settings = Settings(limits=limits(waiting_seconds=0.2), keys=file.path)
+    with listening(create_app(held, settings)) as url:
+        thread, answers = in_background(lambda: ask(url, headers=headers))
+        assert held.begun.acquire(timeout=30)
+        assert ask(url, [RED_URL] * 2, headers=headers).json()["error"]["code"] == "overloaded"
+        assert metric(url, 'items_total{kind="image"}') == 0
+        held.release.set()
+        thread.join(30)
+        assert answers[0].headers["x-ratelimit-remaining-images"] == "2"
+        assert ask(url, [RED_URL] * 2, headers=headers).status_code == 200
+        assert metric(url, 'items_total{kind="image"}') == 3
+        assert ask(url, [RED_URL] * 2, headers=headers).json()["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_who_hangs_up_before_there_is_room_for_its_body_leaves_at_once() -> None:
+    bounds = Limits(body_bytes=1000, bytes_in_flight=1000, bytes_in_flight_per_key=1000)
+    app = create_app(AsyncClient(transport=FakeServer().async_transport()), Settings(limits=bounds))
+    with listening(app, bounds) as url:
+        first, second, third = (connect(url) for _ in range(3))
+        first.sendall(post(EMBED, b"{", announced=1000))
+        until(url, "bytes_in_flight", 1000)
+        second.sendall(post(EMBED, b'{"input": "b"}'.ljust(900)))
+        until(url, 'requests_waiting{room="bytes"}', 1)
+        third.sendall(post(EMBED, b'{"input": "c"}'.ljust(900)))
+        until(url, 'requests_waiting{room="bytes"}', 2)
+        assert httpx.get(f"{url}/v1/models").status_code == 200  # it has no body
+        second.close()
+        until(url, 'requests_waiting{room="bytes"}', 1)
+        first.sendall(b'"input": "a"}'.ljust(999))
+        assert statuses(answer(first)) == statuses(answer(third)) == [200]
+        until(url, "bytes_in_flight", 0)
+        first.close()
+        third.close()
+
+
+def test_a_stop_serves_those_that_wait() -> None:
+    """They had begun: whoever comes after the signal is refused, and nobody is cut off."""
+    process = GatewayProcess("--max-items-in-flight", "1", fake=0.5)
+    body = b'{"input": {"image": "data:image/png;base64,iVBORw0KGgo="}}'
+    connections = [connect(process.url) for _ in range(4)]
+    for connection in connections:
+        connection.sendall(post(EMBED, body))
+    until(process.url, WAITING, 3)
+    process.process.terminate()
+    assert [statuses(received(connection)) for connection in connections] == [[200]] * 4
+    process.process.wait(30)
+    process.stop()
+    assert process.process.returncode == 0
+
+
+def test_2048_texts_are_one_request(fake: FakeServer) -> None:
+    """In parts, each no larger than the room; every text with its own vector, in its place."""
+    texts = [f"text {index % 1500}" for index in range(2048)]
+    with gateway_over(fake, Settings(limits=Limits(items_in_flight=8))) as gateway:
+        rows = [row["embedding"] for row in gateway.post(EMBED, input=texts)["data"]]
+        assert gateway.metric("tritonclip_gateway_items_in_flight") == 0
+    asked = [item.decode() for call in fake.requests("embed_text") for item in call.inputs[0].items()]
+    assert sorted(asked) == sorted(set(texts))
+    with gateway_over(FakeServer()) as gateway:
+        for index in (0, 63, 64, 1499, 1500, 2047):
+            assert gateway.post(EMBED, input=texts[index])["data"][0]["embedding"] == rows[index]
+
+
+class FailingClient(AsyncClient):
+    """The third call for features fails."""
+
+    calls = 0
+
+    def with_timeout(self, timeout: float) -> "FailingClient":
+        return self
+
+    async def embed_images(self, images: Any, **options: Any) -> Embeddings:
+        self._count()
+        return await super().embed_images(images, **options)
+
+    async def embed_texts(self, texts: Any, **options: Any) -> Embeddings:
+        self._count()
+        return await super().embed_texts(texts, **options)
+
+    def _count(self) -> None:
+        self.calls += 1
+        if self.calls == 3:
+            raise status_error("INTERNAL", "broken", "embed")
+
+
+@pytest.mark.parametrize("content", [[f"text {index}" for index in range(640)], [RED_URL] * 64])
+def test_a_part_that_fails_fails_the_request_and_leaves_nothing(fake: FakeServer, content: list[str]) -> None:
+    with gateway_over(fake, engine=FailingClient(transport=fake.async_transport())) as gateway:
+        answer = gateway.http.post(EMBED, json={"input": content})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_failed")
+        assert gateway.metric("tritonclip_gateway_items_in_flight") == 0
+        assert gateway.metric(f"tritonclip_gateway_{WAITING}") == 0
+        again = gateway.http.post(EMBED, json={"input": content})
+        assert again.status_code == 200
+        assert len(again.json()["data"]) == len(content)
+
+
+def test_bad_items_keep_their_positions_across_parts(fake: FakeServer) -> None:
+    bad = {3, 17, 40}
+    images = [RED_URL if index not in bad else "data:image/png;base64,AAAA" for index in range(48)]
+    with gateway_over(fake) as gateway:
+        found = gateway.post(EMBED, input=images, partial=True)
+        assert {error["index"] for error in found["errors"]} == bad
+        found = gateway.post("/v1/classify", images=images, label_set="colours", partial=True)
+        assert {error["index"] for error in found["errors"]} == bad
+        assert [row["index"] for row in found["data"]] == [index for index in range(48) if index not in bad]
+
+
+class Clocked:
+    """Requests on a clock that only jumps: the engine takes a second for each part."""
+
+    def __init__(self, places: int) -> None:
+        self._metrics = Metrics()
+        self._admission = Admission(places, Bounds(1000, 1e6), self._metrics)
+        self._engine = AsyncClient(transport=FakeServer().async_transport())
+        self.now = 0  # parts in the engine
+        self.most = 0
+        self.done = 0
+
+    async def embed(self, items: int, kind: Kind = Kind.TEXT, *, caller: str = "a") -> float:
+        """The seconds that a request took."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        turn = self._admission.turn(Exchange("id", started + 1e6, peer=caller), self._engine)
+
+        async def work(_engine: Engine, part: Sequence[int]) -> Sequence[int]:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            try:
+                await asyncio.sleep(1)
+                self.done += 1
+            finally:
+                self.now -= 1
+            return part
+
+        parts = await turn.in_parts(kind, range(items), work)
+        assert [item for part in parts for item in part] == list(range(items))
+        return loop.time() - started
+
+    @property
+    def places(self) -> float:
+        """Those that are taken."""
+        return self._metrics.registry.get_sample_value("tritonclip_gateway_items_in_flight") or 0.0
+
+
+def test_small_requests_pass_between_the_parts_of_large_ones() -> None:
+    """Of the same caller, who has no turn of its own: behind one part of each large request, not behind all of them."""
+    parts = 2048 // Kind.TEXT.part
+
+    async def main() -> None:
+        clocked = Clocked(places=Kind.TEXT.part // PLACE)  # for one part at a time
+        large = [asyncio.create_task(clocked.embed(2048)) for _ in range(5)]
+        await asyncio.sleep(10.5)
+        small = [await clocked.embed(1) for _ in range(3)]
+        assert max(small) <= 5 + 1 + 1  # a part of each, what is inside, and its own
+        other = await clocked.embed(1, caller="b")
+        assert other <= 1 + 1 + 1  # what is inside, at most one turn of the other caller, and its own
+        assert [await task for task in large][-1] <= 5 * parts + 4
+        assert (clocked.places, clocked.most) == (0, 1)
+
+    run(main())
+
+
+@pytest.mark.parametrize(("kind", "items"), [(Kind.TEXT, 2048), (Kind.IMAGE, 64)])
+def test_a_large_request_alone_keeps_the_engine_busy_and_no_busier(kind: Kind, items: int) -> None:
+    async def main() -> None:
+        clocked = Clocked(places=256)
+        assert await clocked.embed(items, kind) == items / kind.part / kind.at_once
+        assert clocked.most == kind.at_once
+
+    run(main())
+
+
+def test_a_part_of_more_than_there_is_goes_alone() -> None:
+    async def main() -> None:
+        clocked = Clocked(places=1)
+        assert await clocked.embed(32, Kind.IMAGE) == 2
+        assert clocked.most == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deadline"])
+def test_what_ends_early_runs_no_further(how: str) -> None:
+    """Parts inside and parts that wait alike; and the places are there for others."""
+
+    async def main() -> None:
+        clocked = Clocked(places=32)
+        task = asyncio.create_task(clocked.embed(2048))
+        if how == "cancelled":
+            await asyncio.sleep(2.5)
+            task.cancel()
+        else:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(2.5):
+                    await task
+        await asyncio.gather(task, return_exceptions=True)
+        done = clocked.done
+        assert (clocked.now, clocked.places) == (0, 0)
+        await asyncio.sleep(10)
+        assert clocked.done == done == 4
+        assert await clocked.embed(1) == 1
+
+    run(main())
