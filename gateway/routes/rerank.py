@@ -63,17 +63,17 @@ async def rerank(request: Request) -> Response:
     given = asked.documents if isinstance(asked.documents, list) else [asked.documents]
 
     def answer() -> dict[str, Any]:
-        ranked = [{"index": index, "relevance_score": float(scores[index])} for index in order[:top_n]]
-        shown = asked.return_documents
+        ranked = [(index, {"index": index, "relevance_score": float(scores[index])}) for index in order[:top_n]]
         return {
             "id": exchange.request_id,
             "object": "rerank",
             "model": model_id(manifest),
             "results": json_list(
-                entry | ({"document": _shown(given[entry["index"]])} if shown else {}) for entry in ranked
+                entry | ({"document": _shown(given[index])} if asked.return_documents else {})
+                for index, entry in ranked
             ),
             # Voyage's clients read this instead, and need not send anything that tells them from Cohere's and Jina's.
-            **({"data": json_list(ranked)} if request.url.path == "/v1/rerank" else {}),
+            **({"data": json_list(entry for _, entry in ranked)} if request.url.path == "/v1/rerank" else {}),
             "meta": {"api_version": {"version": request.url.path[2:3]}, "billed_units": {"search_units": 1}},
             "usage": usage(vectors.tokens, vectors.images),
             **truncated_field(vectors.truncated, first=1),
