@@ -36,7 +36,7 @@ def run(folder: Path, *arguments: str, measured: bool = True, ordinary: bool = T
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTEST_PLUGINS": "xdist.plugin,pytest_timeout",
     }  # quick to start
-    command = [ROOT / "scripts/run-tests", "-c", "pyproject.toml", folder, *arguments]
+    command = [str(ROOT / "scripts/run-tests"), "-c", "pyproject.toml", str(folder), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     return done.returncode, log.read_text().splitlines()
 
