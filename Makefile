@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEFAULT_VARIANT := convnext_base_w-laion2b_s13b_b82k_augreg
 .DEFAULT_GOAL := help
-.PHONY: help setup up load test test-clients test-compose lint bench demo clean
+.PHONY: help setup up load test tools test-clients test-compose lint bench demo clean
 
 help:
 	@echo "make up      export a model and serve it: gateway and page 8080, Triton 8000 to 8002, on loopback, until Ctrl-C"
@@ -51,9 +51,13 @@ lint: setup
 	@set -e; for model in model_repository/*/1 export/overlay/*/1; do \
 		if [ -f $$model/model.py ]; then $(BIN)/mypy $$model/*.py; fi; done
 
-test: lint
+# The code is read while what the tests need is fetched.
+test: setup
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint tools
+	scripts/run-tests $(TESTS)
+
+tools:
 	@scripts/setup-tests
-	$(BIN)/python -m pytest $(TESTS)
 
 # Other people's clients, in an environment of their own.
 build/clients/.installed: .venv/.installed requirements/clients.lock tests/programs/package-lock.json scripts/setup-clients

@@ -36,8 +36,15 @@ _ITEM = {
         {"type": "string", "description": "a text, or an image as data URL"},
         {"type": "object", "properties": {"text": _STRING}, "required": ["text"], "additionalProperties": False},
         {"type": "object", "properties": {"image": _IMAGE}, "required": ["image"], "additionalProperties": False},
+        {
+            "type": "object",
+            "properties": {"type": {"enum": ["image_url", "input_image"]}, "image_url": {}, "detail": _STRING},
+            "required": ["image_url"],
+            "description": "a part as OpenAI, vLLM and others write it; `gateway.shapes` has them all",
+        },
     ]
 }
+_TOKENS = {"type": "array", "items": {"type": "integer"}, "minItems": 1, "description": "ids of cl100k_base: one text"}
 
 
 def _one_or_more(item: dict[str, Any]) -> dict[str, Any]:
@@ -48,6 +55,7 @@ Image = Annotated[Any, WithJsonSchema(_one_or_more(_IMAGE))]
 Text = Annotated[Any, WithJsonSchema(_one_or_more(_STRING))]
 Items = Annotated[Any, WithJsonSchema(_one_or_more(_ITEM))]
 Item = Annotated[Any, WithJsonSchema(_ITEM)]
+Input = Annotated[Any, WithJsonSchema({"anyOf": [*_one_or_more(_ITEM)["anyOf"], *_one_or_more(_TOKENS)["anyOf"]]})]
 Messages = Annotated[
     Any,
     WithJsonSchema({"type": "array", "items": {"type": "object"}, "description": "one message with one part"}),
@@ -145,7 +153,7 @@ class EmbeddingsRequest(TextsRequest):
         "documents": "input",
     }  # fmt: skip
 
-    input: Items = None
+    input: Input = None
     messages: Messages = None
     modality: Literal["text", "image"] | None = Field(
         None, description="what bare strings are, whatever they look like"

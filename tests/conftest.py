@@ -1,11 +1,16 @@
 """Fixtures that several kinds of test share."""
 
+import os
 from pathlib import Path
 
 import open_clip
 import pytest
+import torch
 
 ARCHITECTURES = Path(__file__).with_name("architectures")
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the other core has tests too: threads would wait for each other
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

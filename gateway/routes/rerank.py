@@ -64,13 +64,13 @@ async def rerank(request: Request) -> Response:
 
     def answer() -> dict[str, Any]:
         ranked = [(index, {"index": index, "relevance_score": float(scores[index])}) for index in order[:top_n]]
-        shown = asked.return_documents
         return {
             "id": exchange.request_id,
             "object": "rerank",
             "model": model_id(manifest),
             "results": json_list(
-                entry | ({"document": _shown(given[index])} if shown else {}) for index, entry in ranked
+                entry | ({"document": _shown(given[index])} if asked.return_documents else {})
+                for index, entry in ranked
             ),
             # Voyage's clients read this instead, and need not send anything that tells them from Cohere's and Jina's.
             **({"data": json_list(entry for _, entry in ranked)} if request.url.path == "/v1/rerank" else {}),

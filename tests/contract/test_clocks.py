@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
 ALLOWED = {
     "gateway/routes/models.py",  # `created`, which OpenAI's clients want
-    "gateway/routes/vllm.py",  # likewise, and vLLM's
+    "gateway/routes/vllm.py",  # likewise
     "gateway/keys.py",  # the day a key was made
     "gateway/logs.py",  # when something was logged
     "serve/launcher.py",  # likewise

@@ -17,6 +17,8 @@ from load.text_rates import measure_texts
 from tests.serving import start
 from tritonclip import Client
 
+pytestmark = pytest.mark.alone
+
 
 def test_it_measures_served_and_bare_in_one_run(
     tiny_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -13,6 +13,8 @@ from load.capacity.deployment import STAGES
 from load.counters import PARTS
 from serve.server import Server
 
+pytestmark = pytest.mark.alone
+
 CLIENTS = (1, 8)
 IMAGE_STAGES = ["image_preprocess", "image_encoder"]
 SHORT = ["--seconds", "1", "--rounds", "2", "--picture", "160x120", "--pictures", "8"]

@@ -25,6 +25,8 @@ from load.faults.slowness import CLIENT_KINDS, CRASHED, raw_requests, slow
 from load.outcomes import Outcome
 from load.service import USUAL_DESCRIPTORS, Service
 
+pytestmark = pytest.mark.alone
+
 WAYS = {"grpc", "http", "gateway"}
 
 

@@ -23,6 +23,8 @@ from gateway.metrics import Metrics
 from serve.server import LOOPBACK, Server, find_port
 from tests.gateway_server import ROOT, GatewayProcess, listening
 
+pytestmark = pytest.mark.alone
+
 SCENARIOS = """
 [everything]
 about = "every class, every task"

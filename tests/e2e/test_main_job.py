@@ -21,6 +21,8 @@ from export.checkpoint import Checkpoint
 from tests.reference import cosines, image_features, text_features
 from tritonclip import Client
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCENES = ROOT / "samples" / "scenes"

@@ -22,6 +22,8 @@ from tests.reference import PHOTOS
 from tests.serving import start
 from tritonclip import Client
 
+pytestmark = pytest.mark.alone
+
 
 def image_request(images: list[bytes]) -> service_pb2.ModelInferRequest:
     request = service_pb2.ModelInferRequest(model_name="embed_image")

@@ -5,11 +5,14 @@ from collections import Counter
 
 import grpc
 import numpy as np
+import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from serve.server import Server
 from tests.reference import PHOTOS, cosines
 from tritonclip import Client
+
+pytestmark = pytest.mark.alone
 
 FLOOD = 200
 DEADLINE_SECONDS = 120

@@ -7,6 +7,8 @@ import pytest
 
 from load.pipeline import main
 
+pytestmark = pytest.mark.alone
+
 
 def test_every_image_is_answered_and_its_cpu_time_found(
     demo_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

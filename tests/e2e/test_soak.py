@@ -3,9 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from load.outcomes import Outcome
 from load.service import Service
 from load.soak import LEAST_SAMPLES, NEVER, P99, Soak, soak, write
+
+pytestmark = pytest.mark.alone
 
 SECONDS = 60.0
 

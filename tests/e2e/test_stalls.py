@@ -20,6 +20,8 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from export.configs import read_config
 from serve.server import Server
 
+pytestmark = pytest.mark.alone
+
 PAIRS = 100
 STALL_SECONDS = 0.45  # Triton's wait is 0.5 s, and a pair takes 0.002 to 0.05 s
 TOLERATED = 3  # of 100 pairs, on a machine that does other things too; one instance stalls 10 to 70 of them
