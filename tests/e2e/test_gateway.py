@@ -74,8 +74,9 @@ def test_openais_errors(gateway: str, model: str) -> None:
         client.embeddings.create(model="text-embedding-3-small", input="a")
     assert unknown.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError) as refused:
-        client.embeddings.create(model=model, input=[[1, 2]])
+        client.embeddings.create(model=model, input=["a", "b"], dimensions=7)
     assert refused.value.request_id
+    assert "dimensions: " in str(refused.value)  # which is all that their users see
 
 
 def test_usage_counts_open_clips_tokens(gateway: str, reference: Any) -> None:

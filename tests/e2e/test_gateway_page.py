@@ -156,7 +156,7 @@ def test_equal_labels_are_told(page: Page) -> None:
     page.choose(scene("yellow-star"))
     page.type("#labels", "A star\na ring\na  star")
     page.ask()
-    assert "labels[2] is the same as labels[0]" in page.find("#message.wrong").text
+    assert "labels[2]: the same as labels[0]" in page.find("#message.wrong").text
 
 
 def test_a_label_that_is_cut_is_told(page: Page) -> None:

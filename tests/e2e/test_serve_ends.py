@@ -29,7 +29,7 @@ def test_a_signal_ends_everything_and_leaves_nothing(launcher: Launcher, number:
     with Client(launcher.ready_url()) as client:
         client.embed_images(PHOTOS[:1])
     family = [launcher.triton().pid, *(child.pid for child in launcher.triton().children(recursive=True))]
-    assert len(family) == 10  # Triton and its nine stubs
+    assert len(family) == 12  # Triton and its eleven stubs
     assert shared_memory(launcher.process.pid)
     family += [child.pid for child in psutil.Process(launcher.process.pid).children()]
     launcher.process.send_signal(number)
