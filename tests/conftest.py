@@ -19,4 +19,9 @@ def architectures() -> None:
     open_clip.add_model_config(ARCHITECTURES)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: what is packed holds the time, and processes must find the same tests."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 pytest_plugins = ["tests.serving", "tests.clients", "tests.demo", "tests.launching"]
