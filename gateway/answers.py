@@ -56,6 +56,11 @@ def check_size(images: int, columns: int, column_bytes: int, limits: Limits, fie
     return size
 
 
+def bytes_of_texts(texts: Iterable[str], most: int) -> int:
+    """The most bytes that so many of the texts take as JSON."""
+    return sum(sorted((len(orjson.dumps(text)) for text in texts), reverse=True)[:most])
+
+
 def error_answer(error: ApiError, shape: Shape = envelope) -> Response:
     """The answer that an error is."""
     headers = {}

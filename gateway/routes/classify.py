@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
-from gateway.answers import LABEL_BYTES, check_size, json_list, large_answer
+from gateway.answers import LABEL_BYTES, bytes_of_texts, check_size, json_list, large_answer
 from gateway.bodies import read_one_of, read_request
 from gateway.errors import ApiError, in_words
 from gateway.items import ImageItem, TextItem, image_item, image_items
@@ -71,7 +70,7 @@ async def classify(request: Request) -> Response:
         names = [label.text for label in labels]
     _check_threshold(asked, len(names), manifest)
     columns = min(asked.top_k or len(names), len(names))
-    size = check_size(len(images), columns, LABEL_BYTES, limits, "labels", text_bytes=_bytes_of(names, columns))
+    size = check_size(len(images), columns, LABEL_BYTES, limits, "labels", text_bytes=bytes_of_texts(names, columns))
     if asked.label_set is not None:
         found = await service.label(
             exchange_for(request), manifest, images, label_set=asked.label_set, top_k=columns, partial=asked.partial
@@ -195,8 +194,3 @@ def _shown(labels: Iterable[Label]) -> Iterable[dict[str, Any]]:
             "logit": label.logit,
             "index": label.index,
         }
-
-
-def _bytes_of(names: Sequence[str], columns: int) -> int:
-    """The most bytes that so many of the names take in an answer."""
-    return sum(sorted((len(orjson.dumps(name)) for name in names), reverse=True)[:columns])

@@ -6,7 +6,7 @@ import numpy as np
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.answers import LABEL_BYTES, FloatArray, check_size, json_list, large_answer
+from gateway.answers import LABEL_BYTES, FloatArray, bytes_of_texts, check_size, json_list, large_answer
 from gateway.errors import ApiError
 from gateway.items import TextItem, mixed_items
 from gateway.labels import labels_of, refuse_equal
@@ -66,7 +66,9 @@ async def classify(request: Request, asked: JinaClassifyRequest) -> Response:
     if len(labels) == 1 and is_relative(manifest):
         message = "give at least two: a score is a probability among the labels, and of one it is always 1"
         raise ApiError("invalid_value", message, param="labels")
-    size = check_size(len(items), len(labels), LABEL_BYTES, limits, "labels", text_bytes=_bytes_of(labels))
+    names = [label.text for label in labels]
+    written = bytes_of_texts(names, len(names)) + bytes_of_texts(names, 1)  # all of them, and the best once more
+    size = check_size(len(items), len(labels), LABEL_BYTES, limits, "labels", text_bytes=written)
     vectors = await service.embed(
         exchange_for(request), manifest, [*items, *labels], field="labels", partial=False, truncate=asked.truncating()
     )
@@ -98,7 +100,3 @@ def _classification(index: int, probabilities: FloatArray, labels: list[TextItem
             {"label": label.text, "score": float(score)} for label, score in zip(labels, probabilities, strict=True)
         ),
     }
-
-
-def _bytes_of(labels: list[TextItem]) -> int:
-    return sum(len(label.text.encode()) for label in labels)

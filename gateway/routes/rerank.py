@@ -60,6 +60,8 @@ async def rerank(request: Request) -> Response:
     errors = {position - 1: error for position, error in vectors.errors.items()}
     scores = cosines(vectors, 1)[0]
     order = [int(index) for index in np.argsort(-scores, kind="stable") if index not in errors]
+    path: str = request.scope["route"].path
+    version = "2" if path == "/v2/rerank" else "1"
     given = asked.documents if isinstance(asked.documents, list) else [asked.documents]
 
     def answer() -> dict[str, Any]:
@@ -73,8 +75,8 @@ async def rerank(request: Request) -> Response:
                 for index, entry in ranked
             ),
             # Voyage's clients read this instead, and need not send anything that tells them from Cohere's and Jina's.
-            **({"data": json_list(entry for _, entry in ranked)} if request.url.path == "/v1/rerank" else {}),
-            "meta": {"api_version": {"version": request.url.path[2:3]}, "billed_units": {"search_units": 1}},
+            **({"data": json_list(entry for _, entry in ranked)} if path == "/v1/rerank" else {}),
+            "meta": {"api_version": {"version": version}, "billed_units": {"search_units": 1}},
             "usage": usage(vectors.tokens, vectors.images),
             **truncated_field(vectors.truncated, first=1),
             **({"query_truncated": True} if 0 in vectors.truncated else {}),

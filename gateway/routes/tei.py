@@ -156,7 +156,7 @@ async def info(request: Request) -> Response:
             "model_sha": manifest.fingerprint,
             "model_dtype": manifest.precision,
             "model_type": {"embedding": {"pooling": "last_token"}},  # of a CLIP text, its end token's feature
-            "max_concurrent_requests": limits.items_in_flight,
+            "max_concurrent_requests": limits.waiting,  # beyond it they are refused
             "max_input_length": manifest.context_length,
             "max_client_batch_size": limits.texts,
             "auto_truncate": True,

@@ -74,3 +74,13 @@ def test_head_needs_a_key_and_is_logged_as_itself(tmp_path: Path, caplog: pytest
         assert http.head("/v1/models").status_code == 401
     (line,) = [record.getMessage() for record in caplog.records if record.name == "gateway.request"]
     assert " HEAD /v1/models status=401 " in line
+
+
+@pytest.mark.parametrize(("path", "version", "has_data"), [("/v1", "1", True), ("/v2", "2", False), ("", "1", False)])
+def test_a_ranking_goes_by_its_route_wherever_that_is_mounted(path: str, version: str, has_data: bool) -> None:
+    inner = create_app(AsyncClient(transport=FakeServer().async_transport()), Settings())
+    for prefix, app in (("", inner), ("/clip", Starlette(routes=[Mount("/clip", inner)]))):
+        with TestClient(app, base_url="http://127.0.0.1") as http:
+            answer = http.post(f"{prefix}{path}/rerank/", json={"query": "a", "documents": ["b", "c"]}).json()
+        assert answer["meta"]["api_version"] == {"version": version}
+        assert ("data" in answer) == has_data
