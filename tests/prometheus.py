@@ -11,8 +11,8 @@ from typing import Any, Self
 import httpx
 import yaml
 
-from serve.server import LOOPBACK, find_port
 from tests.promql import ALERTS, CONFIG
+from tritonclip_server.embedded.server import LOOPBACK, find_port
 
 ROOT = Path(__file__).resolve().parents[1]
 UNPACKED = ROOT / "build" / "tools" / "usr" / "bin"

@@ -17,9 +17,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from export.checkpoint import Checkpoint
 from tests.reference import cosines, image_features, text_features
 from tritonclip import Client
+from tritonclip_server.export.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.alone
 
