@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tritonclip._errors import ClosedError, TritonClipError
-from tritonclip._status import MODELS
+from tritonclip._operations.status import MODELS
 from tritonclip.protocol._futures import answered
 from tritonclip.protocol.messages import (
     Call,

@@ -26,7 +26,7 @@ from tritonclip.protocol.statuses import parse_retry_after, status_error
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", _defaults.MAX_ANSWER_BYTES),
-    # Spread over all addresses of a name (a headless Kubernetes service, say), not only the first.
+    # FanOut over all addresses of a name (a headless Kubernetes service, say), not only the first.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
     # Clients do not share connections: else a new client would inherit an older one's wait before reconnecting.
     ("grpc.use_local_subchannel_pool", 1),

@@ -16,8 +16,8 @@ from tritonclip import (
     UnavailableError,
     _defaults,
 )
-from tritonclip._drivers import SyncDriver
-from tritonclip._session import Session
+from tritonclip._core.drivers import SyncDriver
+from tritonclip._core.session import Session
 from tritonclip.protocol._futures import answered
 from tritonclip.protocol.messages import Call, InferRequest, InferResponse, Reply
 from tritonclip.protocol.statuses import status_error

@@ -33,7 +33,7 @@ def animals() -> FakeServer:
 
 
 def images(root: Path, *contents: tuple[str, str]) -> list[LabelledImage]:
-    """Images from pairs of a label and of what the picture shows; a fake server sees what is written in it."""
+    """Images from pairs of a label and of what the image shows; a fake server sees what is written in it."""
     made = []
     for number, (label, content) in enumerate(contents):
         path = root / f"{number}.jpg"
