@@ -31,9 +31,9 @@ from load.capacity.work import Closed, Work
 from load.corpus import Spec
 from load.machine import describe_machine
 from tritonclip_server.embedded.server import Ports, Server
-from tritonclip_server.export.manifest import file_digest, write_manifest
 from tritonclip_server.export.pipeline import MODELS_FOLDER
 from tritonclip_server.export.tracing import trace
+from tritonclip_server.repository.manifest import file_digest, write_manifest
 
 RESULTS = Path("build/pipeline.json")
 GRID = 8  # the free encoder looks at so many pixels a side: enough to tell pictures apart

@@ -8,7 +8,7 @@ from pathlib import Path
 from load.capacity.errors import NotMeasurable
 from tritonclip import Client, Manifest, TritonClipError
 from tritonclip_server.embedded.server import Ports, Server
-from tritonclip_server.export.configs import read_config
+from tritonclip_server.repository.configs import read_config
 
 STAGES = {
     "image_preprocess": "decode and resize",

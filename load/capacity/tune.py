@@ -28,7 +28,7 @@ from load.capacity.repositories import Edit, edited
 from load.capacity.rounds import Ratio, in_turn, ratio
 from load.capacity.versus import meter
 from load.capacity.work import Closed, Work
-from tritonclip_server.export.configs import read_config
+from tritonclip_server.repository.configs import read_config
 
 LOGS = Path("build")
 

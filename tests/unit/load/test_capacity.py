@@ -23,7 +23,7 @@ from load.capacity.work import Closed, Work
 from load.counters import Batches, Counters
 from load.outcomes import Outcome, Sample
 from load.traffic import Result
-from tritonclip_server.export.configs import read_config
+from tritonclip_server.repository.configs import read_config
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 
