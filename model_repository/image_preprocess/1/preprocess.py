@@ -23,7 +23,8 @@ from flatten import Pixels, to_rgb
 from jpeg import Jpeg
 from numpy.typing import NDArray
 from picture import InvalidImage, OutOfMemory, Picture
-from resample import Axis, resample
+from axis import Axis
+from resample import resample, separate
 
 __all__ = ["FORMATS", "InvalidImage", "OutOfMemory", "Preprocessor", "Row"]
 
@@ -126,8 +127,7 @@ class Preprocessor:
             pixels = to_rgb(pixels)
         if pixels.shape != self.size:
             row[...] = self.fill_color
-        for channel, plane in enumerate(row):
-            np.copyto(plane[y : y + rows, x : x + columns], pixels >> 8 * channel, casting="unsafe")
+        separate(pixels, row, y, x)
 
     @property
     def _is_cubic(self) -> bool:
