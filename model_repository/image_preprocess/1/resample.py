@@ -135,9 +135,7 @@ def _weigh(length: int, scale: float, start: int, shown: int, cubic: bool) -> tu
 
 
 @_compiled("void(Array(uint32, 2, 'A', readonly=True), int64, float64, int64, int64, boolean, uint32[:, ::1])")
-def _resize(
-    source: Pixels, length: int, scale: float, start: int, skipped: int, cubic: bool, target: Pixels
-) -> None:
+def _resize(source: Pixels, length: int, scale: float, start: int, skipped: int, cubic: bool, target: Pixels) -> None:
     """Fill `target` [shown, W] from `source` [H,W], 16 columns at a time, which lie close together meanwhile.
 
     W is 16 at least.
