@@ -28,12 +28,10 @@ CPU_BATCHED_INSTANCES = 2
 SMALL_ENCODER_PARAMETERS = 20_000_000
 # A large one encodes a few images a second, and an execution takes all that wait: this many in the queue, and as many
 # in each of two executions, are 8 s at 3 images/s. With 64, requests waited longer than their callers; with 16 nearly
-# as long, where something else ran beside.
+# as long, where something else ran beside. What finds no room there waits undecoded, as many in the queue of
+# image_preprocess and in each of its processes, another 8 s. With 4 in that queue, the 8 callers who were answered
+# together and asked again together were refused.
 LARGE_ENCODER_QUEUE = 8
-# What finds no room there waits undecoded: this many before image_preprocess, and as many in each of its processes.
-# All together are 12 s at 3 images/s.
-LARGE_ENCODER_UNDECODED = 4
-LARGE_QUEUES = {"image_preprocess": LARGE_ENCODER_UNDECODED, "image_encoder": LARGE_ENCODER_QUEUE}
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def configure(repository: Path, deployment: Deployment) -> None:
             config.parameters[key].string_value = value
         if deployment.host == "cpu":
             set_cpu_host(config)
-            if config.name in LARGE_QUEUES:
+            if config.name in ("image_preprocess", "image_encoder"):
                 _set_image_stage(config, small=deployment.small_image_encoder)
         if config != committed:
             path.write_text(text_format.MessageToString(config), encoding="utf-8")
@@ -91,11 +89,10 @@ def configure(repository: Path, deployment: Deployment) -> None:
 
 def _set_image_stage(config: ModelConfig, *, small: bool) -> None:
     """On a CPU host: one thread for each process of a small encoder, short queues for a large one."""
-    if small:
-        if config.name == "image_encoder":
-            config.parameters["INTRA_OP_THREAD_COUNT"].string_value = "1"
-    else:
-        config.dynamic_batching.default_queue_policy.max_queue_size = LARGE_QUEUES[config.name]
+    if not small:
+        config.dynamic_batching.default_queue_policy.max_queue_size = LARGE_ENCODER_QUEUE
+    elif config.name == "image_encoder":
+        config.parameters["INTRA_OP_THREAD_COUNT"].string_value = "1"
 
 
 def _set_shapes(config: ModelConfig, deployment: Deployment) -> None:
