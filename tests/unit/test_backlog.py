@@ -102,14 +102,34 @@ def test_what_is_not_handed_on_is_not_waited_for(path: Path, meanwhile: Meanwhil
     assert meanwhile.pauses == 0
 
 
-@pytest.mark.parametrize("then", ["rests", "takes what is left"])
-def test_what_vanished_from_the_queue_is_forgotten(path: Path, meanwhile: Meanwhile, then: str) -> None:
-    """Cancelled, or refused: an instance that has nothing to do, or took all there was, shows that it is gone."""
+def test_what_vanished_from_the_queue_is_forgotten(path: Path, meanwhile: Meanwhile) -> None:
+    """Cancelled, or refused: an instance that took all there was shows that it is gone."""
     encoder, preparing = busy_encoder(path), backlog.Backlog(path)
     hand_on(preparing, LIMIT)
-    meanwhile.events = [encoder.rest if then == "rests" else lambda: next_batch(encoder, 1, is_all=True)]
+    meanwhile.events = [lambda: next_batch(encoder, 1, is_all=True)]
     hand_on(preparing, LIMIT)
     assert meanwhile.pauses == 1
+
+
+def test_however_much_vanished_there_is_room_before_an_instance_with_nothing_to_do(
+    path: Path, meanwhile: Meanwhile
+) -> None:
+    backlog.Backlog(path).join(LIMIT)
+    preparing = backlog.Backlog(path)
+    for _ in range(10):
+        hand_on(preparing, LIMIT)
+    assert meanwhile.pauses == 0
+
+
+def test_between_two_batches_the_room_is_what_the_next_one_takes(path: Path, meanwhile: Meanwhile) -> None:
+    """An instance that has ended one has nothing to do for a moment, while a whole queue waits for it."""
+    encoder, preparing = busy_encoder(path), backlog.Backlog(path)
+    hand_on(preparing, LIMIT)
+    encoder.rest()
+    preparing.enter(LIMIT)
+    encoder.take(LIMIT, is_all=True)
+    with pytest.raises(AssertionError, match=NOTHING):
+        preparing.enter(1)
 
 
 def test_a_part_of_the_queue_leaves_the_rest_waiting(path: Path, meanwhile: Meanwhile) -> None:

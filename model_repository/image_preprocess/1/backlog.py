@@ -6,10 +6,10 @@ An encoder whose queue has a limit joins. Its input is then prepared only when i
 wait unprepared, and what comes beyond the queue in front of this is refused by Triton at once. The embedded server's
 encoders join. LibTorch cannot; on a GPU decoding takes nothing from it.
 
-Requests that are cancelled or refused between `leave` and `take` are never taken. They are forgotten as soon as it is
-known that nothing waits: an instance has nothing to do, or has just taken so little that it must have been everything.
-To forget too much does no harm, for the encoder's own queue still refuses. The file is a server's own. When a process
-dies, the launcher starts all of them anew with a new file, so nobody has to count what a dead one held.
+Requests that are cancelled or refused between `leave` and `take` are never taken. They are forgotten when an instance
+has taken so little that it must have been everything. To forget too much does no harm, for the encoder's own queue
+still refuses. The file is a server's own. When a process dies, the launcher starts all of them anew with a new file, so
+nobody has to count what a dead one held.
 """
 
 import fcntl
@@ -77,10 +77,9 @@ class Backlog:
 
     def _admits(self, turn: int, requests: int) -> bool:
         with self._locked() as cells:
-            if cells[IDLE] > 0:
-                cells[WAITING] = 0
-            before = cells[WAITING] + cells[PREPARING]
-            # Each instance with nothing to do takes a queue away. Nobody waits for more room than there can be.
+            # No more wait than the queue holds, and an instance with nothing to do takes all of them. So there is room
+            # then whatever is counted, and nobody waits for more of it than there can be.
+            before = min(cells[WAITING], cells[LIMIT]) + cells[PREPARING]
             fits = not before or before + requests <= cells[LIMIT] * (1 + cells[IDLE])
             admitted = cells[ADMITTED] == turn and (fits or not cells[LIMIT])
             if admitted:
