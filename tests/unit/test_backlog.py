@@ -116,8 +116,8 @@ def test_however_much_vanished_there_is_room_before_an_instance_with_nothing_to_
 ) -> None:
     backlog.Backlog(path).join(LIMIT)
     preparing = backlog.Backlog(path)
-    for _ in range(10):
-        hand_on(preparing, LIMIT)
+    for requests in (LIMIT, LIMIT, LIMIT, 10 * LIMIT):
+        hand_on(preparing, requests)
     assert meanwhile.pauses == 0
 
 

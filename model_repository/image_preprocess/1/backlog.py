@@ -77,11 +77,12 @@ class Backlog:
 
     def _admits(self, turn: int, requests: int) -> bool:
         with self._locked() as cells:
-            # No more wait than the queue holds, and an instance with nothing to do takes all of them. So there is room
-            # then whatever is counted, and nobody waits for more of it than there can be.
-            before = min(cells[WAITING], cells[LIMIT]) + cells[PREPARING]
-            fits = not before or before + requests <= cells[LIMIT] * (1 + cells[IDLE])
-            admitted = cells[ADMITTED] == turn and (fits or not cells[LIMIT])
+            # No more wait than the queue holds, and an instance with nothing to do takes all of them: so there is room
+            # then whatever was counted. A batch of more than a queue is let in where a whole queue would be.
+            limit = cells[LIMIT]
+            before = min(cells[WAITING], limit) + cells[PREPARING]
+            fits = not limit or before + min(requests, limit) <= limit * (1 + cells[IDLE])
+            admitted = fits and cells[ADMITTED] == turn
             if admitted:
                 cells[ADMITTED] += 1
                 cells[PREPARING] += requests
