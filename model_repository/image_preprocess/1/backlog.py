@@ -13,18 +13,17 @@ nobody has to count what a dead one held.
 """
 
 import fcntl
+import mmap
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 VARIABLE = "TRITONCLIP_BACKLOG"  # what the files' names begin with, path included; set by the embedded server
 PAUSE_SECONDS = 0.005  # between two looks for room; an encoder without room is busy for many times that
-LIMIT, IDLE, PREPARING, WAITING, ARRIVED, ADMITTED, CELLS = range(7)
+LIMIT, IDLE, PREPARING, WAITING, ARRIVED, ADMITTED = range(6)
+BYTES = 6 * 8
 
 
 class Backlog:
@@ -32,11 +31,12 @@ class Backlog:
 
     def __init__(self, path: Path | None) -> None:
         self._descriptor: int | None = None
-        self._cells: NDArray[np.int64] = np.zeros(CELLS, np.int64)
+        shared: bytearray | mmap.mmap = bytearray(BYTES)
         if path is not None:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            os.ftruncate(self._descriptor, self._cells.nbytes)  # whoever comes first makes the zeros
-            self._cells = np.memmap(path, np.int64, mode="r+", shape=CELLS)
+            os.ftruncate(self._descriptor, BYTES)  # whoever comes first makes the zeros
+            shared = mmap.mmap(self._descriptor, BYTES)
+        self._cells = memoryview(shared).cast("q")
 
     @classmethod
     def of(cls, encoder: str) -> "Backlog":
@@ -47,7 +47,7 @@ class Backlog:
     def enter(self, requests: int) -> None:
         """Wait in turn until so many requests may be prepared."""
         with self._locked() as cells:
-            turn = int(cells[ARRIVED])
+            turn = cells[ARRIVED]
             cells[ARRIVED] += 1
         while not self._admits(turn, requests):
             time.sleep(PAUSE_SECONDS)
@@ -86,10 +86,10 @@ class Backlog:
             if admitted:
                 cells[ADMITTED] += 1
                 cells[PREPARING] += requests
-            return bool(admitted)
+            return admitted
 
     @contextmanager
-    def _locked(self) -> Iterator[NDArray[np.int64]]:
+    def _locked(self) -> Iterator["memoryview[int]"]:
         """Alone among all processes; the kernel lets go of the locks of the dead."""
         if self._descriptor is None:
             yield self._cells
