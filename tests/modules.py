@@ -61,6 +61,9 @@ class Response:
     output_tensors: list[Tensor] = field(default_factory=list)
     error: TritonError | None = None
 
+    def has_error(self) -> bool:
+        return self.error is not None
+
 
 class Logger:
     """pb_utils.Logger; `errors` keeps what was logged."""

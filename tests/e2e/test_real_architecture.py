@@ -1,8 +1,9 @@
 """The default variant's own architecture, with random weights, on the real server: what no download is needed for."""
 
+import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from load.faults.beside import ways_in
+from load.faults.overload import DECODED_SHARE, PICTURES, TIMES, WAITING_MS, worked_on
+from load.outcomes import Outcome
+from load.service import Service
+from load.traffic import Result, Traffic
 from tests.reference import PHOTOS, cosines, image_features, photographs, text_features
 from tests.serving import start
 from tritonclip import Client
@@ -22,6 +28,7 @@ pytestmark = pytest.mark.alone  # it measures
 SIZES = (*range(1, 17), 32, 64)
 MOST = 1.6  # times the best seconds an item of all batch sizes up to one's own
 AGAIN = 4
+GOODPUT_SHARE = 0.6  # of the knee's; load.faults has the limit, over a longer time
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +98,39 @@ def test_no_batch_of_texts_costs_many_times_what_others_do(end: int, repository:
 def test_a_cliff_is_seen() -> None:
     cost = dict.fromkeys(SIZES, 0.002) | {7: 0.02}
     assert set(cliffs(lambda size: time.sleep(size * cost[size]))) == {7}
+
+
+def rate(results: Iterable[Result]) -> float:
+    """Images rightly answered per second from the first request to the last answer, of what ran at once."""
+    runs = list(results)
+    return sum(run.totals()[Outcome.ANSWERED] for run in runs) / max(run.wall_seconds for run in runs)
+
+
+async def flood(service: Service, kind: str) -> tuple[float, dict[str, Result], float]:
+    """Four times the knee's load by all ways at once: the knee, what came of it, and images decoded ÷ encoded."""
+    async with ways_in(service, PICTURES[kind]) as ways:
+        knee = rate([await Traffic(*ways["grpc"]).closed_loop(16, 5.0, warm_up=0.0)])
+        before = await worked_on(service)
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                name: group.create_task(Traffic(*way).open_loop(TIMES * knee / len(ways), 8.0, warm_up=0.0, seed=seed))
+                for seed, (name, way) in enumerate(ways.items())
+            }
+        decoded, encoded = (now - then for now, then in zip(await worked_on(service), before, strict=True))
+    return knee, {name: task.result() for name, task in tasks.items()}, decoded / encoded
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_overload_costs_those_who_are_answered_little(kind: str, repository: Path) -> None:
+    with Service(repository) as service:
+        knee, results, decoded = asyncio.run(flood(service, kind))
+    totals = {name: {o.value: n for o, n in result.totals().items() if n} for name, result in results.items()}
+    share = rate(results.values()) / knee
+    print(f"{kind}: knee {knee:.1f}/s, goodput {share:.2f} of it, decoded {decoded:.2f} of encoded, {totals}")
+    assert {outcome for ended in totals.values() for outcome in ended} == {"answered", "refused"}
+    assert decoded <= DECODED_SHARE, "what the encoder refuses has been decoded in vain"
+    assert share >= GOODPUT_SHARE
+    for name, result in results.items():
+        answered, refused = result.latency_ms(), result.latency_ms(Outcome.REFUSED)
+        if answered and refused:
+            assert refused["p99"] - WAITING_MS.get(name, 0.0) <= answered["p50"], name

@@ -11,13 +11,15 @@ are processes here, so ENABLE_WEIGHT_SHARING has nothing to share.
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
+from backlog import Backlog
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import dlpack
@@ -80,10 +82,14 @@ class TritonPythonModel:
         self.arguments = [argument.name for argument in self.model.forward.schema.arguments if argument.name != "self"]
         self.inputs: dict[str, dict[str, Any]] = {tensor["name"]: tensor for tensor in config["input"]}
         self.outputs = [output["name"] for output in config["output"]]
-        self.batches = config["max_batch_size"] > 0
+        self.max_batch_size = int(config["max_batch_size"])
+        self.batches = self.max_batch_size > 0
         unknown = set(self.inputs) ^ set(self.arguments)
         if unknown:
             raise ValueError(f"inputs of the config and arguments of forward() differ: {', '.join(sorted(unknown))}")
+        policy = config.get("dynamic_batching", {}).get("default_queue_policy", {})
+        self.backlog = Backlog.of(config["name"])
+        self.backlog.join(int(policy.get("max_queue_size", 0)))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One forward pass for all requests that can be answered, or one each where there is no batch dimension."""
@@ -94,13 +100,24 @@ class TritonPythonModel:
                 good.append((index, self._read(request)))
             except InvalidInput as error:
                 responses[index] = _failure(str(error), pb_utils.TritonError.INVALID_ARG)
-        for group in [good] if self.batches else [[one] for one in good]:
-            if group:
-                for (index, _), response in zip(group, self._run([inputs for _, inputs in group]), strict=True):
-                    responses[index] = response
+        with self._taken(len(requests), sum(len(inputs[self.arguments[0]]) for _, inputs in good)):
+            for group in [good] if self.batches else [[one] for one in good]:
+                if group:
+                    for (index, _), response in zip(group, self._run([inputs for _, inputs in group]), strict=True):
+                        responses[index] = response
         if self._flag("ENABLE_CACHE_CLEANING") and self.device.type == "cuda":
             torch.cuda.empty_cache()
         return responses
+
+    @contextmanager
+    def _taken(self, requests: int, items: int) -> Iterator[None]:
+        """Say what this execution has taken from the queue, and at the end that the instance is free."""
+        # Triton takes what waits as long as it fits: after half a batch nothing is left, or one request of more.
+        self.backlog.take(requests, is_all=2 * items <= self.max_batch_size)
+        try:
+            yield
+        finally:
+            self.backlog.rest()
 
     def _read(self, request: Any) -> Inputs:
         """The tensors of a request by name; InvalidInput names the first that the model was not made for."""
