@@ -2,8 +2,9 @@
 
 import asyncio
 import itertools
+import resource
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from tritonclip_server.export.variants import default_variant
 pytestmark = pytest.mark.alone  # it measures
 
 SIZES = (*range(1, 17), 32, 64)
+# An image takes as long as ten captions: around a slice, and the ends. All sizes, in a few minutes:
+# `python -m load.encoders REPOSITORY --batches $(seq 16) 32 64`.
+IMAGE_SIZES = (1, 2, 4, 7, 8, 9, 16, 64)
 MOST = 1.6  # times the best seconds an item of all batch sizes up to one's own
 AGAIN = 4
 GOODPUT_SHARE = 0.6  # of the knee's; load.faults has the limit, over a longer time
@@ -55,13 +59,13 @@ def test_it_is_open_clips_over_grpc_and_http(repository: Path, tmp_path: Path) -
         running.stop()
 
 
-def cliffs(run: Callable[[int], object]) -> dict[int, float]:
+def cliffs(run: Callable[[int], object], sizes: Sequence[int] = SIZES) -> dict[int, float]:
     """Batch sizes at which an item costs more than MOST times the best of all up to it, with how many times.
 
     Each size has its turn in order, then small and large ones alternate. What seems too slow is tried again: whatever
     else the machine did passes, and a cliff does not.
     """
-    best = dict.fromkeys(SIZES, float("inf"))
+    best = dict.fromkeys(sizes, float("inf"))
 
     def time_size(size: int) -> None:
         started = time.perf_counter()
@@ -70,12 +74,12 @@ def cliffs(run: Callable[[int], object]) -> dict[int, float]:
 
     def found() -> dict[int, float]:
         least = itertools.accumulate(best.values(), min)
-        return {n: best[n] / cost for n, cost in zip(SIZES, least, strict=True) if best[n] > MOST * cost}
+        return {n: best[n] / cost for n, cost in zip(sizes, least, strict=True) if best[n] > MOST * cost}
 
     run(1)
-    half = len(SIZES) // 2
-    alternating = [size for pair in zip(SIZES[:half], reversed(SIZES[half:]), strict=True) for size in pair]
-    for size in (*SIZES, *alternating):
+    half = len(sizes) // 2
+    alternating = [size for pair in zip(sizes[:half], reversed(sizes[half:]), strict=True) for size in pair]
+    for size in (*sizes, *alternating):
         time_size(size)
     for _ in range(AGAIN):
         for size in found():
@@ -83,16 +87,36 @@ def cliffs(run: Callable[[int], object]) -> dict[int, float]:
     return found()
 
 
+def load(repository: Path, model: str) -> Any:
+    """A published file as the stand-in loads it."""
+    return torch.jit.freeze(torch.jit.load(str(repository / model / "1" / "model.pt")).eval())  # type: ignore[no-untyped-call]
+
+
 @pytest.mark.parametrize("end", [8, 76], ids=["captions", "full texts"])
 def test_no_batch_of_texts_costs_many_times_what_others_do(end: int, repository: Path) -> None:
     """The published file as the embedded server runs it: frozen, outside the optimised mode."""
-    loaded = torch.jit.load(str(repository / "text_encoder" / "1" / "model.pt")).eval()  # type: ignore[no-untyped-call]
-    encoder: Any = torch.jit.freeze(loaded)
+    encoder = load(repository, "text_encoder")
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(1, 49_000, (max(SIZES), 77), generator=generator, dtype=torch.int32)
     tokens[:, end], tokens[:, end + 1 :] = 49_407, 0
     with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
         assert cliffs(lambda size: encoder(tokens[:size])) == {}
+
+
+def test_no_batch_of_images_costs_many_times_what_others_do(repository: Path) -> None:
+    """Nor takes more memory an image from the system: its pages are cleared one by one, and that was the cliff."""
+    encoder = load(repository, "image_encoder")
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (max(IMAGE_SIZES), 3, 256, 256), generator=generator, dtype=torch.uint8)
+
+    def pages(size: int) -> float:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        encoder(pixels[:size])
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / size
+
+    with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+        assert cliffs(lambda size: encoder(pixels[:size]), IMAGE_SIZES) == {}
+        assert pages(64) <= 1.5 * pages(8) + 1000
 
 
 def test_a_cliff_is_seen() -> None:
