@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from export.checkpoint import Checkpoint
+from tests.programs_needed import find_program
 from tests.reference import cosines, image_features, text_features
 from tritonclip import Client
 
@@ -107,6 +108,8 @@ def run(command: str, running: Running) -> subprocess.CompletedProcess[bytes]:
     """A documented command as a shell runs it, with this server in place of the default ports."""
     grpc_url, http_url = running.urls
     command = command.replace("localhost:8000", http_url.removeprefix("http://"))
+    if command.startswith("curl "):
+        find_program("curl")
     command = command.replace("localhost:8080", running.gateway.removeprefix("http://"))
     return subprocess.run(
         ["bash", "-c", command],
