@@ -53,5 +53,5 @@ def test_installing_can_be_declined(bare_machine: Path) -> None:
 def test_a_test_that_needs_what_is_missing_fails_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.access(find_program("bash"), os.X_OK)
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(pytest.fail.Exception, match="^chromium is not installed: .*SYSTEM_PACKAGES=0"):
+    with pytest.raises(pytest.fail.Exception, match=r"^chromium is not installed: .*SYSTEM_PACKAGES=0"):
         find_program("chromium")
