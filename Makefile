@@ -20,22 +20,22 @@ help:
 
 setup: .venv/.installed
 
-.venv/.installed: requirements.txt $(wildcard requirements/*.txt) constraints.txt client/pyproject.toml scripts/setup
+.venv/.installed: requirements.txt $(wildcard requirements/*.txt) constraints.txt client/pyproject.toml server/pyproject.toml scripts/setup
 	PYTHON="$(PYTHON)" scripts/setup
 	@touch $@
 
 # Without a VARIANT: the demo checkpoint of this repository, with its label set `scenes`.
 VARIANT ?= demo
-# Options of `python -m gateway`: make up GATEWAY_FLAGS="--alias '*'"
+# Options of `tritonclip-server gateway`: make up GATEWAY_FLAGS="--alias '*'"
 export GATEWAY_FLAGS
 SERVED := build/models/$(subst /,-,$(VARIANT))
 
 up: setup
-	$(BIN)/python -m export $(VARIANT) --host cpu --into $(SERVED) --if-changed
+	$(BIN)/tritonclip-server export $(VARIANT) --host cpu --into $(SERVED) --if-changed
 ifeq ($(VARIANT),demo)
-	$(BIN)/python -m export labels scenes --labels samples/scenes/classes.txt --repository $(SERVED) --if-changed
+	$(BIN)/tritonclip-server labels scenes --labels samples/scenes/classes.txt --repository $(SERVED) --if-changed
 endif
-	@exec $(BIN)/python -m serve $(SERVED) --gateway-port 8080 --greet $${GATEWAY_FLAGS:+"--gateway-flags=$$GATEWAY_FLAGS"} $(SERVE_FLAGS)
+	@exec $(BIN)/tritonclip-server serve $(SERVED) --gateway-port 8080 --greet $${GATEWAY_FLAGS:+"--gateway-flags=$$GATEWAY_FLAGS"} $(SERVE_FLAGS)
 
 # A scenario of load/scenarios.toml, judged by load/thresholds.toml; an error where a limit is missed.
 SCENARIO ?= smoke
@@ -46,10 +46,10 @@ load: setup
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy export serve gateway load training tests client/tritonclip deploy/docker/triton_health.py
-	MYPYPATH=serve $(BIN)/mypy --scripts-are-modules deploy/docker/start_triton
+	$(BIN)/mypy server/tritonclip_server load examples tests client/tritonclip deploy/docker/triton_health.py
+	MYPYPATH=server/tritonclip_server/embedded $(BIN)/mypy --scripts-are-modules deploy/docker/start_triton
 	@# Triton's Python models are one `model.py` each, so mypy takes them one by one.
-	@set -e; for model in model_repository/*/1 export/overlay/*/1; do \
+	@set -e; for model in model_repository/*/1 server/tritonclip_server/export/overlay/*/1; do \
 		if [ -f $$model/model.py ]; then $(BIN)/mypy $$model/*.py; fi; done
 
 # The code is read while what the tests need is fetched.
@@ -86,7 +86,7 @@ bench: setup
 	$(BIN)/python -m load.bench
 
 demo: setup
-	$(BIN)/python -m training train
+	$(BIN)/python -m examples.demo_model train
 
 clean:
 	rm -rf .venv build .cache

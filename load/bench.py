@@ -17,16 +17,16 @@ from typing import Any
 
 from PIL import Image
 
-from export.pipeline import MODELS_FOLDER, Request, export, is_current
-from export.variants import default_variant
 from load.bare import BareEncoder, random_image
 from load.gateway import measure_gateway
 from load.label_sets import measure_label_sets, publish_random_heads
 from load.machine import describe_machine
 from load.measure import latencies, throughput
 from load.text_rates import measure_texts
-from serve.server import Ports, Server
 from tritonclip import Client
+from tritonclip_server.embedded.server import Ports, Server
+from tritonclip_server.export.pipeline import MODELS_FOLDER, Request, export, is_current
+from tritonclip_server.export.variants import default_variant
 
 PHOTOS = Path(__file__).resolve().parents[1] / "samples" / "photos"
 JPEG_SIZE = (640, 480)

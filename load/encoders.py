@@ -25,8 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from export.configs import read_config
 from load.machine import describe_machine
+from tritonclip_server.export.configs import read_config
 
 ENCODERS = ("image_encoder", "text_encoder")
 BATCHES = (1, 2, 4, 8, 16, 32, 64)

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gateway.answers import FloatArray
-from gateway.encodings import INT8_ONE, quantized
 from tritonclip import Client
 from tritonclip.evaluation import first_hit_ranks, read_captioned, read_labelled
+from tritonclip_server.gateway.answers import FloatArray
+from tritonclip_server.gateway.encodings import INT8_ONE, quantized
 
 RECALLS = (1, 5, 10)
 TEMPLATE = "a photo of a {}"

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from load.measure import interleaved, throughput
-from serve.gateway import Gateway
+from tritonclip_server.embedded.gateway import Gateway
 
 
 class GatewayCalls:

@@ -29,10 +29,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from gateway.app import create_app
-from gateway.engine import OnError, OnTruncation
-from gateway.settings import Settings
 from tritonclip import Classifications, Embeddings, Manifest, Prediction
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.engine import OnError, OnTruncation
+from tritonclip_server.gateway.settings import Settings
 
 MIB = 2**20
 WIDTH = 640
@@ -254,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = command.parse_args(arguments)
     known = cases()
     if options.kind is not None:
-        gc.freeze()  # as `python -m gateway` does
+        gc.freeze()  # as `tritonclip-server gateway` does
         print(json.dumps(asdict(asyncio.run(measure(options.kind, known[options.kind]())))))
         return 0
     print(f"{'kind':36} {'status':>6} {'block ms':>9} {'cpu ms':>8} {'peak MiB':>9}")

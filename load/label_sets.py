@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from export.label_sets import add_label_set
-from export.label_sources import Prompts
 from load.measure import interleaved
 from tritonclip import Client
+from tritonclip_server.export.label_sets import add_label_set
+from tritonclip_server.export.label_sources import Prompts
 
 SIZES = (10, 100, 1000, 10_000)
 STORED = 1000  # the size that is compared with prompts, and with embedding alone

@@ -23,9 +23,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.manifest import file_digest, write_manifest
-from export.pipeline import MODELS_FOLDER
-from export.tracing import trace
 from load.capacity.deployment import running
 from load.capacity.repositories import edited
 from load.capacity.rounds import in_turn, ratio
@@ -33,7 +30,10 @@ from load.capacity.versus import Meter, meter
 from load.capacity.work import Closed, Work
 from load.corpus import Spec
 from load.machine import describe_machine
-from serve.server import Ports, Server
+from tritonclip_server.embedded.server import Ports, Server
+from tritonclip_server.export.manifest import file_digest, write_manifest
+from tritonclip_server.export.pipeline import MODELS_FOLDER
+from tritonclip_server.export.tracing import trace
 
 RESULTS = Path("build/pipeline.json")
 GRID = 8  # the free encoder looks at so many pixels a side: enough to tell pictures apart

@@ -1,4 +1,4 @@
-"""The product as a user starts it, `python -m serve … --gateway-port`, in a process of its own, on free ports.
+"""The product as a user starts it, `tritonclip-server serve … --gateway-port`, in a process of its own, on free ports.
 
 Restarts are then the launcher's own. Its processes are found from the one that was started here, so that nobody
 else's are ever measured or killed.
@@ -46,7 +46,15 @@ class Service:
 
     def __enter__(self) -> "Service":
         self._folder = tempfile.TemporaryDirectory(prefix="tritonclip-service-")
-        command = [sys.executable, "-m", "serve", str(self._repository), "--log", f"{self._folder.name}/triton.log"]
+        command = [
+            sys.executable,
+            "-m",
+            "tritonclip_server",
+            "serve",
+            str(self._repository),
+            "--log",
+            f"{self._folder.name}/triton.log",
+        ]
         for endpoint in ("http", "grpc", "metrics", "gateway"):
             command += [f"--{endpoint}-port", "0"]
         self._process = subprocess.Popen(

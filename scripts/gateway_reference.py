@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gateway.app import create_app
-from gateway.settings import Settings
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.settings import Settings
 
 Json = Mapping[str, Any]
 MEANS_NOTHING = "changes nothing: "

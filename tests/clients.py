@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from export.checkpoint import Checkpoint, load_checkpoint
-from export.variants import Variant
-from serve.server import Server
 from tests.serving import start
 from tritonclip import AsyncClient, Client
+from tritonclip_server.embedded.server import Server
+from tritonclip_server.export.checkpoint import Checkpoint, load_checkpoint
+from tritonclip_server.export.variants import Variant
 
 TRANSPORTS = ("grpc-sync", "grpc-async", "http-sync", "http-async")
 

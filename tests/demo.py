@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.checkpoint import Checkpoint, load_checkpoint
-from export.label_sets import publish_label_set
-from export.label_sources import Prompts
-from export.pipeline import Request, export
-from export.variants import resolve
-from serve.server import Server
+from examples.demo_model.dataset import CLASSES, draw_scenes, picture
+from examples.demo_model.scenes import Scene
 from tests.reference import image_features, text_features
 from tests.serving import start
-from training.dataset import CLASSES, draw_scenes, picture
-from training.scenes import Scene
+from tritonclip_server.embedded.server import Server
+from tritonclip_server.export.checkpoint import Checkpoint, load_checkpoint
+from tritonclip_server.export.label_sets import publish_label_set
+from tritonclip_server.export.label_sources import Prompts
+from tritonclip_server.export.pipeline import Request, export
+from tritonclip_server.export.variants import resolve
 
 SEED, COUNT = 77_000, 144  # scenes that training never drew
 TEMPLATE = "a photo of a {}"

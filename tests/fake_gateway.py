@@ -1,4 +1,4 @@
-"""`python -m gateway` over a server in memory: `python -m tests.fake_gateway SECONDS OPTIONS`, a process to be hard on.
+"""`python -m tests.fake_gateway SECONDS OPTIONS`: the gateway over a server in memory, a process to be hard on.
 
 Every image takes so many seconds to embed; a text that begins with "fail" ends in an error that nobody foresaw, whose
 words are the text.
@@ -8,10 +8,10 @@ import asyncio
 import sys
 from typing import Any
 
-from gateway import cli
-from gateway.engine import OnError
 from tritonclip import AsyncClient, Embeddings
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway import cli
+from tritonclip_server.gateway.engine import OnError
 
 
 class SlowClient(AsyncClient):

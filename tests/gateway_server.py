@@ -11,9 +11,9 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from gateway.gate import Patience
-from gateway.server import make_server
-from gateway.settings import Limits
+from tritonclip_server.gateway.gate import Patience
+from tritonclip_server.gateway.server import make_server
+from tritonclip_server.gateway.settings import Limits
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,7 +33,7 @@ def listening(app: FastAPI, limits: Limits = Limits(), patience: Patience | None
 
 
 class GatewayProcess:
-    """`python -m gateway` on a free port; `url` once it listens, `said` what it printed on stderr so far.
+    """`tritonclip-server gateway` on a free port; `url` once it listens, `said` what it printed on stderr so far.
 
     With `fake` it is tests.fake_gateway, whose images take so many seconds. `descriptors` are those it may have open.
     """

@@ -1,4 +1,4 @@
-"""`python -m serve` in a process of its own, and what can be left of it."""
+"""`tritonclip-server serve` in a process of its own, and what can be left of it."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Launcher:
-    """`python -m serve` in a process of its own, and what it says."""
+    """`tritonclip-server serve` in a process of its own, and what it says."""
 
     def __init__(
         self, repository: Path, folder: Path, *arguments: str, environment: dict[str, str] | None = None

@@ -9,9 +9,9 @@ from typing import Any, Self
 import httpx
 import yaml
 
-from serve.server import LOOPBACK, find_port
 from tests.programs_needed import find_program
 from tests.promql import ALERTS, CONFIG
+from tritonclip_server.embedded.server import LOOPBACK, find_port
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTUP_SECONDS = 60

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from open_clip.transform import image_transform
 from PIL import Image
 
-from export.checkpoint import Checkpoint
+from tritonclip_server.export.checkpoint import Checkpoint
 
 Features = NDArray[np.float32]
 PHOTOS = sorted((Path(__file__).resolve().parents[1] / "samples" / "photos").glob("*.jpg"))

@@ -5,10 +5,10 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from export.manifest import digest_artifacts, read_manifest, write_manifest
-from export.pipeline import Request, export
-from export.variants import Variant
-from serve.server import Ports, Server
+from tritonclip_server.embedded.server import Ports, Server
+from tritonclip_server.export.manifest import digest_artifacts, read_manifest, write_manifest
+from tritonclip_server.export.pipeline import Request, export
+from tritonclip_server.export.variants import Variant
 
 ARCHITECTURES = Path(__file__).with_name("architectures")
 FREE_PORTS = Ports(0, 0, 0)

@@ -110,7 +110,7 @@ class Manifest:
         """The stored label set of this name; raises ConfigError where the server has none."""
         found = self.label_sets.get(name)
         if found is None:
-            listed = ", ".join(self.label_sets) or "none; publish one with `python -m export labels`"
+            listed = ", ".join(self.label_sets) or "none; publish one with `tritonclip-server labels`"
             raise ConfigError(f"the server has no label set {name!r}; it has {listed}")
         return found
 

@@ -1,5 +1,5 @@
 # The images that are Python alone, a target each: export, embedded (Triton for a host without a GPU), gateway, load.
-# No image holds weights: models, keys and the hub's cache are volumes, the demo checkpoint is mounted.
+# Models, keys and the hub's cache are volumes; the weights of `demo`, 10 MB, are all that comes with the package.
 
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
@@ -8,44 +8,45 @@ RUN useradd --uid 1000 tritonclip && install -d -o tritonclip -g tritonclip /mod
 WORKDIR /app
 COPY constraints.txt ./
 
-# The client as a wheel, so that no image keeps its build.
-FROM base AS client
+# The two packages as wheels, so that no image keeps their build.
+FROM base AS packages
+COPY LICENSE ./
 COPY client client
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels ./client
+COPY examples/demo_model/demo examples/demo_model/demo
+COPY model_repository model_repository
+COPY samples samples
+COPY server server
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels ./client ./server
 
 FROM base AS export
 COPY requirements/models.txt requirements/export.txt requirements/
 RUN pip install --no-cache-dir -r requirements/export.txt -c constraints.txt
-COPY model_repository model_repository
-COPY samples samples
-COPY export export
+COPY --from=packages /wheels /wheels
+RUN pip install --no-cache-dir --no-deps /wheels/tritonclip_server-*.whl
 ENV HF_HOME=/hub
 USER 1000:1000
-ENTRYPOINT ["python", "-m", "export"]
+ENTRYPOINT ["tritonclip-server"]
 
 # On top of the exporter, for the layer with torch is 20 times the rest and both need it.
 FROM export AS embedded
 USER root
-COPY requirements/serve.txt requirements/
-COPY --from=client /wheels /wheels
-RUN pip install --no-cache-dir -r requirements/serve.txt /wheels/*.whl -c constraints.txt
-COPY serve serve
+COPY requirements/embedded.txt requirements/
+RUN pip install --no-cache-dir -r requirements/embedded.txt /wheels/*.whl -c constraints.txt
 COPY deploy/docker/triton_health.py /opt/tritonclip/
 USER 1000:1000
-ENTRYPOINT ["python", "-m", "serve"]
+ENTRYPOINT ["tritonclip-server"]
 
 FROM base AS gateway
 COPY requirements/gateway.txt requirements/openai-tokens.txt requirements/
-COPY --from=client /wheels /wheels
+COPY --from=packages /wheels /wheels
 RUN pip install --no-cache-dir -r requirements/gateway.txt -r requirements/openai-tokens.txt /wheels/*.whl -c constraints.txt
-COPY gateway gateway
 USER 1000:1000
-ENTRYPOINT ["python", "-m", "gateway"]
+ENTRYPOINT ["tritonclip-server"]
 
 FROM base AS load
 COPY requirements/load.txt requirements/
-COPY --from=client /wheels /wheels
-RUN pip install --no-cache-dir -r requirements/load.txt /wheels/*.whl -c constraints.txt
+COPY --from=packages /wheels /wheels
+RUN pip install --no-cache-dir -r requirements/load.txt /wheels/tritonclip-*.whl -c constraints.txt
 COPY samples samples
 COPY load load
 USER 1000:1000

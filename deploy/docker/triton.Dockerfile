@@ -7,7 +7,7 @@ COPY requirements/models.txt constraints.txt /tmp/requirements/
 RUN pip install --no-cache-dir --break-system-packages --root-user-action=ignore \
         -r /tmp/requirements/models.txt -c /tmp/requirements/constraints.txt \
     && rm -r /tmp/requirements
-COPY deploy/docker/start_triton deploy/docker/triton_health.py serve/hidden_arguments.py /opt/tritonclip/
+COPY deploy/docker/start_triton deploy/docker/triton_health.py server/tritonclip_server/embedded/hidden_arguments.py /opt/tritonclip/
 
 # The image's own user triton-server.
 USER 1000:1000

@@ -26,7 +26,7 @@ from load.capacity.work import Closed, Load, Open, Work
 from load.counters import Statistics
 from load.probe import WrongModel
 from load.targets import GrpcTarget, RequestProblem
-from serve.errors import ServeError
+from tritonclip_server.embedded.errors import ServeError
 
 CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
 

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.configs import read_config
 from load.capacity.errors import NotMeasurable
-from serve.server import Ports, Server
 from tritonclip import Client, Manifest, TritonClipError
+from tritonclip_server.embedded.server import Ports, Server
+from tritonclip_server.export.configs import read_config
 
 STAGES = {
     "image_preprocess": "decode and resize",

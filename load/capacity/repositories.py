@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from export.configs import read_config
+from tritonclip_server.export.configs import read_config
 
 CONFIG = "config.pbtxt"
 Edit = Callable[[ModelConfig], None]

@@ -19,7 +19,6 @@ from typing import Any
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from export.configs import read_config
 from load.capacity.charts import draw_tuning
 from load.capacity.deployment import Embedded, embedded
 from load.capacity.markdown import tuning_markdown
@@ -29,6 +28,7 @@ from load.capacity.repositories import Edit, edited
 from load.capacity.rounds import Ratio, in_turn, ratio
 from load.capacity.versus import meter
 from load.capacity.work import Closed, Work
+from tritonclip_server.export.configs import read_config
 
 LOGS = Path("build")
 

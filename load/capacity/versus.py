@@ -22,7 +22,7 @@ from load.counters import Statistics
 from load.outcomes import Outcome
 from load.targets import GatewayTarget, GrpcTarget, HttpTarget, Target
 from load.traffic import Traffic
-from serve.gateway import Gateway, items_in_flight
+from tritonclip_server.embedded.gateway import Gateway, items_in_flight
 
 Say = Callable[[str], None]
 

@@ -75,7 +75,7 @@ def _gateway(triton_url: str, library: Path, offset: Path) -> Iterator[str]:
         "FAKETIME_NO_CACHE": "1",
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "--port", "0", "--url", triton_url],
+        [sys.executable, "-m", "tritonclip_server", "gateway", "--port", "0", "--url", triton_url],
         cwd=ROOT,
         env={k: v for k, v in os.environ.items() if not k.startswith("TRITONCLIP")} | faketime,
         stderr=subprocess.PIPE,

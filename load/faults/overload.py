@@ -13,7 +13,6 @@ import asyncio
 
 import numpy as np
 
-from gateway.settings import Limits
 from load.capacity.knee import find_knee
 from load.corpus import Spec
 from load.faults.beside import ask_beside, ways_in
@@ -21,6 +20,7 @@ from load.faults.reports import Limit, Report, Row, unanswered
 from load.outcomes import Outcome
 from load.service import Service
 from load.traffic import Result, Traffic
+from tritonclip_server.gateway.settings import Limits
 
 HEAVY = Spec(width=1280, height=960, format="WEBP", count=8)
 PICTURES = {"heavy": HEAVY, "usual": Spec(width=640, height=480)}

@@ -66,7 +66,7 @@ class Stack:
 
     def create_key(self) -> str:
         """A new API key, made as the operator makes one."""
-        return self.compose("exec", "-T", "gateway", "python", "-m", "gateway", "keys", "create", "tests").strip()
+        return self.compose("exec", "-T", "gateway", "tritonclip-server", "keys", "create", "tests").strip()
 
     def left_behind(self) -> list[str]:
         """Containers, networks and volumes that the engine still has of this project."""

@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.checkpoint import Checkpoint
 from tests.compose.conftest import Stack, docker, is_healthy, wait_for
 from tests.compose_files import ROOT
 from tests.reference import cosines, image_features, text_features
 from tritonclip import Client
+from tritonclip_server.export.checkpoint import Checkpoint
 
 SCENES = sorted((ROOT / "samples/scenes").glob("*.jpg"))[:6]
 TEXTS = ["a red triangle", "a blue star", "a small green circle"]
@@ -95,7 +95,7 @@ IMAGES = ("tritonclip/export", "tritonclip/triton-cpu", "tritonclip/gateway", "t
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_images_hold_no_weights_and_are_not_roots(stack: Stack, image: str) -> None:
-    tag = f"{image}:0.1.0"
+    tag = f"{image}:0.2.0"
     assert docker("image", "inspect", "-f", "{{.Config.User}}", tag).stdout.strip() == "1000:1000"
     pattern = r".*\.\(safetensors\|pt\|pth\|bin\|ckpt\)"
     find = ["find", "/app", "/models", "/hub", "-regex", pattern, "-size", "+100k"]

@@ -6,11 +6,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
 ALLOWED = {
-    "gateway/routes/models.py",  # `created`, which OpenAI's clients want
-    "gateway/routes/vllm.py",  # likewise
-    "gateway/keys.py",  # the day a key was made
-    "gateway/logs.py",  # when something was logged
-    "serve/launcher.py",  # likewise
+    "server/tritonclip_server/gateway/routes/models.py",  # `created`, which OpenAI's clients want
+    "server/tritonclip_server/gateway/routes/vllm.py",  # likewise
+    "server/tritonclip_server/gateway/keys.py",  # the day a key was made
+    "server/tritonclip_server/gateway/logs.py",  # when something was logged
+    "server/tritonclip_server/embedded/launcher.py",  # likewise
     "client/tritonclip/_retry_after.py",  # how far away the date is that a server names; bounded by the deadline
 }
 

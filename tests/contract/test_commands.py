@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from export.cli import parser as export_parser
-from export.label_sources import read_prompts
-from export.labels_cli import parser as labels_parser
-from export.variants import DEMO_FOLDER, default_variant, resolve
-from serve.cli import parser as serve_parser
+from tritonclip_server.embedded.cli import parser as serve_parser
+from tritonclip_server.export.cli import parser as export_parser
+from tritonclip_server.export.label_sources import read_prompts
+from tritonclip_server.export.labels_cli import parser as labels_parser
+from tritonclip_server.export.variants import default_variant, resolve
+from tritonclip_server.resources import DEMO
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -86,7 +87,7 @@ def test_every_make_target_of_the_readme_exists() -> None:
 def test_the_default_variant_is_the_same_everywhere() -> None:
     name = default_variant().name
     assert f"DEFAULT_VARIANT := {name}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert serve_parser().parse_args([]).repository.name == DEMO_FOLDER.name
+    assert serve_parser().parse_args([]).repository.name == DEMO.name
     assert name in README
 
 

@@ -13,13 +13,19 @@ from typing import Any
 
 import pytest
 
-from export.variants import default_variant
-from gateway.cli import parser as gateway_parser
-from serve.cli import parser as serve_parser
-from serve.environment import find_installation
-from serve.server import CACHE_BYTES, CONNECTION_AGE_MS, METRICS_CONFIG, OPERATOR_APIS, PING_INTERVAL_MS
 from tests.compose_files import ROOT, services, settings
 from tritonclip._version import __version__
+from tritonclip_server.embedded.cli import parser as serve_parser
+from tritonclip_server.embedded.environment import find_installation
+from tritonclip_server.embedded.server import (
+    CACHE_BYTES,
+    CONNECTION_AGE_MS,
+    METRICS_CONFIG,
+    OPERATOR_APIS,
+    PING_INTERVAL_MS,
+)
+from tritonclip_server.export.variants import default_variant
+from tritonclip_server.gateway.cli import parser as gateway_parser
 
 GPU, CPU = "docker-compose.yml", "docker-compose.cpu.yml"
 START = (ROOT / "deploy/docker/start_triton").read_text()

@@ -11,16 +11,17 @@ import pytest
 from google.protobuf import json_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
-from export.checkpoint import Preprocessing, load_checkpoint
-from export.configs import OVERLAY, Deployment, configure, read_config
-from export.encoders import LENGTHS
-from export.label_sets import TEMPLATES
-from export.pipeline import deployment_of
-from export.publishing import SOURCE, staged
-from export.variants import Variant, default_variant, resolve
-from export.warmup import write_warmup_texts
-from serve.gateway import items_in_flight
-from serve.repository import encoder_queue
+from tritonclip_server.embedded.gateway import items_in_flight
+from tritonclip_server.embedded.repository import encoder_queue
+from tritonclip_server.export.checkpoint import Preprocessing, load_checkpoint
+from tritonclip_server.export.configs import OVERLAY, Deployment, configure, read_config
+from tritonclip_server.export.encoders import LENGTHS
+from tritonclip_server.export.label_sets import TEMPLATES
+from tritonclip_server.export.pipeline import deployment_of
+from tritonclip_server.export.publishing import staged
+from tritonclip_server.export.variants import Variant, default_variant, resolve
+from tritonclip_server.export.warmup import write_warmup_texts
+from tritonclip_server.resources import MODEL_REPOSITORY
 
 STAGES = ("image_preprocess", "image_encoder", "text_tokenize", "text_encoder")
 ENSEMBLES = ("embed_image", "embed_text", "compare")
@@ -46,7 +47,7 @@ def deployment(variant: Variant, host: str = "gpu") -> Deployment:
 
 @pytest.fixture(scope="module")
 def committed() -> dict[str, ModelConfig]:
-    return configs_of(SOURCE)
+    return configs_of(MODEL_REPOSITORY)
 
 
 def configs_of(repository: Path) -> dict[str, ModelConfig]:
@@ -74,7 +75,7 @@ def differences(before: Any, after: Any, path: str = "") -> dict[str, Any]:
 
 def changes(target: Deployment, folder: Path) -> dict[str, dict[str, Any]]:
     """What publishing this deployment changes, by model."""
-    before = {name: json_format.MessageToDict(config) for name, config in configs_of(SOURCE).items()}
+    before = {name: json_format.MessageToDict(config) for name, config in configs_of(MODEL_REPOSITORY).items()}
     after = {name: json_format.MessageToDict(config) for name, config in configs_of(published(target, folder)).items()}
     found = {name: differences(before.get(name), after[name]) for name in after}
     return {name: difference for name, difference in found.items() if difference}
@@ -146,7 +147,7 @@ def test_encoders_are_warmed_at_every_class_of_batch_size(committed: dict[str, M
 
 def test_texts_of_the_warm_up_have_every_length_at_every_batch_size(committed: dict[str, ModelConfig]) -> None:
     ends = {}
-    for path in (SOURCE / "text_encoder" / "warmup").iterdir():
+    for path in (MODEL_REPOSITORY / "text_encoder" / "warmup").iterdir():
         tokens = np.frombuffer(path.read_bytes(), "<i4")
         assert tokens.shape == (77,)
         assert tokens.max() == DEFAULT.end_id
@@ -180,14 +181,14 @@ def test_ensembles_carry_nothing_that_triton_forbids(committed: dict[str, ModelC
 
 def test_every_model_has_its_version_folder(committed: dict[str, ModelConfig]) -> None:
     for name in committed:
-        assert (SOURCE / name / "1").is_dir()
+        assert (MODEL_REPOSITORY / name / "1").is_dir()
 
 
 def test_the_default_variant_on_a_gpu_host_is_the_committed_repository_byte_for_byte(tmp_path: Path) -> None:
     assert deployment(default_variant()) == DEFAULT
     repository = published(DEFAULT, tmp_path)
-    for path in (*SOURCE.rglob("config.pbtxt"), *SOURCE.glob("*/warmup/*")):
-        assert (repository / path.relative_to(SOURCE)).read_bytes() == path.read_bytes()
+    for path in (*MODEL_REPOSITORY.rglob("config.pbtxt"), *MODEL_REPOSITORY.glob("*/warmup/*")):
+        assert (repository / path.relative_to(MODEL_REPOSITORY)).read_bytes() == path.read_bytes()
     assert not (repository / "text_gate").exists()
 
 
@@ -286,7 +287,7 @@ def test_exporting_into_the_source_itself_leaves_git_clean(tmp_path: Path) -> No
     """Publish over a copy of model_repository/ and compare what git tracks."""
     copy = tmp_path / "served"
     shutil.copytree(
-        SOURCE,
+        MODEL_REPOSITORY,
         copy,
         ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "manifest.json", "model.pt", "tokenizer.json"),
     )

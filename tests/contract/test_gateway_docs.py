@@ -4,14 +4,14 @@ import json
 import re
 from pathlib import Path
 
-from gateway.app import create_app
-from gateway.cli import parser
-from gateway.errors import STATUSES
-from gateway.metrics import Metrics
-from gateway.neutral import NEUTRAL
-from gateway.settings import Limits, Settings
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.cli import parser
+from tritonclip_server.gateway.errors import STATUSES
+from tritonclip_server.gateway.metrics import Metrics
+from tritonclip_server.gateway.neutral import NEUTRAL
+from tritonclip_server.gateway.settings import Limits, Settings
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "gateway.md").read_text(encoding="utf-8")
 

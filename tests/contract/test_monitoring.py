@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from export.configs import CPU_MAX_QUEUE
-from serve.server import METRICS_CONFIG
 from tests.prometheus import ROOT, promtool
 from tests.promql import (
     ALERTS,
@@ -23,6 +21,8 @@ from tests.promql import (
     metric_names,
     panels,
 )
+from tritonclip_server.embedded.server import METRICS_CONFIG
+from tritonclip_server.export.configs import CPU_MAX_QUEUE
 
 ALERT_TESTS = sorted((ROOT / "tests" / "data" / "monitoring").glob("*.test.yml"))
 EXPRESSIONS = alert_expressions() | dashboard_expressions()

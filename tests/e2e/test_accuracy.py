@@ -17,17 +17,17 @@ import torch
 from numpy.typing import NDArray
 from open_clip.zero_shot_classifier import build_zero_shot_classifier
 
-from export.checkpoint import Checkpoint, load_checkpoint
-from export.encoders import ImageEncoder
-from export.tracing import trace
-from export.variants import resolve
-from serve.server import Server
+from examples.demo_model.dataset import CLASSES, class_name
+from examples.demo_model.quality import RETRIEVAL_SCENES, measure
+from examples.demo_model.scenes import Scene
 from tests.demo import TEMPLATE
 from tests.serving import start, take_as_published
-from training.dataset import CLASSES, class_name
-from training.quality import RETRIEVAL_SCENES, measure
-from training.scenes import Scene
 from tritonclip import Client
+from tritonclip_server.embedded.server import Server
+from tritonclip_server.export.checkpoint import Checkpoint, load_checkpoint
+from tritonclip_server.export.encoders import ImageEncoder
+from tritonclip_server.export.tracing import trace
+from tritonclip_server.export.variants import resolve
 
 MIN_TOP1 = 0.90
 COSINE_TOLERANCE = 0.02

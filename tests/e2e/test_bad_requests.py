@@ -19,9 +19,9 @@ import psutil
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from serve.server import Server
 from tests.reference import PHOTOS, cosines
 from tritonclip import Client
+from tritonclip_server.embedded.server import Server
 
 WIDTH, LENGTH, SIDE = 128, 77, 64  # of the demonstration model
 HUGE = 2**62

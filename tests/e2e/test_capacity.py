@@ -11,7 +11,7 @@ import load.bare
 from load.capacity.cli import main
 from load.capacity.deployment import STAGES
 from load.counters import PARTS
-from serve.server import Server
+from tritonclip_server.embedded.server import Server
 
 pytestmark = pytest.mark.alone
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from serve.errors import RepositoryProblem, ServerDied
 from tests.serving import start
+from tritonclip_server.embedded.errors import RepositoryProblem, ServerDied
 
 FILE = "text_encoder/1/model.pt"
 SIZE = 200_000
@@ -29,9 +29,9 @@ def damaged(tiny_repository: Path, tmp_path: Path) -> Path:
 def test_neither_the_launcher_nor_triton_serves_it(
     damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(RepositoryProblem, match=f"{FILE} is damaged.*python -m export VARIANT"):
+    with pytest.raises(RepositoryProblem, match=f"{FILE} is damaged.*tritonclip-server export VARIANT"):
         start(damaged, tmp_path / "log")
     # In production nothing of ours stands before Triton: the manifest model keeps it from starting.
-    monkeypatch.setattr("serve.server.check_repository", lambda folder: {})
+    monkeypatch.setattr("tritonclip_server.embedded.server.check_repository", lambda folder: {})
     with pytest.raises(ServerDied, match=f"{FILE} is damaged"):
         start(damaged, tmp_path / "log")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve.server import Server
 from tritonclip import Client
 from tritonclip.cli import main
+from tritonclip_server.embedded.server import Server
 
 SCENES = Path(__file__).parents[2] / "samples" / "scenes"
 

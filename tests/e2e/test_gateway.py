@@ -18,13 +18,13 @@ import openai
 import pytest
 from huggingface_hub import InferenceClient
 
-from gateway.replies import EmbeddingsReply
-from serve.server import Server
 from tests.bad_inputs import BAD_INPUTS, LIMITS, Bad
 from tests.gateway_server import ROOT, GatewayProcess
 from tests.programs_needed import find_program
 from tests.reference import PHOTOS, cosines
 from tritonclip import Client
+from tritonclip_server.embedded.server import Server
+from tritonclip_server.gateway.replies import EmbeddingsReply
 
 TEXTS = ["a photo of a cat", "a cup of coffee", "ein Foto 🐈"]
 CLOSE = 0.9999  # cosine of the same item in another batch

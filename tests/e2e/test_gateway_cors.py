@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from selenium import webdriver
 
-from gateway.keys import KeyFile
 from tests.gateway_server import GatewayProcess
+from tritonclip_server.gateway.keys import KeyFile
 
 ASK = """
 const [url, headers, done] = arguments;

@@ -14,8 +14,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from serve.server import Server
 from tests.gateway_server import ROOT, GatewayProcess
+from tritonclip_server.embedded.server import Server
 
 SCENES = sorted((ROOT / "samples" / "scenes").glob("*-*-*.jpg"))
 SCREENSHOT = ROOT / "build" / "playground.png"  # docs/playground.png is a copy

@@ -12,10 +12,10 @@ import httpx
 import openai
 import psutil
 
-from serve.server import Server
 from tests.gateway_server import ROOT, GatewayProcess
 from tests.pictures import data_url
 from tests.reference import PHOTOS
+from tritonclip_server.embedded.server import Server
 
 
 def test_sigterm_drains(server: Server) -> None:
@@ -57,7 +57,7 @@ def test_a_gateway_outlives_a_server_that_is_away(tmp_path: Path) -> None:
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
+        [sys.executable, "-m", "tritonclip_server", "gateway", *arguments],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
@@ -116,7 +116,16 @@ def openai_status(url: str, key: str) -> int:
 def test_the_launcher_starts_the_gateway_again_and_ends_it(tiny_repository: Path, tmp_path: Path) -> None:
     options = [f"--{name}-port=0" for name in ("http", "grpc", "metrics", "gateway")]
     launcher = subprocess.Popen(
-        [sys.executable, "-m", "serve", str(tiny_repository), "--log", str(tmp_path / "log"), *options],
+        [
+            sys.executable,
+            "-m",
+            "tritonclip_server",
+            "serve",
+            str(tiny_repository),
+            "--log",
+            str(tmp_path / "log"),
+            *options,
+        ],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

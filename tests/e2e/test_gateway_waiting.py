@@ -8,10 +8,10 @@ import httpx
 import openai
 import pytest
 
-from gateway.settings import Limits
-from serve.gateway import MOST_ITEMS_IN_FLIGHT
-from serve.server import Server
 from tests.gateway_server import GatewayProcess
+from tritonclip_server.embedded.gateway import MOST_ITEMS_IN_FLIGHT
+from tritonclip_server.embedded.server import Server
+from tritonclip_server.gateway.settings import Limits
 
 numbers = count()
 

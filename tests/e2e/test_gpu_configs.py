@@ -8,10 +8,10 @@ from google.protobuf import text_format
 from torch import Tensor, nn
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
-from export.configs import read_config
 from tests.reference import PHOTOS
 from tests.serving import publish, start, take_as_published
 from tritonclip import Client
+from tritonclip_server.export.configs import read_config
 
 
 def publish_for_this_machine(folder: Path) -> tuple[Path, list[str]]:

@@ -13,14 +13,14 @@ import pytest
 import torch
 from open_clip.zero_shot_classifier import build_zero_shot_classifier
 
-from export.checkpoint import Checkpoint
-from export.label_sets import publish_label_set
-from export.label_sources import Prompts
-from serve.errors import ServeError, ServerDied
-from serve.server import Server
 from tests.clients import TRANSPORTS, connect
 from tests.reference import PHOTOS, image_features, photographs
 from tests.serving import start
+from tritonclip_server.embedded.errors import ServeError, ServerDied
+from tritonclip_server.embedded.server import Server
+from tritonclip_server.export.checkpoint import Checkpoint
+from tritonclip_server.export.label_sets import publish_label_set
+from tritonclip_server.export.label_sources import Prompts
 
 PROMPTS = Prompts(("cat", "a cup: of coffee", "ein Bär", "rocket", "astronaut"), ("a photo of a {}.", "{}"))
 
@@ -119,6 +119,6 @@ def test_a_server_refuses_to_start_with_a_head_of_another_encoder(mismatched: Pa
 
 def test_triton_itself_refuses_it_too(mismatched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In production nothing of ours stands before Triton: the manifest model keeps it from starting."""
-    monkeypatch.setattr("serve.server.check_repository", lambda folder: {})
+    monkeypatch.setattr("tritonclip_server.embedded.server.check_repository", lambda folder: {})
     with pytest.raises(ServerDied, match="head_things was made for another encoder, 0000000000000000"):
         start(mismatched, tmp_path / "log")

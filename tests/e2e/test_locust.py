@@ -18,10 +18,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from gateway.draining import Drain
-from gateway.metrics import Metrics
-from serve.server import LOOPBACK, Server, find_port
 from tests.gateway_server import ROOT, GatewayProcess, listening
+from tritonclip_server.embedded.server import LOOPBACK, Server, find_port
+from tritonclip_server.gateway.draining import Drain
+from tritonclip_server.gateway.metrics import Metrics
 
 pytestmark = pytest.mark.alone
 

@@ -17,10 +17,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from export.checkpoint import Checkpoint
 from tests.programs_needed import find_program
 from tests.reference import cosines, image_features, text_features
 from tritonclip import Client
+from tritonclip_server.export.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.alone
 

@@ -13,7 +13,6 @@ import psutil
 import pytest
 from tritonclient.grpc import service_pb2
 
-from serve.server import LOOPBACK, Server
 from tests.e2e.test_overload import bytes_tensor, flood
 from tests.gateway_server import GatewayProcess
 from tests.prometheus import Prometheus
@@ -21,6 +20,7 @@ from tests.promql import alert_expressions, dashboard_expressions, gpu_metrics, 
 from tests.reference import PHOTOS
 from tests.serving import start
 from tritonclip import Client
+from tritonclip_server.embedded.server import LOOPBACK, Server
 
 pytestmark = pytest.mark.alone
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.checkpoint import load_checkpoint
-from export.variants import Variant
 from tests.reference import PHOTOS, cosines, image_features, photographs, text_features
 from tests.serving import publish, start
 from tritonclip import Client
+from tritonclip_server.export.checkpoint import load_checkpoint
+from tritonclip_server.export.variants import Variant
 
 TEXTS = ["a photo of a cat", "", "many words " * 50]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from serve.server import Server
 from tests.reference import PHOTOS, cosines
 from tritonclip import Client
+from tritonclip_server.embedded.server import Server
 
 pytestmark = pytest.mark.alone
 

@@ -16,10 +16,10 @@ import httpx
 import psutil
 import pytest
 
-from serve.environment import find_installation
 from tests.compose_files import ROOT, services
 from tests.modules import load_module
 from tritonclip import Client
+from tritonclip_server.embedded.environment import find_installation
 
 HEALTH: Any = load_module(ROOT / "deploy/docker/triton_health.py")
 FIRST_RELEASE: dict[str, str] = tomllib.loads((ROOT / "tests/data/triton_flags.toml").read_text())["first_release"]

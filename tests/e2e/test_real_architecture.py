@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from export.checkpoint import load_checkpoint
-from export.pipeline import Request, export
-from export.variants import default_variant
 from tests.reference import PHOTOS, cosines, image_features, photographs, text_features
 from tests.serving import start
 from tritonclip import Client
+from tritonclip_server.export.checkpoint import load_checkpoint
+from tritonclip_server.export.pipeline import Request, export
+from tritonclip_server.export.variants import default_variant
 
 pytestmark = pytest.mark.alone  # it measures
 

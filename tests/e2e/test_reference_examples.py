@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.server import Server
+from tritonclip_server.embedded.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = (ROOT / "docs" / "reference" / "client.md").read_text(encoding="utf-8")

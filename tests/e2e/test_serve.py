@@ -12,12 +12,12 @@ import httpx
 import psutil
 import pytest
 
-from serve.environment import check_numpy, find_installation, find_libpython
-from serve.errors import EnvironmentProblem, LogProblem, PortInUse, RepositoryProblem, ServerDied
-from serve.server import LOOPBACK, PING_INTERVAL_MS, Ports, Server
 from tests.launching import ROOT, Launcher
 from tests.serving import FREE_PORTS, start, take_as_published
 from tritonclip import Client
+from tritonclip_server.embedded.environment import check_numpy, find_installation, find_libpython
+from tritonclip_server.embedded.errors import EnvironmentProblem, LogProblem, PortInUse, RepositoryProblem, ServerDied
+from tritonclip_server.embedded.server import LOOPBACK, PING_INTERVAL_MS, Ports, Server
 
 
 def test_a_port_in_use_is_named(tiny_repository: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_ready_server_of_somebody_else_is_not_taken_for_ours(server: Server, t
 
 
 def test_missing_repositories_manifests_and_artifacts_are_told_apart(tiny_repository: Path, tmp_path: Path) -> None:
-    with pytest.raises(RepositoryProblem, match=r"no such folder.*python -m export"):
+    with pytest.raises(RepositoryProblem, match=r"no such folder.*tritonclip-server export"):
         Server(tmp_path / "nowhere").start()
     (tmp_path / "empty").mkdir()
     with pytest.raises(RepositoryProblem, match=r"no readable manifest\.json"):
@@ -87,7 +87,7 @@ def test_a_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_prints_one_line_and_fails(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "serve", str(tmp_path / "nowhere")]
+    command = [sys.executable, "-m", "tritonclip_server", "serve", str(tmp_path / "nowhere")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

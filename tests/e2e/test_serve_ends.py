@@ -15,13 +15,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from serve.claim import clear_abandoned
 from tests.image_files import encode
 from tests.launching import Launcher, family_of, files_left, leftovers, shared_memory
 from tests.pictures import data_url
 from tests.reference import PHOTOS
 from tests.serving import start
 from tritonclip import Client, TritonClipError
+from tritonclip_server.embedded.claim import clear_abandoned
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

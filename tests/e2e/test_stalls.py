@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from export.configs import read_config
-from serve.server import Server
+from tritonclip_server.embedded.server import Server
+from tritonclip_server.export.configs import read_config
 
 pytestmark = pytest.mark.alone
 

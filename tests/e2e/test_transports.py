@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.checkpoint import Checkpoint
-from serve.server import Server
 from tests.clients import TRANSPORTS, connect
 from tests.reference import PHOTOS, cosines, image_features, photographs, text_features
 from tritonclip import ConnectError, DeadlineExceededError, InputError, TritonClipError
+from tritonclip_server.embedded.server import Server
+from tritonclip_server.export.checkpoint import Checkpoint
 
 TEXTS = ["a photo of a cat", "A  cup of COFFEE &amp; cake", "", "naïve façade — 日本語 🐈", "one two three " * 60]
 

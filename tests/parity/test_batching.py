@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from export.checkpoint import Checkpoint
-from export.encoders import ImageEncoder, TextEncoder
-from export.tracing import DTYPES, trace
-from export.verification import sample_images
-from serve.server import Server
 from tests.reference import PHOTOS, cosines
 from tritonclip import Client
+from tritonclip_server.embedded.server import Server
+from tritonclip_server.export.checkpoint import Checkpoint
+from tritonclip_server.export.encoders import ImageEncoder, TextEncoder
+from tritonclip_server.export.tracing import DTYPES, trace
+from tritonclip_server.export.verification import sample_images
 
 THREADS = 32
 REQUESTS_EACH = 6

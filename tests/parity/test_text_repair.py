@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
-from export.tokenizer import write_tokenizer
 from tests.modules import MODELS, load_module
+from tritonclip_server.export.tokenizer import write_tokenizer
 
 FOLDER = MODELS / "text_tokenize" / "1"
 LIMIT = 40_000  # bytes of a text, as the committed config has it

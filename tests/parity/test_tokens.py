@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
-from export.tokenizer import tokenizer_settings, write_tokenizer
 from tests.modules import MODELS, load_module
+from tritonclip_server.export.tokenizer import tokenizer_settings, write_tokenizer
 
 tokenize_text = load_module(MODELS / "text_tokenize" / "1" / "tokenize_text.py")
 

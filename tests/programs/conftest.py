@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from gateway.keys import KeyFile
-from serve.server import Server
 from tests.gateway_server import GatewayProcess
+from tritonclip_server.embedded.server import Server
+from tritonclip_server.gateway.keys import KeyFile
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent

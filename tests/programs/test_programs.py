@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serve.server import Server
 from tests.programs.conftest import HERE, PROGRAMS
 from tritonclip import Client
+from tritonclip_server.embedded.server import Server
 
 Array = NDArray[np.floating[Any]]
 INPUTS: dict[str, Any] = json.loads((HERE / "inputs.json").read_text(encoding="utf-8"))

@@ -10,9 +10,9 @@ import pytest
 from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer
 from tokenizers import Tokenizer
 
-from export.errors import UnsupportedModel
-from export.tokenizer import TokenizerSettings, tokenizer_settings, write_tokenizer
 from tests.modules import MODELS, Tensor, json_text, load_model, load_module, request
+from tritonclip_server.export.errors import UnsupportedModel
+from tritonclip_server.export.tokenizer import TokenizerSettings, tokenizer_settings, write_tokenizer
 
 FOLDER = MODELS / "text_tokenize" / "1"
 REFERENCE = SimpleTokenizer()
@@ -82,7 +82,7 @@ def test_the_limit_itself_is_allowed(folder: Path) -> None:
 
 
 def test_a_missing_file_says_what_writes_it(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="python -m export VARIANT"):
+    with pytest.raises(FileNotFoundError, match="tritonclip-server export VARIANT"):
         tokenize_text.TextTokenizer(tmp_path / "tokenizer.json")
 
 
@@ -157,7 +157,7 @@ def test_the_adapter_survives_its_own_faults(folder: Path, monkeypatch: pytest.M
 
 def test_the_adapter_refuses_to_load_without_the_file(tmp_path: Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "1", ignore=shutil.ignore_patterns("tokenizer.json", "__pycache__"))
-    with pytest.raises(FileNotFoundError, match="python -m export VARIANT"):
+    with pytest.raises(FileNotFoundError, match="tritonclip-server export VARIANT"):
         load_model(tmp_path / "1" / "model.py", config())
 
 

@@ -68,7 +68,7 @@ class _Labels:
         if not label_set.names:
             raise ConfigError(
                 f"the server does not say the names of label set {label_set.name!r}: "
-                "publish it again with `python -m export labels`"
+                "publish it again with `tritonclip-server labels`"
             )
         self.name = label_set.name
         self.count = label_set.labels

@@ -54,8 +54,8 @@ LABEL_SET = {
     "model_sha256": "a text",
 }
 SEAL = "manifest_sha256"
-PUBLISH = "publish it again with `python -m export VARIANT`"
-MAKE = "make it again with `python -m export labels`, or remove its folders"
+PUBLISH = "publish it again with `tritonclip-server export VARIANT`"
+MAKE = "make it again with `tritonclip-server labels`, or remove its folders"
 
 
 class NotServable(Exception):

@@ -45,7 +45,7 @@ class TextTokenizer:
         self, path: Path, *, context_length: int = 77, clean: str = "lower", max_text_bytes: int = 40_000
     ) -> None:
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: run `python -m export VARIANT`, which writes it")
+            raise FileNotFoundError(f"{path} is missing: run `tritonclip-server export VARIANT`, which writes it")
         self.context_length = context_length
         self.max_text_bytes = max_text_bytes
         self._clean = CLEANING[clean]
@@ -106,8 +106,8 @@ class TextTokenizer:
     def _with_special_tokens(self, text: str) -> list[int]:
         """Encode a text in which special tokens are spelled out.
 
-        The Rust model knows no special tokens (export/tokenizer.py says why), so here each piece is looked up first,
-        as open_clip does.
+        The Rust model knows no special tokens (the exporter's tokenizer.py says why), so here each piece is looked up
+        first, as open_clip does.
         """
         start, end = list(self._special_ids.values())[:2]
         known = {token: [index] for token, index in self._special_ids.items()}

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
-from export.tokenizer import write_tokenizer
 from tests.modules import MODELS, load_module
 from tests.unit.client.conftest import Command, Wire
 from tritonclip import AsyncClient, Client, ConfigError, InputError, TruncationWarning
 from tritonclip._tokens import surely_fits
 from tritonclip.testing import FakeServer, features_of
+from tritonclip_server.export.tokenizer import write_tokenizer
 
 LONG, LONGER = "word " * 88, "word " * 100  # 90 and 102 tokens, start and end among them
 SHORT = "a photo of a cat"

@@ -137,7 +137,9 @@ def test_a_figure_belongs_to_its_resolution_and_its_weights() -> None:
 
 def test_published_accuracies_are_those_of_the_exporters_list() -> None:
     """The two files stand in packages that do not import each other."""
-    listed = tomllib.loads((ROOT / "export" / "variants.toml").read_text(encoding="utf-8"))["variant"]
+    listed = tomllib.loads(
+        (ROOT / "server" / "tritonclip_server" / "export" / "variants.toml").read_text(encoding="utf-8")
+    )["variant"]
     assert len(listed) == 5
     for entry in listed:
         deployed = manifest(variant=f"{entry['architecture']}-{entry['pretrained']}", image_size=entry["resolution"])

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from serve.process import adopt_orphans
+from tritonclip_server.embedded.process import adopt_orphans
 
 START = Path(__file__).resolve().parents[3] / "deploy/docker/start_triton"
 APIS = "shared-memory,model-repository,model-config,trace,logging"

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from export import manifest as export_manifest
-from export.pipeline import Request, is_current
-from export.publishing import SOURCE
-from export.variants import Variant
-from serve.errors import RepositoryProblem
-from serve.repository import check_repository
 from tests.modules import load_module
+from tritonclip_server.embedded.errors import RepositoryProblem
+from tritonclip_server.embedded.repository import check_repository
+from tritonclip_server.export import manifest as export_manifest
+from tritonclip_server.export.pipeline import Request, is_current
+from tritonclip_server.export.variants import Variant
+from tritonclip_server.resources import MODEL_REPOSITORY
 
-deployed = load_module(SOURCE / "manifest" / "1" / "deployed.py")
+deployed = load_module(MODEL_REPOSITORY / "manifest" / "1" / "deployed.py")
 REFUSALS = ((RepositoryProblem, check_repository), (deployed.NotServable, deployed.read_deployed))
 """The launcher's and Triton's own."""
 REQUEST = Request(
@@ -55,7 +55,9 @@ def test_a_damaged_artifact_is_named_by_whoever_would_serve_it(name: str, reposi
     for damaged in (data[:middle] + bytes(size) + data[middle + size :], data[:-1], data + b"\0", b""):
         replace(repository / name, damaged)
         for error, read in REFUSALS:
-            with pytest.raises(error, match=f"{name} is damaged, or not the file that was published.*python -m export"):
+            with pytest.raises(
+                error, match=f"{name} is damaged, or not the file that was published.*tritonclip-server export"
+            ):
                 read(repository)
         assert not is_current(REQUEST, repository)
     (repository / name).unlink()
@@ -131,5 +133,5 @@ def test_a_manifest_that_cannot_be_read_is_a_message(data: bytes, words: str, re
 def test_a_manifest_that_lacks_something_names_it(changes: dict[str, Any], words: str, repository: Path) -> None:
     replace(repository / "manifest.json", edited(repository, **changes))
     for error, read in REFUSALS:
-        with pytest.raises(error, match=f"{words}.*publish it again with `python -m export VARIANT`"):
+        with pytest.raises(error, match=f"{words}.*publish it again with `tritonclip-server export VARIANT`"):
             read(repository)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from export.checkpoint import load_checkpoint
-from export.cli import main
-from export.errors import WeightsUnavailable
-from export.variants import Variant, resolve
+from tritonclip_server.export.checkpoint import load_checkpoint
+from tritonclip_server.export.cli import main
+from tritonclip_server.export.errors import WeightsUnavailable
+from tritonclip_server.export.variants import Variant, resolve
 
 TINY = Variant("tiny-convnext", "none")
 

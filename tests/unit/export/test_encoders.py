@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from export.attention import SelfAttention, flatten_attention
-from export.checkpoint import load_checkpoint
-from export.encoders import Head, ImageEncoder, Similarity, TextEncoder
-from export.tracing import trace
-from export.variants import Variant
+from tritonclip_server.export.attention import SelfAttention, flatten_attention
+from tritonclip_server.export.checkpoint import load_checkpoint
+from tritonclip_server.export.encoders import Head, ImageEncoder, Similarity, TextEncoder
+from tritonclip_server.export.tracing import trace
+from tritonclip_server.export.variants import Variant
 
 ARCHITECTURES = ("tiny-convnext", "tiny-vit-bias", "tiny-resnet")
 VOCABULARY = 49_408

@@ -12,11 +12,11 @@ from timm.models.convnext import ConvNeXtBlock, ConvNeXtStage
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from export import folding
-from export.checkpoint import Checkpoint, load_checkpoint
-from export.encoders import ImageEncoder, TextEncoder
-from export.random_weights import draw_weights
-from export.variants import Variant
+from tritonclip_server.export import folding
+from tritonclip_server.export.checkpoint import Checkpoint, load_checkpoint
+from tritonclip_server.export.encoders import ImageEncoder, TextEncoder
+from tritonclip_server.export.random_weights import draw_weights
+from tritonclip_server.export.variants import Variant
 
 TOLERANCE = 1e-5
 

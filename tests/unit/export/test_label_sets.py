@@ -12,21 +12,21 @@ import torch
 from open_clip.zero_shot_classifier import build_zero_shot_classifier
 from torch.nn import functional
 
-from export import cli, label_sets
-from export.checkpoint import Checkpoint
-from export.configs import read_config
-from export.errors import BadLabels, LabelSetMismatch, RepositoryDamaged, RepositoryNotFound
-from export.label_sets import carry_over, is_published, publish_label_set, stored_label_sets
-from export.label_sources import Prompts, read_templates
-from export.pipeline import Request, export
-from export.publishing import SOURCE
-from export.variants import Variant
-from serve.errors import RepositoryProblem
-from serve.repository import check_repository
 from tests.modules import load_module
+from tritonclip_server.embedded.errors import RepositoryProblem
+from tritonclip_server.embedded.repository import check_repository
+from tritonclip_server.export import cli, label_sets
+from tritonclip_server.export.checkpoint import Checkpoint
+from tritonclip_server.export.configs import read_config
+from tritonclip_server.export.errors import BadLabels, LabelSetMismatch, RepositoryDamaged, RepositoryNotFound
+from tritonclip_server.export.label_sets import carry_over, is_published, publish_label_set, stored_label_sets
+from tritonclip_server.export.label_sources import Prompts, read_templates
+from tritonclip_server.export.pipeline import Request, export
+from tritonclip_server.export.variants import Variant
+from tritonclip_server.resources import MODEL_REPOSITORY
 
 CPU = torch.device("cpu")
-deployed = load_module(SOURCE / "manifest" / "1" / "deployed.py")
+deployed = load_module(MODEL_REPOSITORY / "manifest" / "1" / "deployed.py")
 REFUSALS = ((RepositoryProblem, check_repository), (deployed.NotServable, deployed.read_deployed))
 """The launcher's and Triton's own."""
 PROMPTS = Prompts(("cat", "dog: small", "ein Bär", "rocket"), ("a photo of a {}.", "{}", "art of the {}"))
@@ -188,7 +188,7 @@ def test_a_head_of_another_encoder_is_not_served(labelled: Path) -> None:
 def test_a_label_set_that_is_not_whole_is_not_served(file: str, labelled: Path) -> None:
     (labelled / file).unlink()
     for error, read in REFUSALS:
-        with pytest.raises(error, match=f"{file}.*python -m export labels"):
+        with pytest.raises(error, match=f"{file}.*tritonclip-server labels"):
             read(labelled)
     assert not is_published(labelled, "animals", PROMPTS)
     with pytest.raises(LabelSetMismatch, match=r"damaged.*animals.*--drop-label-sets"):
@@ -232,7 +232,7 @@ def test_a_damaged_classifier_is_made_again(repository: Path, tmp_path: Path) ->
 def test_labels_are_not_made_by_a_damaged_encoder(repository: Path) -> None:
     path = repository / "text_encoder" / "1" / "model.pt"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(RepositoryDamaged, match="python -m export VARIANT"):
+    with pytest.raises(RepositoryDamaged, match="tritonclip-server export VARIANT"):
         publish_label_set(repository, "animals", PROMPTS, CPU)
     assert list(repository.glob("head_*")) == []
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from export.errors import BadLabels
-from export.label_sources import Prompts, read_labels, read_prompts, read_templates
+from tritonclip_server.export.errors import BadLabels
+from tritonclip_server.export.label_sources import Prompts, read_labels, read_prompts, read_templates
 
 
 def test_the_built_in_lists_are_open_clips() -> None:

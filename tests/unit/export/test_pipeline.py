@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from export import encoders, pipeline
-from export.checkpoint import load_checkpoint
-from export.cli import main
-from export.encoders import ImageEncoder, TextTower
-from export.errors import ArtifactDrift, ExportError, UnsupportedModel
-from export.manifest import read_manifest
-from export.pipeline import Request
-from export.tracing import device_constants, resolve_device, resolve_precision, trace
-from export.variants import Variant, resolve
 from tests.serving import publish
+from tritonclip_server.export import encoders, pipeline
+from tritonclip_server.export.checkpoint import load_checkpoint
+from tritonclip_server.export.cli import main
+from tritonclip_server.export.encoders import ImageEncoder, TextTower
+from tritonclip_server.export.errors import ArtifactDrift, ExportError, UnsupportedModel
+from tritonclip_server.export.manifest import read_manifest
+from tritonclip_server.export.pipeline import Request
+from tritonclip_server.export.tracing import device_constants, resolve_device, resolve_precision, trace
+from tritonclip_server.export.variants import Variant, resolve
 
 ARTIFACTS = ("image_encoder", "text_encoder", "similarity")
 TINY = Variant("tiny-convnext", "none")
@@ -204,7 +204,7 @@ def test_models_that_cannot_be_served_are_refused_by_name(tmp_path: Path, capsys
 def test_automatic_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_precision("auto", "gpu") == "fp16"
     for flags, expected in (({"avx512_bf16"}, "bf16"), ({"amx_bf16"}, "bf16"), ({"avx2"}, "fp32")):
-        monkeypatch.setattr("export.tracing._cpu_flags", lambda flags=flags: flags)
+        monkeypatch.setattr("tritonclip_server.export.tracing._cpu_flags", lambda flags=flags: flags)
         assert resolve_precision("auto", "cpu") == expected
     assert resolve_precision("fp32", "gpu") == "fp32"
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from export.publishing import SOURCE, clear_leftovers, staged
+from tritonclip_server.export.publishing import clear_leftovers, staged
+from tritonclip_server.resources import MODEL_REPOSITORY
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -52,13 +53,13 @@ def test_a_failure_leaves_the_old_repository_as_it_was(tmp_path: Path) -> None:
 def exporter_half_way(destination: Path) -> Iterator[subprocess.Popen[str]]:
     """An exporter in a process of its own, which waits between filling and publishing."""
     script = (
-        "import signal, sys, time, pathlib; from export.publishing import staged\n"
+        "import signal, sys, time, pathlib; from tritonclip_server.export.publishing import staged\n"
         # A shell's background job, in which these tests may run, ignores SIGINT, and so would its children.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with staged(pathlib.Path(sys.argv[1]), 'gpu') as repository:\n"
         "    (repository / 'manifest.json').write_text('new'); print('half way', flush=True); time.sleep(60)\n"
     )
-    root = str(SOURCE.parent)
+    root = str(MODEL_REPOSITORY.parent)
     with subprocess.Popen(
         [sys.executable, "-c", script, str(destination)],
         cwd=root,
@@ -170,7 +171,7 @@ def test_caches_of_tools_are_not_published(tmp_path: Path, monkeypatch: pytest.M
     for name in ("__pycache__", ".mypy_cache", ".ruff_cache"):
         (tmp_path / "source" / "model" / "1" / name).mkdir(parents=True)
     (tmp_path / "source" / "model" / "1" / "model.py").touch()
-    monkeypatch.setattr("export.publishing.SOURCE", tmp_path / "source")
+    monkeypatch.setattr("tritonclip_server.export.publishing.MODEL_REPOSITORY", tmp_path / "source")
     with staged(tmp_path / "served", "gpu"):
         pass
     assert [path.name for path in (tmp_path / "served" / "model" / "1").iterdir()] == ["model.py"]

@@ -3,9 +3,9 @@
 import open_clip
 import pytest
 
-from export.cli import main
-from export.errors import UnknownVariant
-from export.variants import default_variant, listed_variants, resolve
+from tritonclip_server.export.cli import main
+from tritonclip_server.export.errors import UnknownVariant
+from tritonclip_server.export.variants import default_variant, listed_variants, resolve
 
 
 def test_every_listed_variant_is_one_of_open_clip_at_its_resolution() -> None:

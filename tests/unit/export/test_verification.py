@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from export.checkpoint import load_checkpoint
-from export.encoders import ImageEncoder, TextEncoder
-from export.variants import Variant
-from export.verification import reference_of, sample_images, sample_sentences
+from tritonclip_server.export.checkpoint import load_checkpoint
+from tritonclip_server.export.encoders import ImageEncoder, TextEncoder
+from tritonclip_server.export.variants import Variant
+from tritonclip_server.export.verification import reference_of, sample_images, sample_sentences
 
 
 def test_moving_the_model_to_another_device_leaves_weights_that_can_be_taken_over(

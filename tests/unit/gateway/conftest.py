@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from gateway.app import create_app
-from gateway.engine import Engine
-from gateway.settings import Settings
-from gateway.urls import Fetcher
 from tests.modules import MODELS, load_module
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.engine import Engine
+from tritonclip_server.gateway.settings import Settings
+from tritonclip_server.gateway.urls import Fetcher
 
 PREPROCESS = load_module(MODELS / "image_preprocess" / "1" / "preprocess.py")
 DEFAULTS = Settings()

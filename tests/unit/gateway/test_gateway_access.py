@@ -11,14 +11,14 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.access import OPEN_PATHS, foreign, is_open
-from gateway.app import create_app
-from gateway.keys import KeyFile
-from gateway.settings import Settings
 from tests.gateway_server import GatewayProcess, listening
 from tests.raw_http import exchange, statuses
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.access import OPEN_PATHS, foreign, is_open
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.keys import KeyFile
+from tritonclip_server.gateway.settings import Settings
 
 
 def application(settings: Settings) -> Starlette:

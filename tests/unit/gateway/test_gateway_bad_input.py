@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.errors import STATUSES
-from gateway.settings import Settings
 from tests.bad_inputs import BAD_INPUTS, LIMITS, Bad
 from tests.unit.gateway.conftest import LABEL_SETS, Gateway, gateway_over, refuse
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.errors import STATUSES
+from tritonclip_server.gateway.settings import Settings
 
 
 @pytest.fixture(scope="module")

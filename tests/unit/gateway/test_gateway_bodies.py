@@ -12,14 +12,14 @@ import httpx
 import orjson
 import pytest
 
-from gateway.compression import MEMBERS
-from gateway.errors import ApiError
-from gateway.exchange import Exchange
-from gateway.json_bodies import MAX_VALUES, parts_of, read_json
-from gateway.settings import Limits, Settings
 from tests.pictures import BLUE, BLUE_URL, RED, RED_URL, base64_of, encoded
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.compression import MEMBERS
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.exchange import Exchange
+from tritonclip_server.gateway.json_bodies import MAX_VALUES, parts_of, read_json
+from tritonclip_server.gateway.settings import Limits, Settings
 
 EMBED, SIMILARITY, CLASSIFY = "/v1/embeddings", "/v1/similarity", "/v1/classify"
 JSON = {"content-type": "application/json"}
@@ -100,7 +100,7 @@ def test_members_that_slices_cut_are_whole(gateway: Gateway, monkeypatch: pytest
     body = b"".join(gzip.compress(part) for part in (b'{"inp', b"", b'ut": "a"', b"}"))
     expected = gateway.post(EMBED, input="a")
     for size in (1, 2, 3, 19, 20, 21, 64):
-        monkeypatch.setattr("gateway.compression._SLICE", size)
+        monkeypatch.setattr("tritonclip_server.gateway.compression._SLICE", size)
         assert post(gateway, body, content_encoding="gzip").json() == expected
         for behind in (b"{}", b"\x1f", b"\x1f{}", bytes(8)):
             assert post(gateway, body + behind, content_encoding="gzip").json()["error"]["code"] == "invalid_encoding"
@@ -230,7 +230,7 @@ def test_values_are_counted_as_they_are_written(monkeypatch: pytest.MonkeyPatch)
         escapes = body.count(b"\\") // 20
         whole = parts(value) - neighbours(value) + neighbours(value) // 3
         assert 0 <= parts_of(body, 10**9) - whole <= escapes
-        monkeypatch.setattr("gateway.json_bodies._SLICE", source.choice([2, 3, 7, 64, 1000]))
+        monkeypatch.setattr("tritonclip_server.gateway.json_bodies._SLICE", source.choice([2, 3, 7, 64, 1000]))
         assert whole <= parts_of(body, 10**9) <= parts(value) + escapes  # a slice may end between two numbers
         monkeypatch.undo()
     assert numbers > 100

@@ -11,20 +11,20 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from gateway.app import create_app
-from gateway.budget import Budget
-from gateway.errors import ApiError
-from gateway.exchange import exchange_of
-from gateway.keys import KeyFile
-from gateway.metrics import Metrics
-from gateway.room import Bounds
-from gateway.settings import Limits, Settings
 from tests.gateway_server import listening
 from tests.raw_http import answer, connect, post, received, statuses
 from tests.unit.gateway.conftest import gateway_over
 from tests.virtual_time import run
 from tritonclip import AsyncClient, Embeddings, InvalidArgumentError
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.budget import Budget
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.exchange import exchange_of
+from tritonclip_server.gateway.keys import KeyFile
+from tritonclip_server.gateway.metrics import Metrics
+from tritonclip_server.gateway.room import Bounds
+from tritonclip_server.gateway.settings import Limits, Settings
 
 LIMITS = Limits(body_bytes=1000, bytes_in_flight=2500, bytes_in_flight_per_key=1500, waiting_seconds=0.5)
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.encodings import quantized
-from gateway.routes.cohere import CohereEmbedReply
 from tests.pictures import BLUE_URL, RED, RED_URL
 from tests.unit.gateway.conftest import Gateway
 from tritonclip.testing import features_of
+from tritonclip_server.gateway.encodings import quantized
+from tritonclip_server.gateway.routes.cohere import CohereEmbedReply
 
 V1, V2 = "/v1/embed", "/v2/embed"
 

@@ -8,14 +8,14 @@ from contextlib import contextmanager, suppress
 import httpx
 import pytest
 
-from gateway.app import create_app
-from gateway.connection import PIPELINED
-from gateway.gate import HEAD_BYTES, HEADERS, Patience
-from gateway.settings import Limits, Settings
 from tests.gateway_server import listening
 from tests.raw_http import GET_LIVE, answer, connect, exchange, post, received, statuses
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.connection import PIPELINED
+from tritonclip_server.gateway.gate import HEAD_BYTES, HEADERS, Patience
+from tritonclip_server.gateway.settings import Limits, Settings
 
 HASTY = Patience(head=0.4, silent=1.0, unread=1.0, linger=1.0)
 
@@ -208,7 +208,7 @@ def test_the_oldest_that_asks_for_nothing_makes_room() -> None:
 
 
 def test_unfinished_heads_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.gate.BUFFERED_BYTES", 3 * HEAD_BYTES)
+    monkeypatch.setattr("tritonclip_server.gateway.gate.BUFFERED_BYTES", 3 * HEAD_BYTES)
     with gateway() as url:
         halves = [connect(url) for _ in range(8)]
         for half in halves:

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from gateway.access import foreign
-from gateway.cli import main
-from gateway.cors import EXPOSED, HINTED_ORIGINS, parse_origin
-from gateway.keys import KeyFile
-from gateway.rates import RateLimiter
-from gateway.settings import Limits, Settings
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import ConfigError
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.access import foreign
+from tritonclip_server.gateway.cli import main
+from tritonclip_server.gateway.cors import EXPOSED, HINTED_ORIGINS, parse_origin
+from tritonclip_server.gateway.keys import KeyFile
+from tritonclip_server.gateway.rates import RateLimiter
+from tritonclip_server.gateway.settings import Limits, Settings
 
 APP = "https://app.example"
 OTHER = "https://other.example"

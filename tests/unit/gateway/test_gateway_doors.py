@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from gateway.app import create_app
-from gateway.keys import KeyFile
-from gateway.settings import Limits, Settings
 from tests.pictures import RED_URL, data_url
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient, ServerError
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.keys import KeyFile
+from tritonclip_server.gateway.settings import Limits, Settings
 
 TWO_TEXTS = ["a", "b"]
 IMAGE_CONTENT = {"content": [{"type": "image_url", "image_url": {"url": RED_URL}}]}

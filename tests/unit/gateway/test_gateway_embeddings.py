@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from openai import BadRequestError, OpenAI
 
-from gateway.encodings import Dtype, quantized
-from gateway.replies import EmbeddingsReply
 from tests.pictures import BLUE, BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import Gateway
 from tritonclip.testing import features_of
+from tritonclip_server.gateway.encodings import Dtype, quantized
+from tritonclip_server.gateway.replies import EmbeddingsReply
 
 PATH = "/v1/embeddings"
 

@@ -11,20 +11,20 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.addresses import Address
-from gateway.app import create_app
-from gateway.errors import ApiError
-from gateway.exchange import Exchange
-from gateway.fetching import Fetching
-from gateway.items import BadItem, ImageItem, Item, TextItem
-from gateway.keys import KeyFile
-from gateway.settings import Limits, Settings, UrlImages
-from gateway.urls import Fetcher, Grow
 from tests.gateway_server import listening
 from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, encoded
 from tests.unit.gateway.conftest import gateway_over, refuse
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.addresses import Address
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.exchange import Exchange
+from tritonclip_server.gateway.fetching import Fetching
+from tritonclip_server.gateway.items import BadItem, ImageItem, Item, TextItem
+from tritonclip_server.gateway.keys import KeyFile
+from tritonclip_server.gateway.settings import Limits, Settings, UrlImages
+from tritonclip_server.gateway.urls import Fetcher, Grow
 
 EMBED = "/v1/embeddings"
 

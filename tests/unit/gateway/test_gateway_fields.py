@@ -5,10 +5,13 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.errors import ApiError
-from gateway.neutral import NEUTRAL
-from gateway.openapi import REQUESTS
-from gateway.schemas import (
+from tests.pictures import RED, RED_URL
+from tests.unit.gateway.conftest import Gateway, gateway_over
+from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.neutral import NEUTRAL
+from tritonclip_server.gateway.openapi import REQUESTS
+from tritonclip_server.gateway.schemas import (
     ClassifyRequest,
     EmbeddingsRequest,
     RequestModel,
@@ -17,11 +20,8 @@ from gateway.schemas import (
     ZeroShotParameters,
     ZeroShotRequest,
 )
-from gateway.settings import Limits, Settings
-from gateway.validation import validate
-from tests.pictures import RED, RED_URL
-from tests.unit.gateway.conftest import Gateway, gateway_over
-from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.settings import Limits, Settings
+from tritonclip_server.gateway.validation import validate
 
 EMBED, SIMILARITY, CLASSIFY, RERANK = "/v1/embeddings", "/v1/similarity", "/v1/classify", "/v1/rerank"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"

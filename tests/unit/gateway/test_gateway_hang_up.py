@@ -6,9 +6,9 @@ import logging
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import ApiError
-from gateway.metrics import Metrics
-from gateway.middleware import Envelope
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.metrics import Metrics
+from tritonclip_server.gateway.middleware import Envelope
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import main
-from gateway.errors import ApiError
-from gateway.keys import UNREADABLE_SECONDS, Key, KeyFile, KeyFileError, KeyRing, KeysUnavailable
-from gateway.middleware import authenticate
+from tritonclip_server.gateway.cli import main
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.keys import UNREADABLE_SECONDS, Key, KeyFile, KeyFileError, KeyRing, KeysUnavailable
+from tritonclip_server.gateway.middleware import authenticate
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from gateway.app import create_app
-from gateway.errors import ApiError
-from gateway.keys import Key, KeyFile, KeyFileError, KeyRing
-from gateway.rates import MANY_BUCKETS, Bucket, RateLimiter
-from gateway.settings import Settings
 from tests.pictures import RED_URL
 from tests.unit.gateway.conftest import gateway_over
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.keys import Key, KeyFile, KeyFileError, KeyRing
+from tritonclip_server.gateway.rates import MANY_BUCKETS, Bucket, RateLimiter
+from tritonclip_server.gateway.settings import Settings
 
 
 @pytest.fixture

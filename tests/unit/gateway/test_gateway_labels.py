@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.replies import ClassifyReply, SimilarityReply
 from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient, Embeddings
 from tritonclip.testing import FakeServer, features_of
+from tritonclip_server.gateway.replies import ClassifyReply, SimilarityReply
 
 CLASSIFY, SIMILARITY = "/v1/classify", "/v1/similarity"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"

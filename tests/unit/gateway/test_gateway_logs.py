@@ -13,14 +13,23 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.app import create_app
-from gateway.keys import KeyFile
-from gateway.logs import ALL_PER_MINUTE, KINDS, MOST_CHARACTERS, PER_MINUTE, LogWriter, Sieve, printable, trace
-from gateway.settings import Limits, Settings
 from tests.pictures import RED_URL
 from tests.unit.gateway.conftest import gateway_over
 from tritonclip import AsyncClient, Embeddings, ServerError
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.keys import KeyFile
+from tritonclip_server.gateway.logs import (
+    ALL_PER_MINUTE,
+    KINDS,
+    MOST_CHARACTERS,
+    PER_MINUTE,
+    LogWriter,
+    Sieve,
+    printable,
+    trace,
+)
+from tritonclip_server.gateway.settings import Limits, Settings
 
 SECRET = "a text that nobody else may read"
 
@@ -210,7 +219,7 @@ def test_a_disk_that_is_full_costs_lines_alone(logger: logging.Logger) -> None:
 def test_the_watcher_outlives_what_it_did_not_expect(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.app.REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr("tritonclip_server.gateway.app.REFRESH_SECONDS", 0.01)
 
     class Odd(AsyncClient):
         failing = True

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from starlette.testclient import TestClient
 
-from gateway.access import OPEN_PATHS
-from gateway.app import create_app
-from gateway.openapi import REQUESTS
-from gateway.settings import Settings
 from tests.unit.gateway.conftest import LABEL_SETS, refuse
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.access import OPEN_PATHS
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.openapi import REQUESTS
+from tritonclip_server.gateway.settings import Settings
 
 ENDPOINTS = {
     "/v1/embeddings", "/v1/similarity", "/v1/classify", "/v1/rerank", "/v2/rerank", "/v1/models", "/v1/models/{model}",

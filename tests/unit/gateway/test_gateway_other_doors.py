@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.encodings import quantized
-from gateway.routes.jina import JinaClassifyReply
-from gateway.routes.nim import RankingReply
-from gateway.routes.vllm import ScoreReply
-from gateway.routes.voyage import MultimodalReply
 from tests.pictures import BLUE_URL, RED, RED_URL, base64_of
 from tests.unit.gateway.conftest import CLOSE, Gateway
 from tritonclip.testing import features_of
+from tritonclip_server.gateway.encodings import quantized
+from tritonclip_server.gateway.routes.jina import JinaClassifyReply
+from tritonclip_server.gateway.routes.nim import RankingReply
+from tritonclip_server.gateway.routes.vllm import ScoreReply
+from tritonclip_server.gateway.routes.voyage import MultimodalReply
 
 LONG = " ".join(["word"] * 100)
 

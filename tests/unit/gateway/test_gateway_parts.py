@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from gateway.admission import PLACE, Admission, Kind
-from gateway.engine import Engine
-from gateway.exchange import Exchange
-from gateway.metrics import Metrics
-from gateway.room import Bounds
-from gateway.settings import Limits, Settings
 from tests.pictures import RED_URL
 from tests.unit.gateway.conftest import gateway_over
 from tests.virtual_time import run
 from tritonclip import AsyncClient, Embeddings
 from tritonclip._errors import status_error
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.admission import PLACE, Admission, Kind
+from tritonclip_server.gateway.engine import Engine
+from tritonclip_server.gateway.exchange import Exchange
+from tritonclip_server.gateway.metrics import Metrics
+from tritonclip_server.gateway.room import Bounds
+from tritonclip_server.gateway.settings import Limits, Settings
 
 EMBED = "/v1/embeddings"
 

@@ -7,15 +7,15 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from gateway.access import OPEN_PATHS
-from gateway.app import create_app
-from gateway.keys import KeyFile
-from gateway.settings import Settings
 from tests.gateway_server import listening
 from tests.raw_http import exchange, statuses
 from tests.unit.gateway.conftest import Gateway
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.access import OPEN_PATHS
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.keys import KeyFile
+from tritonclip_server.gateway.settings import Settings
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings/", "//v1/embeddings", "/v1/embeddings//", "///v1/embeddings/"])

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from gateway.picture_sizes import STEPS, pixels_of
-from gateway.pictures import kind_of, looks_like_image
 from tests.pictures import png_that_claims
+from tritonclip_server.gateway.picture_sizes import STEPS, pixels_of
+from tritonclip_server.gateway.pictures import kind_of, looks_like_image
 
 WIDTH, HEIGHT = 124, 78
 FORMATS: dict[str, dict[str, Any]] = {

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.answers import LABEL_BYTES, SCORE_BYTES
-from gateway.errors import ApiError
-from gateway.items import TextItem
-from gateway.labels import prompts_of
-from gateway.settings import MIB, Limits, Settings
 from tests.pictures import BLUE_URL, RED_URL
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.answers import LABEL_BYTES, SCORE_BYTES
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.items import TextItem
+from tritonclip_server.gateway.labels import prompts_of
+from tritonclip_server.gateway.settings import MIB, Limits, Settings
 
 EMBED, SIMILARITY, CLASSIFY, RERANK = "/v1/embeddings", "/v1/similarity", "/v1/classify", "/v1/rerank"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"

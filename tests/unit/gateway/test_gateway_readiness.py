@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.readiness import Readiness
 from tests.pictures import RED, base64_of
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient
 from tritonclip._errors import status_error
 from tritonclip.testing import FakeServer, features_of
+from tritonclip_server.gateway.readiness import Readiness
 
 
 def packed(features: Any) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.errors import ApiError
-from gateway.metrics import Metrics
-from gateway.room import ANSWER_SECONDS, Bounds, Room
 from tests.virtual_time import run
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.metrics import Metrics
+from tritonclip_server.gateway.room import ANSWER_SECONDS, Bounds, Room
 
 LATE = 1e9
 """A deadline that does not matter."""

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.replies import ClassifyReply, RerankReply, SimilarityReply
 from tests.pictures import BLUE, BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import CLOSE, LABEL_SETS, Gateway, gateway_over, refuse
 from tritonclip import Client
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.replies import ClassifyReply, RerankReply, SimilarityReply
 
 SIMILARITY, CLASSIFY, RERANK = "/v1/similarity", "/v1/classify", "/v1/rerank"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"

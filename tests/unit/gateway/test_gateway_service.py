@@ -10,16 +10,16 @@ import grpc
 import httpx
 import pytest
 
-from gateway.app import create_app
-from gateway.engine import OnError
-from gateway.errors import FAILURES, STATUSES, ApiError, translate
-from gateway.settings import Limits, Settings
 from tests.gateway_server import listening
 from tests.pictures import RED_URL
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient, ConnectError, Embeddings, ProtocolError, TritonClipError
 from tritonclip._errors import status_error
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.engine import OnError
+from tritonclip_server.gateway.errors import FAILURES, STATUSES, ApiError, translate
+from tritonclip_server.gateway.settings import Limits, Settings
 
 
 class StuckClient(AsyncClient):

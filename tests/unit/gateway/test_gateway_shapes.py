@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from gateway.shapes import means_image
 from tests.pictures import BLUE_URL, RED, RED_URL, base64_of
 from tests.unit.gateway.conftest import Gateway
+from tritonclip_server.gateway.shapes import means_image
 
 EMBED, SIMILARITY, RERANK = "/v1/embeddings", "/v1/similarity", "/v1/rerank"
 RED_BASE64 = base64_of(RED)

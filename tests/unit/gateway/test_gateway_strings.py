@@ -11,12 +11,12 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from gateway.base64_text import BadBase64, decode
-from gateway.data_urls import HEAD_CHARACTERS, data_url
-from gateway.lookalikes import holds_json_items, image_lookalike, is_url
 from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, encoded
 from tests.unit.gateway.conftest import Gateway
 from tritonclip.testing import features_of
+from tritonclip_server.gateway.base64_text import BadBase64, decode
+from tritonclip_server.gateway.data_urls import HEAD_CHARACTERS, data_url
+from tritonclip_server.gateway.lookalikes import holds_json_items, image_lookalike, is_url
 
 EMBED, SIMILARITY = "/v1/embeddings", "/v1/similarity"
 B64 = base64_of(RED)

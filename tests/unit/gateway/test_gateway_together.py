@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.together import together
+from tritonclip_server.gateway.together import together
 
 
 def test_results_keep_their_order() -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from gateway.replies import ClassifyReply, EmbeddingsReply, RerankReply, SimilarityReply
 from tests.pictures import RED, RED_URL, data_url
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip.testing import CONTEXT_LENGTH, FakeServer
+from tritonclip_server.gateway.replies import ClassifyReply, EmbeddingsReply, RerankReply, SimilarityReply
 
 EMBED, SIMILARITY, CLASSIFY, RERANK = "/v1/embeddings", "/v1/similarity", "/v1/classify", "/v1/rerank"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"

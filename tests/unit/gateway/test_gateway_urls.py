@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from gateway.addresses import Address, is_public
-from gateway.errors import ApiError
-from gateway.settings import Settings, UrlImages
-from gateway.urls import Fetcher, check_url
 from tests.pictures import RED, RED_URL
 from tests.unit.gateway.conftest import CLOSE, gateway_over, refuse
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.addresses import Address, is_public
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.settings import Settings, UrlImages
+from tritonclip_server.gateway.urls import Fetcher, check_url
 
 NOT_PUBLIC = [
     "0.0.0.0", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.255.255.254", "169.254.169.254", "172.16.0.1", "172.31.9.9",

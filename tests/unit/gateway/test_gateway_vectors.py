@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.answers import FloatArray
-from gateway.engine import OnError
-from gateway.metrics import Metrics
-from gateway.settings import Limits, Settings
-from gateway.text_cache import CachedText, TextCache
 from tests.pictures import BLUE_URL, RED_URL
 from tests.unit.gateway.conftest import LABEL_SETS, Gateway, gateway_over, refuse
 from tritonclip import AsyncClient, Classifications, Embeddings, ProtocolError
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.answers import FloatArray
+from tritonclip_server.gateway.engine import OnError
+from tritonclip_server.gateway.metrics import Metrics
+from tritonclip_server.gateway.settings import Limits, Settings
+from tritonclip_server.gateway.text_cache import CachedText, TextCache
 
 EMBED, SIMILARITY, CLASSIFY = "/v1/embeddings", "/v1/similarity", "/v1/classify"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"

@@ -10,16 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.app import create_app
-from gateway.engine import OnError
-from gateway.intake import Intake
-from gateway.keys import KeyFile
-from gateway.settings import Limits, Settings
 from tests.gateway_server import GatewayProcess, listening
 from tests.pictures import RED_URL
 from tests.raw_http import answer, connect, post, received, statuses
 from tritonclip import AsyncClient, Embeddings
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.engine import OnError
+from tritonclip_server.gateway.intake import Intake
+from tritonclip_server.gateway.keys import KeyFile
+from tritonclip_server.gateway.settings import Limits, Settings
 
 EMBED = "/v1/embeddings"
 

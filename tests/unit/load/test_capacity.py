@@ -10,7 +10,6 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from export.configs import read_config
 from load.capacity.cli import main
 from load.capacity.deployment import Embedded, instance_counts, running
 from load.capacity.errors import NotMeasurable
@@ -24,6 +23,7 @@ from load.capacity.work import Closed, Work
 from load.counters import Batches, Counters
 from load.outcomes import Outcome, Sample
 from load.traffic import Result
+from tritonclip_server.export.configs import read_config
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.tracing import trace
 from load.encoders import WAYS, Timing, Way, make_inputs, time_encoder, to_markdown
+from tritonclip_server.export.tracing import trace
 
 PIXELS = 'name: "image_encoder" input [ { name: "pixels" data_type: TYPE_UINT8 dims: [ 3, 8, 8 ] } ]'
 TOKENS = 'name: "text_encoder" input [ { name: "tokens" data_type: TYPE_INT32 dims: [ 5 ] } ]'

@@ -1,7 +1,0 @@
-"""`python -m serve`."""
-
-import sys
-
-from serve.cli import main
-
-sys.exit(main())

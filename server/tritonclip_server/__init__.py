@@ -1,0 +1,11 @@
+"""tritonclip's server side: what makes a served repository, runs one on a host without a GPU, and stands before Triton.
+
+    weights ──export──> served repository ──> Triton (the container, or `embedded`) <──gRPC── gateway <── programs
+
+Each part brings its own requirements (extras `export`, `embedded`, `gateway`), and none imports another, but for the
+command line (`cli`), which loads the one that is asked for.
+"""
+
+from tritonclip_server._version import __version__
+
+__all__ = ["__version__"]

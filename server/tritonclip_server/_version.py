@@ -1,0 +1,1 @@
+../../client/tritonclip/_version.py

@@ -1,0 +1,302 @@
+"""One embedded Triton server: started, waited for, watched and stopped by the process that owns it."""
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tritonclip_server.embedded.claim import Claim, clear_abandoned, new_identity
+from tritonclip_server.embedded.environment import Installation, find_installation
+from tritonclip_server.embedded.errors import LogProblem, ServerDied, Stopped
+from tritonclip_server.embedded.family import Family, Stopping, drain, never
+from tritonclip_server.embedded.outlet import LogFile, Outlet
+from tritonclip_server.embedded.ports import DEFAULT_PORTS, LOOPBACK, Ports, find_port, find_ports, reachable, resolve
+from tritonclip_server.embedded.repository import check_repository
+
+__all__ = [
+    "CACHE_BYTES",
+    "CONNECTION_AGE_MS",
+    "LOOPBACK",
+    "METRICS_CONFIG",
+    "OPERATOR_APIS",
+    "PING_INTERVAL_MS",
+    "Ports",
+    "Server",
+    "find_port",
+]
+
+# Only inference, metadata and health are for everyone; the rest needs the operator's key. Statistics tell nothing
+# about anyone's data, and on loopback without a key they stay open so that `tritonclip status` can show them.
+OPERATOR_APIS = "shared-memory,model-repository,model-config,trace,logging"
+# Clients connect anew so often, which loses no request, and so find servers that were added under the same name.
+CONNECTION_AGE_MS = 60_000
+# Clients may ask this often whether a silent connection still lives. Triton's own limit is five minutes, and two hours
+# for a connection without calls; it ends the connections of those who ask more often.
+PING_INTERVAL_MS = 1_000
+CACHE_BYTES = 64 * 2**20  # response cache of embed_text: about 20,000 texts
+# Latency quantiles of the last minute, each with the rank error that is tolerated; Triton has none of them by itself.
+METRICS_CONFIG = ("summary_latencies=true", "summary_quantiles=0.5:0.05,0.95:0.01,0.99:0.001")
+STOP_SECONDS = 15
+# Where a process of a model has died: what waits for that one holds Triton's end up to no purpose, and nobody new is
+# served meanwhile.
+BROKEN_PATIENCE_SECONDS = 3.0
+# What Triton says once no inference is under way. Then it unloads one model after the other, for seconds, or for the
+# whole of its timeout where one of their processes is dead; there is nothing in them to be saved.
+DRAINED = "All models are stopped, unloading models"
+ANSWERING_SECONDS = 0.5  # after that, for the last answers to be written
+ERROR_CHARACTERS = 500  # of each of Triton's errors in ours; the log has them whole
+# Said by every Triton on a machine with no GPU, and by none for another reason.
+HARMLESS = ("CudaDriverHelper has not been initialized",)
+
+
+class Server:
+    """A running embedded Triton. Use it as a context manager, or call `start` and `stop`."""
+
+    def __init__(
+        self,
+        repository: Path,
+        ports: Ports = DEFAULT_PORTS,
+        address: str = LOOPBACK,
+        admin_key: str | None = None,
+        log: Path | None = None,
+        startup_seconds: float = 600.0,
+        say: Callable[[str], object] = print,
+    ) -> None:
+        """`say` hears of what does not keep the server from serving, such as a log that cannot be written."""
+        self.repository = repository.resolve()
+        self.address = address
+        self.ports = ports
+        self.log = log
+        self._admin_key = admin_key
+        self._startup_seconds = startup_seconds
+        self._say = say
+        self._identity = new_identity()
+        self._errors: list[str] = []
+        self._drained = threading.Event()
+        self._stubs: dict[psutil.Process, str] = {}  # model instance by process
+        self._installation: Installation | None = None
+        self._family: Family | None = None
+        self._reader: threading.Thread | None = None
+        self._claim: Claim | None = None
+        self._outlet: Outlet | None = None
+
+    @property
+    def grpc_url(self) -> str:
+        """For tritonclip.Client, over gRPC."""
+        return f"grpc://{reachable(self.address)}:{self.ports.grpc}"
+
+    @property
+    def http_url(self) -> str:
+        """For tritonclip.Client, over HTTP."""
+        return f"http://{reachable(self.address)}:{self.ports.http}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of tritonserver."""
+        return self._running().pid
+
+    def __enter__(self) -> "Server":
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def start(self, stopping: Stopping = never) -> None:
+        """Start Triton and return once it is ready; a ServeError says why it cannot be, and leaves nothing running.
+
+        Stopped is raised where `stopping` says meanwhile that it shall end.
+        """
+        check_repository(self.repository)
+        self._installation = find_installation()
+        self.address = resolve(self.address)
+        self.ports = find_ports(self.address, self.ports)
+        self._open_log()
+        clear_abandoned()
+        try:
+            self._claim = Claim(self._identity)
+            self._installation.copy_backends(self._claim.folder)
+            self._launch(self._installation, self._claim, stopping)
+        except BaseException:
+            self.stop(patience=0)
+            raise
+
+    def restart(self, stopping: Stopping = never) -> None:
+        """End a Triton that has a fault and start it again, as `start` does; nothing is written to a disk for it."""
+        if self._installation is None or self._claim is None:
+            raise RuntimeError("the server was not started")
+        self._end(BROKEN_PATIENCE_SECONDS)
+        self._claim.clear_shared_memory()
+        try:
+            find_ports(self.address, self.ports)
+            self._launch(self._installation, self._claim, stopping)
+        except BaseException:
+            self.stop(patience=0)
+            raise
+
+    def fault(self) -> str | None:
+        """Why the server can no longer be trusted; None while it can.
+
+        That is when Triton has ended, or when one of its Python model processes has: this Triton never replaces such a
+        process, answers INTERNAL in its stead, and keeps saying that it is ready.
+        """
+        code = self._running().poll()
+        if code is not None:
+            return f"Triton ended with code {code}"
+        dead = [name for stub, name in self._stubs.items() if _is_dead(stub)]
+        return f"the process of {', '.join(dead)} died" if dead else None
+
+    def stop(self, patience: float = STOP_SECONDS) -> None:
+        """End Triton and its stubs, gently and then for certain, and remove what they leave behind.
+
+        What has begun may still be answered within `patience` seconds.
+        """
+        self._end(patience)
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+        if self._outlet is not None:
+            self._outlet.close()
+            self._outlet = None
+
+    def _running(self) -> Family:
+        if self._family is None:
+            raise RuntimeError("the server was not started")
+        return self._family
+
+    def _open_log(self) -> None:
+        if self.log is None or self._outlet is not None:
+            return
+        try:
+            self._outlet = Outlet(LogFile(self.log), str(self.log), self._say)
+        except OSError as error:
+            raise LogProblem(
+                f"{self.log}: the log cannot be written ({error.strerror}); --log names another"
+            ) from error
+
+    def _launch(self, installation: Installation, claim: Claim, stopping: Stopping) -> None:
+        self._drained.clear()
+        self._errors.clear()
+        self._stubs = {}
+        self._family = Family(
+            [str(installation.binary), *self._arguments(claim.folder, installation.caches)],
+            installation.environment(),
+            hidden=self._restrictions(),
+            warn=self._say,
+            claim=claim,
+        )
+        self._reader = threading.Thread(
+            target=drain, args=(self._family.output, self._take), name="triton-log", daemon=True
+        )
+        self._reader.start()
+        self._wait_until_ready(stopping)
+
+    def _end(self, patience: float) -> None:
+        """End Triton and all its processes; what has begun may still be answered within `patience` seconds."""
+        family = self._family
+        if family is None:
+            return
+        if patience and family.poll() is None:
+            family.terminate()
+            deadline = time.monotonic() + patience
+            while family.poll() is None and not self._drained.wait(0.1) and time.monotonic() < deadline:
+                pass
+            family.wait(ANSWERING_SECONDS)
+        family.kill()
+        if self._reader is not None:
+            self._reader.join(timeout=5)
+        self._family = None
+
+    def _arguments(self, backends: Path, caches: Path) -> list[str]:
+        arguments = {
+            "id": self._identity,
+            "model-repository": self.repository,
+            "backend-directory": backends,
+            "cache-directory": caches,
+            "cache-config": f"local,size={CACHE_BYTES}",
+            "model-control-mode": "none",
+            "exit-on-error": "true",
+            "exit-timeout-secs": STOP_SECONDS - 5,
+            "grpc-max-connection-age": CONNECTION_AGE_MS,
+            "grpc-keepalive-permit-without-calls": 1,
+            "grpc-http2-min-recv-ping-interval-without-data": PING_INTERVAL_MS,
+            "http-port": self.ports.http,
+            "grpc-port": self.ports.grpc,
+            "metrics-port": self.ports.metrics,
+        }
+        arguments |= {f"{endpoint}-address": self.address for endpoint in ("http", "grpc", "metrics")}
+        flags = [f"--{name}={value}" for name, value in arguments.items()]
+        flags += [f"--metrics-config={setting}" for setting in METRICS_CONFIG]
+        flags += ["--disable-auto-complete-config"]
+        # Stubs name their shared memory after this server, so that what a killed one leaves can be told from others'.
+        flags += [f"--backend-config={name},shm-region-prefix-name={self._identity}" for name in ("python", "pytorch")]
+        return flags
+
+    def _restrictions(self) -> list[str]:
+        """The arguments that close the operator's APIs, with the key in them: random where nobody shall have one."""
+        closed = OPERATOR_APIS if self._admin_key is None else f"{OPERATOR_APIS},statistics"
+        key = self._admin_key or secrets.token_hex(16)
+        return [f"--{flag}={closed}:admin-key={key}" for flag in ("http-restricted-api", "grpc-restricted-protocol")]
+
+    def _take(self, line: str) -> None:
+        """Keep a line of Triton's log, and remember its errors."""
+        if self._outlet is not None:
+            self._outlet.put(line)
+        if DRAINED in line:
+            self._drained.set()
+        if line.startswith("E") and not any(phrase in line for phrase in HARMLESS):
+            self._errors.append(line.strip()[:ERROR_CHARACTERS])
+            del self._errors[:-10]
+
+    def _wait_until_ready(self, stopping: Stopping) -> None:
+        deadline = time.monotonic() + self._startup_seconds
+        with httpx.Client(base_url=self.http_url, timeout=5.0, trust_env=False) as http:
+            while time.monotonic() < deadline:
+                if stopping():
+                    raise Stopped("asked to stop before it was ready")
+                code = self._running().poll()
+                if code is not None:
+                    raise ServerDied(self._obituary(f"Triton ended with code {code} before it was ready"))
+                if self._answers(http):
+                    self._stubs = _instances(self.pid)
+                    return
+                time.sleep(0.1)
+        raise ServerDied(self._obituary(f"Triton was not ready after {self._startup_seconds:.0f} s"))
+
+    def _answers(self, http: httpx.Client) -> bool:
+        """Whether THIS server is ready: a ready one on the same port could be somebody else's."""
+        try:
+            return http.get("/v2/health/ready").status_code == 200 and http.get("/v2").json()["name"] == self._identity
+        except (httpx.HTTPError, ValueError, LookupError, TypeError):
+            return False
+
+    def _obituary(self, headline: str) -> str:
+        if self._reader is not None:
+            self._reader.join(timeout=2)
+        where = f"\nfull log: {self.log}" if self.log is not None else ""
+        return "\n  ".join([headline, *self._errors]) + where
+
+
+def _instances(triton: int) -> dict[psutil.Process, str]:
+    """The model processes of a server with what each runs, such as image_encoder_0_0: its last argument but one."""
+    found: dict[psutil.Process, str] = {}
+    with contextlib.suppress(psutil.NoSuchProcess):  # Triton has died: its own end will be noticed
+        for stub in psutil.Process(triton).children():
+            try:
+                found[stub] = stub.cmdline()[-2]
+            except (psutil.Error, IndexError):  # it has died: that will be noticed too
+                found[stub] = f"a model (process {stub.pid})"
+    return found
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    """Whether a process is gone, or is a zombie that Triton has not noticed."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

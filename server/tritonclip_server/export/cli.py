@@ -1,0 +1,123 @@
+"""The `tritonclip-server export` command."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tritonclip_server.export.errors import ExportError
+from tritonclip_server.export.pipeline import MODELS_FOLDER, Request, export, is_current
+from tritonclip_server.export.publishing import clear_leftovers
+from tritonclip_server.export.tracing import DTYPES, resolve_host
+from tritonclip_server.export.variants import default_variant, format_table, resolve
+
+EXAMPLES = """examples:
+  tritonclip-server export --list
+  tritonclip-server export convnext_base_w-laion2b_s13b_b82k_augreg
+  tritonclip-server export convnext_base_w_320-laion_aesthetic_s13b_b82k_augreg --image-size 384
+  tritonclip-server export ViT-B-32/openai --checkpoint ViT-B-32.pt
+  tritonclip-server labels --help        zero-shot classifiers to store beside a published model
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    command = argparse.ArgumentParser(
+        prog="tritonclip-server export",
+        description="Publish a served Triton repository from the weights of an OpenCLIP model.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "variant",
+        nargs="?",
+        default=default_variant().name,
+        metavar="VARIANT",
+        help="a name that --list prints, or any ARCH/TAG of open_clip (default: %(default)s)",
+    )
+    command.add_argument("--list", action="store_true", help="print the variants and exit")
+    command.add_argument(
+        "--into", type=Path, metavar="DIR", help=f"where to publish (default: {MODELS_FOLDER}/VARIANT)"
+    )
+    command.add_argument(
+        "--host",
+        choices=("auto", "gpu", "cpu"),
+        default="auto",
+        help="gpu: the production container; cpu: the embedded server (default: gpu where CUDA answers)",
+    )
+    weights = command.add_mutually_exclusive_group()
+    weights.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="weights from a .safetensors, .pt or .bin file"
+    )
+    weights.add_argument("--random", action="store_true", help="seeded RANDOM WEIGHTS, to try the server without any")
+    command.add_argument(
+        "--image-size", type=_pixels, metavar="N", help="pixels a side, where it is not the variant's own"
+    )
+    command.add_argument(
+        "--precision",
+        choices=("auto", *DTYPES),
+        default="auto",
+        help="auto: fp16 for a gpu host; bf16 for a CPU with AVX512-BF16 or AMX, else fp32",
+    )
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to trace and verify (default: auto)"
+    )
+    command.add_argument(
+        "--drop-label-sets",
+        action="store_true",
+        help="publish even where the old repository's label sets do not fit the new encoder, without any of them",
+    )
+    command.add_argument("--if-changed", action="store_true", help="do nothing where it is published already")
+    return command
+
+
+def _pixels(text: str) -> int:
+    size = int(text)
+    if size < 1:
+        raise argparse.ArgumentTypeError("a side has at least 1 pixel")
+    return size
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0, 1 with one line on stderr, or 130 when interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.list:
+            print(format_table())
+            return 0
+        return _export(options)
+    except (ExportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was published", file=sys.stderr)
+        return 130
+
+
+def _export(options: argparse.Namespace) -> int:
+    request = Request(
+        variant=resolve(options.variant),
+        host=resolve_host(options.host),
+        precision=options.precision,
+        device=options.device,
+        checkpoint=options.checkpoint,
+        random=options.random,
+        image_size=options.image_size,
+    )
+    destination = options.into or MODELS_FOLDER / request.folder_name
+    clear_leftovers(destination)
+    if options.if_changed and is_current(request, destination):
+        print(f"{destination} is up to date")
+        return 0
+    started = time.monotonic()
+
+    def report(step: str) -> None:
+        print(f"[{time.monotonic() - started:6.1f} s] {step}", file=sys.stderr, flush=True)
+
+    manifest = export(request, destination, report, drop_label_sets=options.drop_label_sets)
+    if manifest["random_weights"]:
+        print("RANDOM WEIGHTS: this repository shows how the server works; its answers mean nothing", file=sys.stderr)
+    print(f"published {manifest['variant']} ({manifest['precision']}, {manifest['host']} host) in {destination}")
+    print(f"fingerprint {manifest['fingerprint']}")
+    return 0

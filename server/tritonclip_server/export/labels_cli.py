@@ -1,0 +1,86 @@
+"""The `tritonclip-server labels` command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tritonclip_server.export.errors import ExportError
+from tritonclip_server.export.label_sets import is_published, publish_label_set
+from tritonclip_server.export.label_sources import BUILT_IN_LABELS, BUILT_IN_TEMPLATES, read_prompts
+from tritonclip_server.export.pipeline import MODELS_FOLDER
+from tritonclip_server.export.publishing import clear_leftovers
+from tritonclip_server.export.tracing import resolve_device
+from tritonclip_server.resources import DEMO
+
+EXAMPLES = """examples:
+  tritonclip-server labels imagenet --labels imagenet --repository build/models/convnext_base_w-laion2b_s13b_b82k_augreg
+  tritonclip-server labels animals --labels animals.txt --templates simple
+
+A running server reads label sets when it starts.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    command = argparse.ArgumentParser(
+        prog="tritonclip-server labels",
+        description="Store a zero-shot classifier in a served repository: Triton models head_NAME and classify_NAME.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("name", metavar="NAME", help="what clients call it: lower-case letters, digits, - and _")
+    command.add_argument(
+        "--labels",
+        required=True,
+        metavar=f"FILE|{'|'.join(BUILT_IN_LABELS)}",
+        help="a file with a label on each line; imagenet has its 1000 classes as open_clip names them",
+    )
+    command.add_argument(
+        "--templates",
+        default="openai",
+        metavar=f"{'|'.join(BUILT_IN_TEMPLATES)}|FILE",
+        help="openai: the 80 of its ImageNet classifier; simple: 7 of them; or a file with one on each line, the "
+        "label's place written {} (default: %(default)s)",
+    )
+    command.add_argument(
+        "--repository",
+        type=Path,
+        default=MODELS_FOLDER / DEMO.name,
+        metavar="DIR",
+        help="the served repository (default: %(default)s)",
+    )
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to encode the labels (default: auto)"
+    )
+    command.add_argument(
+        "--if-changed", action="store_true", help="do nothing where the same label set is there already"
+    )
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0, 1 with one line on stderr, or 130 when interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        return _publish(options)
+    except (ExportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was published", file=sys.stderr)
+        return 130
+
+
+def _publish(options: argparse.Namespace) -> int:
+    prompts = read_prompts(options.labels, options.templates)
+    clear_leftovers(options.repository)
+    if options.if_changed and is_published(options.repository, options.name, prompts):
+        print(f"label set {options.name} in {options.repository} is up to date")
+        return 0
+    label_set = publish_label_set(options.repository, options.name, prompts, resolve_device(options.device))
+    print(
+        f"published {' and '.join(label_set.models)}: {len(prompts.labels)} labels under {len(prompts.templates)} "
+        f"templates, in {options.repository}, for fingerprint {label_set.fingerprint}"
+    )
+    return 0

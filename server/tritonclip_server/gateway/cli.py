@@ -1,0 +1,153 @@
+"""The `tritonclip-server gateway` command."""
+
+import argparse
+import gc
+import ipaddress
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from tritonclip import AsyncClient, ConfigError
+from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.cors import parse_origin
+from tritonclip_server.gateway.keys import KeyFileError
+from tritonclip_server.gateway.logs import start_logging
+from tritonclip_server.gateway.options import add_keys_option, positive
+from tritonclip_server.gateway.server import allow_descriptors, make_server
+from tritonclip_server.gateway.settings import Limits, Settings, UrlImages
+
+DEFAULT_PORT = 8080
+CREATE_KEY = "tritonclip-server keys create NAME"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    command = argparse.ArgumentParser(
+        prog="tritonclip-server gateway",
+        allow_abbrev=False,  # --max-items is gone, and must not be taken for --max-items-in-flight
+        description="Serve the OpenAI-compatible API and the playground page over a Triton server.",
+    )
+    add_keys_option(command)
+    command.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
+    command.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0: any")
+    command.add_argument("--url", help="the Triton server (default: TRITONCLIP_URL, else grpc://localhost:8001)")
+    command.add_argument(
+        "--alias",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name for the model, which programs may ask for (may be repeated); '*': any name",
+    )
+    command.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="an origin, as https://app.example, whose pages may use the gateway (may be repeated; '*': any page's)",
+    )
+    command.add_argument("--check", action="store_true", help="look at these options, say what is wrong, and end")
+    _add_limits(command.add_argument_group("limits"))
+    urls = command.add_argument_group("images from URLs")
+    urls.add_argument("--url-images", action="store_true", help="fetch images from public http and https URLs")
+    urls.add_argument(
+        "--url-host",
+        action="append",
+        metavar="HOST",
+        help="fetch from this host alone (may be repeated; implies --url-images)",
+    )
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.check:
+            _settings(options)
+            return 0
+        return _serve(options, _settings(options))
+    except (KeyFileError, ConfigError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve(options: argparse.Namespace, settings: Settings) -> int:
+    allow_descriptors()
+    with _listen(options.host, options.port) as listener:
+        host, port = listener.getsockname()[:2]
+        if settings.keys is None and not ipaddress.ip_address(host).is_loopback:
+            raise ConfigError(f"without --keys the gateway serves loopback alone, not {options.host}")
+        client = AsyncClient(options.url, timeout=settings.limits.seconds)
+        server = make_server(create_app(client, settings), settings.limits)
+        shown = f"[{host}]" if ":" in host else host
+        if settings.keys is None:
+            print("no keys: whoever is on this machine may use the gateway", file=sys.stderr)
+        print(f"gateway: http://{shown}:{port}", file=sys.stderr, flush=True)
+        # uvicorn drains at either signal, and then raises it again; by then it has done all that it asks for.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, server.handle_exit)
+        start_logging()
+        # What has been imported stays until the end. Looking through it for garbage takes a tenth of a second, and
+        # would keep every request waiting now and then.
+        gc.freeze()
+        server.run(sockets=[listener])
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    if options.keys is not None and not options.keys.is_file():
+        if not options.keys.parent.is_dir():
+            raise ConfigError(f"{options.keys}: there is no folder {options.keys.parent} for the key file")
+        # Not an error: who deploys starts the services first. Nobody gets in until then; new keys are heeded at once.
+        print(f"no keys yet, so every request is refused; make one: {CREATE_KEY}", file=sys.stderr)
+    hosts = frozenset(host.lower() for host in options.url_host) if options.url_host else None
+    return Settings(
+        limits=Limits(**{name: getattr(options, name) for name in Limits.__dataclass_fields__}),
+        keys=options.keys,
+        host=options.host,
+        aliases=tuple(dict.fromkeys(options.alias)),
+        origins=frozenset(map(parse_origin, options.allow_origin)),
+        url_images=UrlImages(hosts=hosts) if options.url_images or hosts else None,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:  # the latter for ports that are none
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OSError(f"cannot listen on {host}:{port} ({reason}); choose another --port") from error
+
+
+def _add_limits(group: "argparse._ArgumentGroup") -> None:
+    what = {
+        "images": "images in a request",
+        "texts": "texts in a request, labels and documents too",
+        "body_bytes": "bytes of a body",
+        "image_bytes": "bytes of an image, encoded",
+        "image_pixels": "pixels of an image",
+        "text_characters": "characters of a text",
+        "answer_bytes": "bytes of an answer with scores of many images and texts",
+        "cached_text_bytes": "bytes that texts whose features are kept take, with these",
+        "seconds": "seconds for a request",
+        "items_in_flight": "images of all requests at work, or four times as many texts; beyond it requests wait",
+        "waiting": "requests that wait, for bytes or for places; beyond it one of the caller with most is refused",
+        "waiting_seconds": "seconds that a request waits; then it is refused with 429",
+        "cached_texts": "texts whose features are kept",
+        "bytes_in_flight": "bytes of all requests at work; beyond it requests wait",
+        "bytes_in_flight_per_key": "bytes of one key's requests at work; without keys, of one address's",
+        "connections": "open connections; beyond it the oldest that asks for nothing is closed",
+    }
+    defaults = Limits()
+    for name, meaning in what.items():
+        default = getattr(defaults, name)
+        group.add_argument(
+            f"--max-{name.replace('_', '-')}",
+            dest=name,
+            type=positive(type(default)),
+            default=default,
+            metavar="N",
+            help=f"{meaning} (default: %(default)s)",
+        )

@@ -1,0 +1,196 @@
+"""Labels for images: `POST /v1/classify`, and the same in Hugging Face's shape."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from tritonclip import Manifest
+from tritonclip_server.gateway.answers import LABEL_BYTES, bytes_of_texts, check_size, json_list, large_answer
+from tritonclip_server.gateway.bodies import read_one_of, read_request
+from tritonclip_server.gateway.errors import ApiError, in_words
+from tritonclip_server.gateway.items import ImageItem, TextItem, image_item, image_items
+from tritonclip_server.gateway.labels import candidate_labels_of, labels_of, prompts_of, refuse_equal
+from tritonclip_server.gateway.openapi import described
+from tritonclip_server.gateway.replies import ClassifyReply, ZeroShotLabel
+from tritonclip_server.gateway.routes import jina
+from tritonclip_server.gateway.routes.common import (
+    errors_field,
+    exchange_for,
+    made_of,
+    one_of,
+    say_truncated,
+    service_of,
+    texts_must_do,
+    usage,
+)
+from tritonclip_server.gateway.routes.jina import JinaClassifyReply, JinaClassifyRequest
+from tritonclip_server.gateway.schemas import ClassifyRequest, ZeroShotRequest
+from tritonclip_server.gateway.scores import Label, Labelled, best_labels, cosines, is_relative
+from tritonclip_server.gateway.service import model_id
+from tritonclip_server.gateway.truncation import truncated_field
+
+TEMPLATE = "a photo of a {}"
+HUGGING_FACE_TEMPLATE = "This is a photo of {}."  # what its pipeline takes where none is given
+
+router = APIRouter(tags=["API"])
+
+
+@router.post(
+    "/v1/classify",
+    response_model=ClassifyReply | JinaClassifyReply,
+    **described(ClassifyRequest, JinaClassifyRequest),
+)
+async def classify(request: Request) -> Response:
+    """Find the labels that fit each image, best first.
+
+    Either among `labels`, each put where the `template` has `{}`, or from a `label_set` that is stored with the model.
+    A `probability` is relative to the other labels, and null where there is one alone; a `cosine` is relative to
+    nothing. Labels below `threshold`, a probability, or `min_cosine` are left out; an image for which none is left is
+    none of these. With `"partial": true` images that fail are left out of `data` and named in `errors`. Labels that are
+    longer than the model reads are cut and listed in `truncated`, or refused, as `truncate` says. A request with
+    `input`, instead of an image, is one of Jina's, and answered as Jina does.
+    """
+    service = service_of(request)
+    limits = service.settings.limits
+    asked = await read_one_of(request, ClassifyRequest, {"input": JinaClassifyRequest}, limits)
+    if isinstance(asked, JinaClassifyRequest):
+        return await jina.classify(request, asked)
+    manifest = await service.model(asked.model)
+    field, value = one_of({"image": asked.image, "images": asked.images})
+    images = image_items(value, field, limits)
+    one_of({"labels": asked.labels, "label_set": asked.label_set})
+    if asked.label_set is not None:
+        if asked.label_set not in manifest.label_sets:  # one may be new, and what is remembered is some seconds old
+            manifest = await service.manifest(refresh=True)
+        names = _names_of_set(asked, asked.label_set, manifest)
+    else:
+        labels = await made_of(asked.labels, lambda: labels_of(asked.labels, "labels", limits, manifest))
+        names = [label.text for label in labels]
+    _check_threshold(asked, len(names), manifest)
+    columns = min(asked.top_k or len(names), len(names))
+    size = check_size(len(images), columns, LABEL_BYTES, limits, "labels", text_bytes=bytes_of_texts(names, columns))
+    if asked.label_set is not None:
+        found = await service.label(
+            exchange_for(request), manifest, images, label_set=asked.label_set, top_k=columns, partial=asked.partial
+        )
+    else:
+        prompts = await made_of(labels, lambda: prompts_of(labels, asked.template or TEMPLATE, "template", limits))
+        found = await _among(
+            request, manifest, images, labels, prompts,
+            top_k=columns, truncate=asked.truncating(), partial=asked.partial,
+        )  # fmt: skip
+
+    def answer() -> dict[str, Any]:
+        return {
+            "object": "list",
+            "model": model_id(manifest),
+            "data": json_list(
+                {"index": index, "labels": json_list(_shown(_kept(labels, asked)))}
+                for index, labels in enumerate(found.predictions)
+                if index not in found.errors
+            ),
+            "usage": usage(found.tokens, len(images)),
+            **truncated_field(found.truncated),
+            **errors_field(found.errors),
+        }
+
+    return await large_answer(answer, size)
+
+
+@router.post(
+    "/v1/models/{model:path}/zero-shot-image-classification",
+    response_model=list[ZeroShotLabel],
+    **described(ZeroShotRequest),
+)
+async def zero_shot_image_classification(request: Request, model: str) -> Response:
+    """Hugging Face's zero-shot image classification: a list of labels with their scores, best first.
+
+    Candidate labels in one string are parted at its commas, as its own server does. There must be two or more: a score
+    is a probability among them. Labels that are longer than the model reads are cut, and the header `x-truncated`
+    lists them.
+    """
+    service = service_of(request)
+    limits = service.settings.limits
+    asked = await read_request(request, ZeroShotRequest, limits)
+    manifest = await service.model(model)
+    given = asked.parameters
+    labels = await asyncio.to_thread(
+        candidate_labels_of, given.candidate_labels, "parameters.candidate_labels", limits, manifest
+    )
+    template = given.hypothesis_template or HUGGING_FACE_TEMPLATE
+    prompts = await made_of(labels, lambda: prompts_of(labels, template, "parameters.hypothesis_template", limits))
+    images = [image_item(asked.inputs, "inputs")]
+    found = await _among(request, manifest, images, labels, prompts)
+    say_truncated(request, found.truncated)
+    best = found.predictions[0]
+    return await large_answer(lambda: [{"label": each.label, "score": each.probability} for each in best], 0)
+
+
+async def _among(
+    request: Request,
+    manifest: Manifest,
+    images: Sequence[ImageItem],
+    labels: Sequence[TextItem],
+    prompts: Sequence[TextItem],
+    *,
+    top_k: int | None = None,
+    truncate: Any = None,
+    partial: bool = False,
+) -> Labelled:
+    """The best of the labels for each image, by the sentences that a template made of them."""
+    vectors = await service_of(request).embed(
+        exchange_for(request),
+        manifest,
+        [*images, *prompts],
+        field=labels[0].param.partition("[")[0],
+        partial=partial,
+        truncate=truncate,
+    )
+    texts_must_do(vectors, len(images))
+    truncated = [position - len(images) for position in vectors.truncated]
+
+    def compared() -> list[list[Label]]:
+        refuse_equal(labels, vectors.features[len(images) :], truncated)
+        return best_labels(manifest, cosines(vectors, len(images)), labels, top_k)
+
+    predictions = await made_of(labels, compared)
+    return Labelled(predictions, vectors.errors, vectors.tokens, truncated)
+
+
+def _names_of_set(asked: ClassifyRequest, name: str, manifest: Manifest) -> Sequence[str]:
+    """The labels of a stored set; as many empty ones where the model does not say them."""
+    if asked.template is not None:
+        raise ApiError("invalid_value", "a label set has templates of its own", param="template")
+    found = manifest.label_sets.get(name)
+    if found is None:
+        there_are = ", ".join(manifest.label_sets) or "none"
+        raise ApiError("unknown_label_set", f"no label set {in_words(name)}; there are: {there_are}", param="label_set")
+    return found.names or [""] * found.labels
+
+
+def _check_threshold(asked: ClassifyRequest, labels: int, manifest: Manifest) -> None:
+    """A threshold on a probability that there is not would let everything pass, or nothing."""
+    if asked.threshold is not None and labels == 1 and is_relative(manifest):
+        message = "the probability of one label alone is relative to nothing; give more labels, or min_cosine"
+        raise ApiError("invalid_value", message, param="threshold")
+
+
+def _kept(labels: Sequence[Label], asked: ClassifyRequest) -> Iterable[Label]:
+    """The labels that reach what was asked for."""
+    threshold, min_cosine = asked.threshold or 0.0, -1.0 if asked.min_cosine is None else asked.min_cosine
+    for label in labels[: asked.top_k]:
+        if label.cosine >= min_cosine and (label.probability is None or label.probability >= threshold):
+            yield label
+
+
+def _shown(labels: Iterable[Label]) -> Iterable[dict[str, Any]]:
+    for label in labels:
+        yield {
+            "label": label.label,
+            "probability": label.probability,
+            "cosine": label.cosine,
+            "logit": label.logit,
+            "index": label.index,
+        }

@@ -1,0 +1,86 @@
+"""What several endpoints do: find the service, choose between a field and its plural, and report usage and errors."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from tritonclip import Manifest
+from tritonclip_server.gateway.embedding import Vectors
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.exchange import Exchange, exchange_of
+from tritonclip_server.gateway.service import Service
+
+T = TypeVar("T")
+
+MADE_IN_THREAD = 64  # items: looking at one takes some 30 us
+
+
+def service_of(request: Request) -> Service:
+    """The service of this gateway."""
+    service: Service = request.app.state.service
+    return service
+
+
+def exchange_for(request: Request) -> Exchange:
+    """The exchange that the request is part of."""
+    return exchange_of(request.scope)
+
+
+def one_of(given: Mapping[str, Any]) -> tuple[str, Any]:
+    """The one field that is given, with its value; ApiError where none is, or several."""
+    present = [(name, value) for name, value in given.items() if value is not None]
+    names = " or ".join(given)
+    if not present:
+        raise ApiError("missing_field", f"give {names}", param=next(iter(given)))
+    if len(present) > 1:
+        raise ApiError("invalid_value", f"give {names}, not both", param=present[1][0])
+    return present[0]
+
+
+def check_dimensions(manifest: Manifest, **asked: int | None) -> None:
+    """Raise where a field, by its name, asks for another number of dimensions than the model's vectors have.
+
+    0, which infinity's client sends, asks for none.
+    """
+    width = manifest.embedding_width
+    for field, count in asked.items():
+        if count and count != width:
+            message = (
+                f"the model's vectors have {width or 'an unknown number of'} dimensions, and it was not trained for "
+                f"others (as Matryoshka models are): leave this out{f', or say {width}' if width else ''}"
+            )
+            raise ApiError("unsupported_dimensions", message, param=field)
+
+
+async def made_of(value: Any, make: Callable[[], T]) -> T:
+    """What is made of a field's value: in a thread where it is a list of many, or of token ids."""
+    if isinstance(value, list) and (len(value) > MADE_IN_THREAD or (value and isinstance(value[0], list | int))):
+        return await asyncio.to_thread(make)
+    return make()
+
+
+def say_truncated(request: Request, truncated: Sequence[int]) -> None:
+    """List the texts that were cut in the header `x-truncated`, where an answer's shape has no place for them."""
+    if truncated:
+        exchange_for(request).headers["x-truncated"] = ",".join(map(str, truncated))
+
+
+def usage(tokens: int, images: int) -> dict[str, int]:
+    """OpenAI's usage, with NV-CLIP's count of images; tokens are those that the model read."""
+    return {"prompt_tokens": tokens, "total_tokens": tokens, "num_images": images}
+
+
+def errors_field(errors: Mapping[int, ApiError]) -> dict[str, Any]:
+    """The `errors` of an answer that is partial; nothing where all went well."""
+    if not errors:
+        return {}
+    return {"errors": [{"index": position, **error.body()} for position, error in errors.items()]}
+
+
+def texts_must_do(vectors: Vectors, images: int) -> None:
+    """Raise where a text failed: it is the question, and without it every score would mean something else."""
+    for position, error in vectors.errors.items():
+        if position >= images:
+            raise error

@@ -1,0 +1,109 @@
+"""Jina's zero-shot classification, which shares its path with this gateway's own: texts or images, by given labels."""
+
+from typing import Any, Literal
+
+import numpy as np
+from fastapi import Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from tritonclip_server.gateway.answers import (
+    LABEL_BYTES,
+    FloatArray,
+    bytes_of_texts,
+    check_size,
+    json_list,
+    large_answer,
+)
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.items import TextItem, mixed_items
+from tritonclip_server.gateway.labels import labels_of, refuse_equal
+from tritonclip_server.gateway.replies import Usage
+from tritonclip_server.gateway.routes.common import exchange_for, made_of, service_of, texts_must_do, usage
+from tritonclip_server.gateway.schemas import Items, Text, TextsRequest
+from tritonclip_server.gateway.scores import calibrated, cosines, is_relative
+from tritonclip_server.gateway.service import model_id
+from tritonclip_server.gateway.truncation import truncated_field
+
+
+class JinaClassifyRequest(TextsRequest):
+    """Jina's classify request, which has `input` where this gateway's own has images."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"input": [{"text": "a crimson disc"}], "labels": ["red circle", "blue star"]}]}
+    )
+
+    input: Items
+    labels: Text = Field(description="compared as they are: a sentence fits better than a word")
+
+
+class JinaPrediction(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    score: float
+
+
+class JinaClassification(BaseModel):
+    """The label that fits an input best, and the scores of all, in their order."""
+
+    object: Literal["classification"]
+    index: int
+    prediction: str
+    score: float = Field(description="a probability among the labels")
+    predictions: list[JinaPrediction]
+
+
+class JinaClassifyReply(BaseModel):
+    """Jina's list of classifications."""
+
+    object: Literal["list"]
+    model: str
+    data: list[JinaClassification]
+    usage: Usage
+    truncated: list[int] | None = Field(None, description="the labels that were cut")
+
+
+async def classify(request: Request, asked: JinaClassifyRequest) -> Response:
+    """The labels of each input, by a softmax over their cosines at the model's own scale."""
+    service = service_of(request)
+    limits = service.settings.limits
+    manifest = await service.model(asked.model)
+    items = await made_of(asked.input, lambda: mixed_items(asked.input, "input", limits))
+    labels = await made_of(asked.labels, lambda: labels_of(asked.labels, "labels", limits, manifest))
+    if len(labels) == 1 and is_relative(manifest):
+        message = "give at least two: a score is a probability among the labels, and of one it is always 1"
+        raise ApiError("invalid_value", message, param="labels")
+    names = [label.text for label in labels]
+    written = bytes_of_texts(names, len(names)) + bytes_of_texts(names, 1)  # all of them, and the best once more
+    size = check_size(len(items), len(labels), LABEL_BYTES, limits, "labels", text_bytes=written)
+    vectors = await service.embed(
+        exchange_for(request), manifest, [*items, *labels], field="labels", partial=False, truncate=asked.truncating()
+    )
+    texts_must_do(vectors, len(items))
+    truncated = [position - len(items) for position in vectors.truncated if position >= len(items)]
+    refuse_equal(labels, vectors.features[len(items) :], truncated)
+    probabilities = calibrated(manifest, cosines(vectors, len(items)))[1]
+
+    def answer() -> dict[str, Any]:
+        return {
+            "object": "list",
+            "model": model_id(manifest),
+            "data": json_list(_classification(index, row, labels) for index, row in enumerate(probabilities)),
+            "usage": usage(vectors.tokens, vectors.images),
+            **truncated_field(vectors.truncated, first=len(items)),
+        }
+
+    return await large_answer(answer, size)
+
+
+def _classification(index: int, probabilities: FloatArray, labels: list[TextItem]) -> dict[str, Any]:
+    best = int(np.argmax(probabilities))
+    return {
+        "object": "classification",
+        "index": index,
+        "prediction": labels[best].text,
+        "score": float(probabilities[best]),
+        "predictions": json_list(
+            {"label": label.text, "score": float(score)} for label, score in zip(labels, probabilities, strict=True)
+        ),
+    }

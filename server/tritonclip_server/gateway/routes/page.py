@@ -1,0 +1,31 @@
+"""The page to play with: three files, served as they are."""
+
+from fastapi import APIRouter, Response
+from starlette.responses import FileResponse
+
+from tritonclip_server.resources import PACKAGE
+
+FOLDER = PACKAGE / "gateway" / "page"
+# Everything comes from this server; pictures that the visitor chose exist in the browser alone.
+POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+HEADERS = {"content-security-policy": POLICY, "x-content-type-options": "nosniff", "cache-control": "no-cache"}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def index() -> Response:
+    """The page."""
+    return FileResponse(FOLDER / "index.html", headers=HEADERS)
+
+
+@router.get("/page.css")
+async def style() -> Response:
+    """How it looks."""
+    return FileResponse(FOLDER / "page.css", headers=HEADERS)
+
+
+@router.get("/page.js")
+async def script() -> Response:
+    """What it does."""
+    return FileResponse(FOLDER / "page.js", headers=HEADERS)

@@ -1,0 +1,70 @@
+"""`POST /v1/similarity`: the main job. Images and texts in, scores out."""
+
+import functools
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from tritonclip_server.gateway.answers import SCORE_BYTES, check_size, json_list, large_answer
+from tritonclip_server.gateway.bodies import read_request
+from tritonclip_server.gateway.items import Item, image_items, text_items
+from tritonclip_server.gateway.openapi import described
+from tritonclip_server.gateway.replies import SimilarityReply
+from tritonclip_server.gateway.routes.common import (
+    errors_field,
+    exchange_for,
+    made_of,
+    one_of,
+    service_of,
+    texts_must_do,
+    usage,
+)
+from tritonclip_server.gateway.schemas import SimilarityRequest
+from tritonclip_server.gateway.scores import calibrated, cosines
+from tritonclip_server.gateway.service import model_id
+from tritonclip_server.gateway.truncation import truncated_field
+
+router = APIRouter(tags=["API"])
+
+MATRICES = 3
+
+
+@router.post("/v1/similarity", response_model=SimilarityReply, **described(SimilarityRequest))
+async def similarity(request: Request) -> Response:
+    """Compare each image with each text.
+
+    `cosine` is in -1..1, `logits` are at the model's own scale, `probabilities` are over the texts of an image: of one
+    text alone they are null, for they would be 1 whatever the image is. With `"partial": true` the rows of images that
+    fail are null, and `errors` names them. Texts that are longer than the model reads are cut and listed in
+    `truncated`, or refused, as `truncate` says.
+    """
+    service = service_of(request)
+    limits = service.settings.limits
+    asked = await read_request(request, SimilarityRequest, limits)
+    manifest = await service.model(asked.model)
+    field, value = one_of({"image": asked.image, "images": asked.images})
+    images = await made_of(value, functools.partial(image_items, value, field, limits))
+    field, value = one_of({"text": asked.text, "texts": asked.texts})
+    texts = await made_of(value, functools.partial(text_items, value, field, limits))
+    size = check_size(len(images), len(texts), MATRICES * SCORE_BYTES, limits, field)
+    items: list[Item] = [*images, *texts]
+    vectors = await service.embed(
+        exchange_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncating()
+    )
+    texts_must_do(vectors, len(images))
+
+    def answer() -> dict[str, Any]:
+        cosine = cosines(vectors, len(images))
+        logits, probabilities = calibrated(manifest, cosine)
+        return {
+            "object": "similarity",
+            "model": model_id(manifest),
+            "cosine": json_list(cosine),
+            "logits": json_list(logits),
+            "probabilities": json_list(probabilities),
+            "usage": usage(vectors.tokens, vectors.images),
+            **truncated_field(vectors.truncated, first=len(images)),
+            **errors_field(vectors.errors),
+        }
+
+    return await large_answer(answer, size)

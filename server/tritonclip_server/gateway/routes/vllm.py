@@ -1,0 +1,108 @@
+"""`POST /score` and `/v1/score`: vLLM's, the cosines of pairs, as it answers them for models that embed."""
+
+import time
+from typing import Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from tritonclip_server.gateway.answers import SCORE_BYTES, json_list, large_answer
+from tritonclip_server.gateway.bodies import read_request
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.items import Item, mixed_items
+from tritonclip_server.gateway.openapi import described
+from tritonclip_server.gateway.replies import Usage
+from tritonclip_server.gateway.routes.common import exchange_for, made_of, one_of, service_of, usage
+from tritonclip_server.gateway.schemas import Items, TextsRequest
+from tritonclip_server.gateway.service import model_id
+from tritonclip_server.gateway.settings import Limits
+from tritonclip_server.gateway.truncation import truncated_field
+
+router = APIRouter(tags=["other APIs"])
+
+
+class ScoreRequest(TextsRequest):
+    """vLLM's score request: one text or image and one or more others, or as many of the one as of the other."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"queries": "a red circle", "documents": ["a red disc", "a blue star"]}]}
+    )
+
+    text_1: Items = None
+    text_2: Items = None
+    queries: Items = None
+    documents: Items = None
+    items: Items = Field(None, description="another name for documents")
+    data_1: Items = None
+    data_2: Items = None
+
+
+class Score(BaseModel):
+    """A pair's score."""
+
+    object: Literal["score"]
+    index: int
+    score: float = Field(description="the cosine, -1 to 1")
+
+
+class ScoreReply(BaseModel):
+    """vLLM's list of scores."""
+
+    id: str
+    object: Literal["list"]
+    created: int
+    model: str
+    data: list[Score]
+    usage: Usage
+    truncated: list[int] | None = Field(None, description="of the first's, then the second's texts those that were cut")
+
+
+@router.post("/score", response_model=ScoreReply, **described(ScoreRequest))
+@router.post("/v1/score", response_model=ScoreReply, **described(ScoreRequest))
+async def score(request: Request) -> Response:
+    """vLLM's scores: the cosine of each pair.
+
+    One on the first side is paired with each on the second; several with as many, one by one.
+    """
+    service = service_of(request)
+    limits = service.settings.limits
+    asked = await read_request(request, ScoreRequest, limits)
+    manifest = await service.model(asked.model)
+    first_field, value = one_of({"queries": asked.queries, "text_1": asked.text_1, "data_1": asked.data_1})
+    first = await _side(value, first_field, limits)
+    field, value = one_of(
+        {"documents": asked.documents, "text_2": asked.text_2, "data_2": asked.data_2, "items": asked.items}
+    )
+    second = await _side(value, field, limits)
+    if len(first) not in (1, len(second)):
+        message = f"{len(first)} and {len(second)}: expected one, or as many as in {field}"
+        raise ApiError("invalid_value", message, param=first_field)
+    exchange = exchange_for(request)
+    vectors = await service.embed(
+        exchange, manifest, [*first, *second], field=field, partial=False, truncate=asked.truncating()
+    )
+    pairs = vectors.features[: len(first)] * vectors.features[len(first) :]
+    scores = np.clip(pairs.sum(axis=1), -1, 1)
+
+    def answer() -> dict[str, Any]:
+        return {
+            "id": exchange.request_id,
+            "object": "list",
+            "created": int(time.time()),
+            "model": model_id(manifest),
+            "data": json_list(
+                {"object": "score", "index": index, "score": float(value)} for index, value in enumerate(scores)
+            ),
+            "usage": usage(vectors.tokens, vectors.images),
+            **truncated_field(vectors.truncated),
+        }
+
+    return await large_answer(answer, len(scores) * SCORE_BYTES)
+
+
+async def _side(value: Any, field: str, limits: Limits) -> list[Item]:
+    """One or more texts and images: as everywhere, or the parts of one content, as vLLM has several images."""
+    if isinstance(value, dict) and value.keys() == {"content"} and isinstance(value["content"], list):
+        value, field = value["content"], f"{field}.content"
+    return await made_of(value, lambda: mixed_items(value, field, limits))

@@ -1,0 +1,85 @@
+"""What Weaviate's module multi2vec-clip asks of its inference service: `/vectorize`, `/meta`, `/.well-known/…`.
+
+The module sends no key, and no content type.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from tritonclip_server.gateway.answers import json_answer, json_list, large_answer
+from tritonclip_server.gateway.bodies import read_request
+from tritonclip_server.gateway.items import Item, image_items, text_items
+from tritonclip_server.gateway.openapi import ERRORS, described
+from tritonclip_server.gateway.readiness import Readiness
+from tritonclip_server.gateway.replies import ModelReply
+from tritonclip_server.gateway.routes.common import exchange_for, made_of, one_of, say_truncated, service_of
+from tritonclip_server.gateway.routes.models import describe
+from tritonclip_server.gateway.schemas import SAMPLE_IMAGE, Image, Text, TextsRequest
+from tritonclip_server.gateway.service import model_id
+
+router = APIRouter(tags=["other APIs"])
+
+
+class VectorizeRequest(TextsRequest):
+    """What Weaviate has of one object, or of one query."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"texts": ["a red square"], "images": [SAMPLE_IMAGE]}]})
+
+    texts: Text = None
+    images: Image = None
+
+
+class VectorizeReply(BaseModel):
+    """A vector of each text, and of each image."""
+
+    text_vectors: list[list[float]] = Field(alias="textVectors")
+    image_vectors: list[list[float]] = Field(alias="imageVectors")
+
+
+@router.post("/vectorize", response_model=VectorizeReply, **described(VectorizeRequest))
+async def vectorize(request: Request) -> Response:
+    """Weaviate's vectors of texts and images. A text that is longer than the model reads is cut: `x-truncated` says."""
+    service = service_of(request)
+    limits = service.settings.limits
+    asked = await read_request(request, VectorizeRequest, limits)
+    manifest = await service.model(asked.model)
+    if not (asked.texts or asked.images):
+        one_of({"texts": None, "images": None})
+    texts = await made_of(asked.texts, lambda: text_items(asked.texts, "texts", limits)) if asked.texts else []
+    images = image_items(asked.images, "images", limits) if asked.images else []
+    items: list[Item] = [*texts, *images]
+    field = "images" if images else "texts"
+    vectors = await service.embed(
+        exchange_for(request), manifest, items, field=field, partial=False, truncate=asked.truncating()
+    )
+    say_truncated(request, vectors.truncated)
+
+    def answer() -> dict[str, Any]:
+        return {
+            "textVectors": json_list(vectors.features[: len(texts)]),
+            "imageVectors": json_list(vectors.features[len(texts) :]),
+        }
+
+    return await large_answer(answer, vectors.features.nbytes)
+
+
+@router.get("/meta", response_model=ModelReply, responses=ERRORS)
+async def meta(request: Request) -> Response:
+    """The model, which Weaviate shows among what it knows of its modules."""
+    manifest = await service_of(request).manifest()
+    return json_answer(describe(manifest, model_id(manifest)))
+
+
+@router.get("/.well-known/live", status_code=204, response_class=Response, tags=["operations"])
+async def live() -> Response:
+    """Whether this process answers, for Weaviate."""
+    return Response(status_code=204)
+
+
+@router.get("/.well-known/ready", status_code=204, response_class=Response, tags=["operations"])
+async def ready(request: Request) -> Response:
+    """Whether the model answers rightly, for Weaviate, which waits for it when it starts."""
+    readiness: Readiness = request.app.state.readiness
+    return Response(status_code=204 if await readiness.problem() is None else 503)
