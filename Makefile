@@ -46,7 +46,7 @@ load: setup
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy server/tritonclip_server load examples tests client/tritonclip deploy/docker/triton_health.py
+	$(BIN)/mypy server/tritonclip_server load examples tests client/tritonclip scripts/gateway_reference.py deploy/docker/triton_health.py
 	MYPYPATH=server/tritonclip_server/embedded $(BIN)/mypy --scripts-are-modules deploy/docker/start_triton
 	@# Triton's Python models are one `model.py` each, so mypy takes them one by one.
 	@set -e; for model in model_repository/*/1 server/tritonclip_server/export/overlay/*/1; do \

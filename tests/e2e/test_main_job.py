@@ -133,7 +133,7 @@ def test_every_command_of_the_readme_runs(command: str, running: Running) -> Non
 
 def test_the_readme_has_the_commands_this_file_believes() -> None:
     assert {shlex.split(command)[0] for command in README_COMMANDS} == {
-        ".venv/bin/tritonclip", ".venv/bin/python", "curl",
+        ".venv/bin/tritonclip", ".venv/bin/tritonclip-server", "curl",
     }  # fmt: skip
     assert len(README_COMMANDS) >= 7
     for target in commands("\n".join(blocks("")), "make "):
