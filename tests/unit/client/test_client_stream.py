@@ -18,8 +18,8 @@ from tritonclip import (
     ProtocolError,
     _defaults,
 )
-from tritonclip._chunks import group_by_size
-from tritonclip._messages import Call, InferRequest
+from tritonclip._core.chunks import group_by_size
+from tritonclip.protocol.messages import Call, InferRequest
 from tritonclip.testing import FakeServer, features_of
 
 

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 
 from tritonclip import Client, ConfigError, ProtocolError, UnavailableError
-from tritonclip._errors import status_error
-from tritonclip._messages import Call, InferRequest
 from tritonclip.evaluation import (
     ClassificationResult,
     LabelledImage,
@@ -22,6 +20,8 @@ from tritonclip.evaluation import (
     evaluate_retrieval,
     read_captioned,
 )
+from tritonclip.protocol.messages import Call, InferRequest
+from tritonclip.protocol.statuses import status_error
 from tritonclip.testing import FakeServer, features_of
 
 LABELS = ["cow", "dog", "cat", "owl", "pig", "hen", "fox"]
@@ -33,7 +33,7 @@ def animals() -> FakeServer:
 
 
 def images(root: Path, *contents: tuple[str, str]) -> list[LabelledImage]:
-    """Images from pairs of a label and of what the picture shows; a fake server sees what is written in it."""
+    """Images from pairs of a label and of what the image shows; a fake server sees what is written in it."""
     made = []
     for number, (label, content) in enumerate(contents):
         path = root / f"{number}.jpg"

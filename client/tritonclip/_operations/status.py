@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import Future
 
-from tritonclip._effects import Steps, Wait
+from tritonclip._core.effects import Operation, Wait
+from tritonclip._core.session import Session
 from tritonclip._errors import (
     DeadlineExceededError,
     PermissionDeniedError,
@@ -13,11 +14,11 @@ from tritonclip._errors import (
     StatusError,
     TritonClipError,
     UnavailableError,
-    status_error,
 )
-from tritonclip._json import parse_json
 from tritonclip._manifest import Manifest
-from tritonclip._messages import (
+from tritonclip._results import Status
+from tritonclip.protocol._json import parse_json
+from tritonclip.protocol.messages import (
     InferRequest,
     ModelReadyRequest,
     ModelStatistics,
@@ -25,8 +26,7 @@ from tritonclip._messages import (
     ServerInfoRequest,
     StatisticsRequest,
 )
-from tritonclip._results import Status
-from tritonclip._session import Session
+from tritonclip.protocol.statuses import status_error
 
 MODELS = (
     "embed_image",
@@ -42,7 +42,7 @@ MODELS = (
 """The models of a served repository; listing what the server has is a restricted call, asking for these is not."""
 
 
-def fetch_manifest(session: Session) -> Steps[Manifest]:
+def fetch_manifest(session: Session) -> Operation[Manifest]:
     """Read the server's manifest, and remember it."""
     response = yield from session.infer(InferRequest("manifest", (), ("manifest",)))
     items = response["manifest"].items()
@@ -55,7 +55,7 @@ def fetch_manifest(session: Session) -> Steps[Manifest]:
     return manifest
 
 
-def known_manifest(session: Session) -> Steps[Manifest]:
+def known_manifest(session: Session) -> Operation[Manifest]:
     """The manifest that is known, else the server's: asked for by one call, while others wait for its answer.
 
     Nobody waits longer than for his own timeout. Where the one that asks ran out of time, or was given up, another one
@@ -77,12 +77,12 @@ def known_manifest(session: Session) -> Steps[Manifest]:
             return manifest
 
 
-def manifest(session: Session, *, refresh: bool) -> Steps[Manifest]:
+def manifest(session: Session, *, refresh: bool) -> Operation[Manifest]:
     """The manifest that is known, or the server's as it is now."""
     return (yield from (fetch_manifest(session) if refresh else known_manifest(session)))
 
 
-def _ask_for_all(session: Session, asking: "Future[Manifest | None]") -> Steps[Manifest]:
+def _ask_for_all(session: Session, asking: "Future[Manifest | None]") -> Operation[Manifest]:
     """Fetch the manifest, and tell those who wait; None tells them to look for themselves."""
     try:
         manifest = yield from fetch_manifest(session)
@@ -99,7 +99,7 @@ def _ask_for_all(session: Session, asking: "Future[Manifest | None]") -> Steps[M
             asking.set_result(None)
 
 
-def current_manifest(session: Session) -> Steps[Manifest]:
+def current_manifest(session: Session) -> Operation[Manifest]:
     """The server's manifest, read again only where the server's fingerprint is no longer that of the one known."""
     known = session.known.manifest
     if known is None:
@@ -111,7 +111,7 @@ def current_manifest(session: Session) -> Steps[Manifest]:
     return (yield from fetch_manifest(session))
 
 
-def status(session: Session, url: str) -> Steps[Status]:
+def status(session: Session, url: str) -> Operation[Status]:
     """Ask for everything that a server tells."""
     server = yield from session.call(ServerInfoRequest())
     if not isinstance(server, ServerInfo):
@@ -127,7 +127,7 @@ def status(session: Session, url: str) -> Steps[Status]:
     return Status(url, server.name, server.version, models, manifest, statistics, note)
 
 
-def _ready(session: Session, names: Iterable[str]) -> Steps[dict[str, bool]]:
+def _ready(session: Session, names: Iterable[str]) -> Operation[dict[str, bool]]:
     ready = {}
     for name in names:
         try:
@@ -137,7 +137,7 @@ def _ready(session: Session, names: Iterable[str]) -> Steps[dict[str, bool]]:
     return ready
 
 
-def _statistics(session: Session) -> Steps[tuple[tuple[ModelStatistics, ...] | None, str | None]]:
+def _statistics(session: Session) -> Operation[tuple[tuple[ModelStatistics, ...] | None, str | None]]:
     # Never retried: over gRPC, Triton refuses a restricted call with UNAVAILABLE.
     try:
         reply = yield from session.call_once(StatisticsRequest())

@@ -12,20 +12,19 @@ from typing import Any
 import numpy as np
 
 from tritonclip import _defaults
-from tritonclip._checks import check_scores, fault_errors
-from tritonclip._chunks import REFUSED, encode_items, stops_at_error
-from tritonclip._effects import Steps, Take
-from tritonclip._embed import Features, embed
-from tritonclip._encoding import IMAGE, TEXT
+from tritonclip._core.chunks import REFUSED, encode_items, stops_at_error
+from tritonclip._core.effects import Operation, Take
+from tritonclip._core.modality import IMAGE, TEXT
+from tritonclip._core.session import Session
+from tritonclip._core.stream import Chunk, Encoded, Source
 from tritonclip._errors import InputError, TritonClipError
 from tritonclip._manifest import Manifest
-from tritonclip._messages import FloatArray, InferRequest, Tensor
+from tritonclip._operations.checks import check_scores, fault_errors
+from tritonclip._operations.embed import Features, embed
+from tritonclip._operations.status import known_manifest
+from tritonclip._operations.truncation import check_policy, long_texts, too_long, warn_of_cuts
 from tritonclip._results import Comparison
-from tritonclip._session import Session
-from tritonclip._status import known_manifest
-from tritonclip._stream import Chunk, Encoded, Source
-from tritonclip._tokens import long_texts
-from tritonclip._truncation import check_policy, too_long, warn_of_cuts
+from tritonclip.protocol.messages import FloatArray, InferRequest, Tensor
 
 SCORES = ("cosine", "logits", "probabilities")
 Scores = dict[str, FloatArray]
@@ -35,7 +34,7 @@ Tokens = Mapping[int, int]
 
 def compare(
     session: Session, images: Any, texts: Any, on_error: str, on_truncation: str, progress: bool
-) -> Steps[Comparison]:
+) -> Operation[Comparison]:
     """Compare each image with each text."""
     check_policy(on_truncation)
     stop_at_error = stops_at_error(on_error)
@@ -49,7 +48,7 @@ def compare(
     return _comparison(manifest, scores, errors, tokens)
 
 
-def _read_texts(texts: Any) -> Steps[list[Encoded]]:
+def _read_texts(texts: Any) -> Operation[list[Encoded]]:
     items: list[Any] = yield Take(TEXT.source(texts), None)
     if not items:
         raise InputError("no texts: give at least one to compare with")
@@ -62,7 +61,7 @@ def _read_texts(texts: Any) -> Steps[list[Encoded]]:
 
 def _scores(
     session: Session, source: Source, sentences: list[Encoded], on_error: str, on_truncation: str, progress: bool
-) -> Steps[tuple[Scores, Errors, Tokens]]:
+) -> Operation[tuple[Scores, Errors, Tokens]]:
     limit = session.max_batch_size
     head: list[Any] = yield Take(source, limit + 1)
     if not head:
@@ -90,7 +89,7 @@ def _can_go_together(items: list[Encoded]) -> bool:
 
 def _compare_at_once(
     session: Session, images: list[Encoded], texts: list[Encoded], on_truncation: str
-) -> Steps[tuple[Scores, Errors, Tokens]]:
+) -> Operation[tuple[Scores, Errors, Tokens]]:
     tokens: dict[int, int] = {}
     if on_truncation != "allow":
         tokens = yield from long_texts(session, [(position, text.payload) for position, text in enumerate(texts)])
@@ -105,7 +104,7 @@ def _compare_at_once(
     return scores, errors, tokens
 
 
-def _score(session: Session, images: Features, texts: FloatArray) -> Steps[tuple[Scores, Errors]]:
+def _score(session: Session, images: Features, texts: FloatArray) -> Operation[tuple[Scores, Errors]]:
     """Scores from features, in as many requests as keep each answer under the size limit (one, mostly)."""
     count = len(texts)
     scores, errors = _blank(len(images.rows), count), dict(images.errors)
@@ -124,7 +123,7 @@ def _score(session: Session, images: Features, texts: FloatArray) -> Steps[tuple
 
 def _ask(
     session: Session, model: str, inputs: tuple[Tensor, ...], positions: list[int], texts: int
-) -> Steps[tuple[Scores, Errors]]:
+) -> Operation[tuple[Scores, Errors]]:
     """The scores of images at these positions; rows at fault are NaN, and have an error."""
     response = yield from session.infer(InferRequest(model, inputs, SCORES))
     scores = {name: response[name].array() for name in SCORES}

@@ -13,7 +13,7 @@ from tests.image_files import encode, jpeg_segment, tiff, with_jpeg_segments, wi
 from tests.modules import REPOSITORY
 from tests.unit.test_metadata import BAD_EXIF
 from tests.unit.test_preprocess import pixels
-from tritonclip._pictures import UnusablePicture, png_of_array, png_of_image
+from tritonclip._core.png import UnusableImage, png_of_array, png_of_image
 
 pillow_heif.register_heif_opener()
 ORIENTATION = 0x0112
@@ -117,13 +117,13 @@ def test_thirty_two_bits_of_a_format_that_has_sixteen() -> None:
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_values_of_no_known_range_are_refused(mode: str) -> None:
-    with pytest.raises(UnusablePicture, match=f"mode {mode} are not supported: the range of its values is not known"):
+    with pytest.raises(UnusableImage, match=f"mode {mode} are not supported: the range of its values is not known"):
         png_of_image(Image.new(mode, (9, 9)))
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
 def test_images_of_no_pixels_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(UnusablePicture, match="no pixels"):
+    with pytest.raises(UnusableImage, match="no pixels"):
         png_of_image(Image.new("RGB", size))
 
 
@@ -187,7 +187,7 @@ def test_inks_of_a_jpeg(is_adobes: bool) -> None:
 )
 def test_what_pillow_cannot_read(data: bytes, name: str) -> None:
     image = Image.open(io.BytesIO(data))
-    with pytest.raises(UnusablePicture, match=name):
+    with pytest.raises(UnusableImage, match=name):
         png_of_image(image)
 
 
@@ -200,7 +200,7 @@ def test_what_pillow_cannot_read(data: bytes, name: str) -> None:
     ],
 )
 def test_what_pillow_misreads(data: bytes) -> None:
-    with pytest.raises(UnusablePicture, match="give its path or its bytes"):
+    with pytest.raises(UnusableImage, match="give its path or its bytes"):
         png_of_image(Image.open(io.BytesIO(data)))
 
 
@@ -208,7 +208,7 @@ def test_closed_images() -> None:
     for kind in ("JPEG", "PNG", "TIFF", "GIF"):
         with Image.open(io.BytesIO(encode(PHOTO, kind))) as image:
             pass
-        with pytest.raises(UnusablePicture, match="cannot read it"):
+        with pytest.raises(UnusableImage, match="cannot read it"):
             png_of_image(image)
 
 

@@ -12,8 +12,10 @@ from functools import partial
 from tqdm import tqdm
 
 from tritonclip import _defaults
-from tritonclip._effects import Spread, Steps, Work
-from tritonclip._encoding import TEXT, Kind
+from tritonclip._core.effects import FanOut, Operation, Work
+from tritonclip._core.modality import TEXT, Modality
+from tritonclip._core.session import Session
+from tritonclip._core.stream import Answer, Chunk, Collector, Encoded, Entry, Outcome, Source
 from tritonclip._errors import (
     ConfigError,
     DeadlineExceededError,
@@ -22,12 +24,10 @@ from tritonclip._errors import (
     ResourceExhaustedError,
     ServerError,
     UnavailableError,
-    refused_item,
 )
-from tritonclip._session import Session
-from tritonclip._stream import Answer, Chunk, Collector, Encoded, Entry, Outcome, Source
+from tritonclip.protocol.statuses import refused_item
 
-Infer = Callable[[list[Entry]], Steps[Answer]]
+Infer = Callable[[list[Entry]], Operation[Answer]]
 """One inference: entries in, a row or an error for each out."""
 
 REFUSED = (InvalidArgumentError, ResourceExhaustedError)
@@ -37,20 +37,20 @@ FAILED = (UnavailableError, DeadlineExceededError, ServerError, ProtocolError)
 """The server did not manage this request; the next may succeed."""
 
 
-def spread(
-    session: Session, kind: Kind, source: Source, infer: Infer, on_error: str, progress: bool
-) -> Steps[Collector]:
+def fan_out(
+    session: Session, modality: Modality, source: Source, infer: Infer, on_error: str, progress: bool
+) -> Operation[Collector]:
     """Run all items of a source through ``infer``; the collector has the rows and the errors."""
     stop_at_error = stops_at_error(on_error)
     # None where none is wanted: a bar that shows nothing still takes tqdm's lock, which a fork may find taken.
-    bar = tqdm(total=source.length, unit=kind.noun) if progress else None
+    bar = tqdm(total=source.length, unit=modality.noun) if progress else None
     collector = Collector(stop_at_error=stop_at_error, on_items=bar.update if bar is not None else None)
     with closing(bar) if bar is not None else nullcontext():
-        yield Spread(
+        yield FanOut(
             source,
-            min(session.batch_size or kind.per_request, session.max_batch_size),
+            min(session.batch_size or modality.per_request, session.max_batch_size),
             session.concurrency,
-            partial(infer_chunk, kind, infer, stop_at_error=stop_at_error),
+            partial(infer_chunk, modality, infer, stop_at_error=stop_at_error),
             collector,
         )
     collector.errors = dict(sorted(collector.errors.items()))
@@ -64,11 +64,11 @@ def stops_at_error(on_error: str) -> bool:
     return on_error == "raise"
 
 
-def infer_chunk(kind: Kind, infer: Infer, chunk: Chunk, *, stop_at_error: bool) -> Steps[Outcome]:
+def infer_chunk(modality: Modality, infer: Infer, chunk: Chunk, *, stop_at_error: bool) -> Operation[Outcome]:
     """Run one chunk. Where errors stop the run, the chunk's first one is enough."""
     outcome = Outcome(chunk)
     entries: list[Entry] = []
-    encoded = yield from encode_items(kind, chunk)
+    encoded = yield from encode_items(modality, chunk)
     for position, item in enumerate(encoded, start=chunk.start):
         if item.error is None:
             entries.append((position, item.payload))
@@ -90,7 +90,7 @@ def infer_chunk(kind: Kind, infer: Infer, chunk: Chunk, *, stop_at_error: bool) 
                 parts += [part[middle:], part[:middle]]
                 continue
             position = part[0][0]
-            outcome.errors[position] = refused_item(exc, noun=kind.noun, index=position)
+            outcome.errors[position] = refused_item(exc, noun=modality.noun, index=position)
             if stop_at_error:
                 break
         except FAILED as exc:
@@ -100,13 +100,13 @@ def infer_chunk(kind: Kind, infer: Infer, chunk: Chunk, *, stop_at_error: bool) 
     return outcome
 
 
-def encode_items(kind: Kind, chunk: Chunk) -> Steps[list[Encoded]]:
+def encode_items(modality: Modality, chunk: Chunk) -> Operation[list[Encoded]]:
     """The payloads of a chunk's items, made where blocking does no harm."""
 
     def encode() -> list[Encoded]:
-        return [kind.encode(item, position) for position, item in enumerate(chunk.items, start=chunk.start)]
+        return [modality.encode(item, position) for position, item in enumerate(chunk.items, start=chunk.start)]
 
-    if kind is TEXT or all(isinstance(item, bytes | Encoded) for item in chunk.items):
+    if modality is TEXT or all(isinstance(item, bytes | Encoded) for item in chunk.items):
         return encode()  # nothing to read or to compress
     encoded: list[Encoded] = yield Work(encode)
     return encoded

@@ -1,6 +1,6 @@
 """What an operation asks of the world.
 
-Operations are generators that do no I/O: they yield an effect, a driver performs it (``_drivers.py``: one blocking, one
+Operations are generators that do no I/O: they yield an effect, a driver performs it (``drivers``: one blocking, one
 for asyncio) and sends the result back in, or throws the error in. So every rule is written once and tested without
 sleeping or a server.
 """
@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tritonclip._messages import Call
-from tritonclip._stream import Chunk, Collector, Outcome, Source
+from tritonclip._core.stream import Chunk, Collector, Outcome, Source
+from tritonclip.protocol.messages import Call
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Take:
 
 
 @dataclass(frozen=True)
-class Spread:
+class FanOut:
     """Cut a source into chunks and run ``work`` on each, at most ``concurrency`` at a time.
 
     The collector gets the outcomes. A chunk is taken from the source only when its work can start.
@@ -62,11 +62,11 @@ class Spread:
     source: Source
     chunk_size: int
     concurrency: int
-    work: "Callable[[Chunk], Steps[Outcome]]"
+    work: "Callable[[Chunk], Operation[Outcome]]"
     collector: Collector
 
 
-Effect = Send | Sleep | Wait | Work | Take | Spread
+Effect = Send | Sleep | Wait | Work | Take | FanOut
 
 T = TypeVar("T")
-Steps = Generator[Effect, Any, T]
+Operation = Generator[Effect, Any, T]

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Any, TypeVar
 
-from tritonclip._effects import Effect, Send, Sleep, Spread, Steps, Take, Wait, Work
-from tritonclip._futures import result_of, settled, start_thread
-from tritonclip._stream import Chunk, Outcome
-from tritonclip._transports import AsyncTransport, Transport
+from tritonclip._core.effects import Effect, FanOut, Operation, Send, Sleep, Take, Wait, Work
+from tritonclip._core.stream import Chunk, Outcome
+from tritonclip.protocol._futures import result_of, settled, start_thread
+from tritonclip.protocol.transport import AsyncTransport, Transport
 
 T = TypeVar("T")
 
@@ -60,23 +60,23 @@ class SyncDriver:
         self._transport = transport
         self._sleep = sleep
 
-    def run(self, steps: Steps[T], stop: _Stop | None = None) -> T:
+    def run(self, operation: Operation[T], stop: _Stop | None = None) -> T:
         """Run an operation to its end. Once ``stop`` is set, it gets no further effect."""
         stop = stop or _Stop()
         try:
-            effect = next(steps)
+            effect = next(operation)
             while True:
                 try:
                     result = self._perform(effect, stop)
                 except Exception as exc:
-                    effect = steps.throw(exc)
+                    effect = operation.throw(exc)
                 else:
-                    effect = steps.send(result)
+                    effect = operation.send(result)
         except StopIteration as end:
             value: T = end.value
             return value
         finally:
-            steps.close()
+            operation.close()
 
     def _perform(self, effect: Effect, stop: _Stop) -> Any:
         stop.check()
@@ -90,30 +90,30 @@ class SyncDriver:
             return effect.function()
         if isinstance(effect, Take):
             return effect.source.take(effect.count)
-        return self._spread(effect)
+        return self._fan_out(effect)
 
-    def _spread(self, spread: Spread) -> None:
+    def _fan_out(self, fan_out: FanOut) -> None:
         stop = _Stop()
-        if spread.source.is_short(spread.chunk_size):
+        if fan_out.source.is_short(fan_out.chunk_size):
             # One chunk at most, as in a service that embeds what comes in one by one: no thread is needed for it.
-            if items := spread.source.take(spread.chunk_size):
-                spread.collector.add(self.run(spread.work(spread.source.chunk(items)), stop))
+            if items := fan_out.source.take(fan_out.chunk_size):
+                fan_out.collector.add(self.run(fan_out.work(fan_out.source.chunk(items)), stop))
             return
         running: dict[Future[Outcome], Chunk] = {}
         more = True
         try:
             while True:
-                while more and len(running) < spread.concurrency and not spread.collector.stopping:
-                    items = spread.source.take(spread.chunk_size)
+                while more and len(running) < fan_out.concurrency and not fan_out.collector.stopping:
+                    items = fan_out.source.take(fan_out.chunk_size)
                     if more := bool(items):
-                        chunk = spread.source.chunk(items)
-                        running[start_thread(self.run, spread.work(chunk), stop)] = chunk
+                        chunk = fan_out.source.chunk(items)
+                        running[start_thread(self.run, fan_out.work(chunk), stop)] = chunk
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     del running[future]
-                    spread.collector.add(future.result())
-                running = {future: chunk for future, chunk in running.items() if spread.collector.matters(chunk)}
+                    fan_out.collector.add(future.result())
+                running = {future: chunk for future, chunk in running.items() if fan_out.collector.matters(chunk)}
         finally:
             stop.set()
 
@@ -125,22 +125,22 @@ class AsyncDriver:
         self._transport = transport
         self._sleep = sleep
 
-    async def run(self, steps: Steps[T]) -> T:
+    async def run(self, operation: Operation[T]) -> T:
         """Run an operation to its end."""
         try:
-            effect = next(steps)
+            effect = next(operation)
             while True:
                 try:
                     result = await self._perform(effect)
                 except Exception as exc:
-                    effect = steps.throw(exc)
+                    effect = operation.throw(exc)
                 else:
-                    effect = steps.send(result)
+                    effect = operation.send(result)
         except StopIteration as end:
             value: T = end.value
             return value
         finally:
-            steps.close()
+            operation.close()
 
     async def _perform(self, effect: Effect) -> Any:
         if isinstance(effect, Send):
@@ -153,26 +153,26 @@ class AsyncDriver:
             return await result_of(start_thread(effect.function))
         if isinstance(effect, Take):
             return await effect.source.take_async(effect.count)
-        return await self._spread(effect)
+        return await self._fan_out(effect)
 
-    async def _spread(self, spread: Spread) -> None:
+    async def _fan_out(self, fan_out: FanOut) -> None:
         running: dict[asyncio.Task[Outcome], Chunk] = {}
         more = True
         unwanted: list[asyncio.Task[Outcome]] = []
         try:
             while True:
-                while more and len(running) < spread.concurrency and not spread.collector.stopping:
-                    items = await spread.source.take_async(spread.chunk_size)
+                while more and len(running) < fan_out.concurrency and not fan_out.collector.stopping:
+                    items = await fan_out.source.take_async(fan_out.chunk_size)
                     if more := bool(items):
-                        chunk = spread.source.chunk(items)
-                        running[asyncio.create_task(self.run(spread.work(chunk)))] = chunk
+                        chunk = fan_out.source.chunk(items)
+                        running[asyncio.create_task(self.run(fan_out.work(chunk)))] = chunk
                 if not running:
                     return
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     del running[task]
-                    spread.collector.add(task.result())
-                for task in [task for task, chunk in running.items() if not spread.collector.matters(chunk)]:
+                    fan_out.collector.add(task.result())
+                for task in [task for task, chunk in running.items() if not fan_out.collector.matters(chunk)]:
                     del running[task]
                     task.cancel()
                     unwanted.append(task)

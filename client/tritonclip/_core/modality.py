@@ -15,16 +15,16 @@ import numpy.typing as npt
 from PIL import Image
 
 from tritonclip import _defaults
+from tritonclip._core.png import UnusableImage, png_of_array, png_of_image
+from tritonclip._core.stream import Encoded, Source
 from tritonclip._errors import InputError
-from tritonclip._pictures import UnusablePicture, png_of_array, png_of_image
-from tritonclip._stream import Encoded, Source
 
 ImageInput = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[np.uint8]
 """One image: a path, encoded bytes, a binary file, a PIL image, or a uint8 array [H,W], [H,W,3], [H,W,4] (RGB)."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class Modality:
     """What differs between images and texts: words, tensor names, and how an item becomes bytes."""
 
     noun: str
@@ -77,7 +77,7 @@ def image_bytes(image: Any) -> bytes:
             return png_of_array(image)
         if isinstance(image, Image.Image):
             return png_of_image(image)
-    except UnusablePicture as exc:
+    except UnusableImage as exc:
         raise _Unusable(str(exc)) from exc.__cause__
     raise _Unusable(f"expected a path, bytes, a binary file, a PIL image or a uint8 array, got {type(image).__name__}")
 
@@ -111,8 +111,8 @@ def _single_image(value: Any) -> bool:
     return isinstance(value, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) or hasattr(value, "read")
 
 
-IMAGE = Kind("image", "embed_image", "image_features", image_bytes, _single_image, _defaults.IMAGES_PER_REQUEST)
-TEXT = Kind(
+IMAGE = Modality("image", "embed_image", "image_features", image_bytes, _single_image, _defaults.IMAGES_PER_REQUEST)
+TEXT = Modality(
     "text",
     "embed_text",
     "text_features",

@@ -20,34 +20,34 @@ _RANGE_KNOWN = frozenset({"PPM", "PNG"})
 """formats whose 32-bit integers Pillow makes of 16-bit ones"""
 
 
-class UnusablePicture(ValueError):
-    """Why there is no PNG of a picture."""
+class UnusableImage(ValueError):
+    """Why there is no PNG of an image."""
 
 
 def png_of_array(array: npt.NDArray[Any]) -> bytes:
-    """A uint8 array [H,W], [H,W,3] (RGB) or [H,W,4] (RGBA) as PNG. Raises UnusablePicture."""
+    """A uint8 array [H,W], [H,W,3] (RGB) or [H,W,4] (RGBA) as PNG. Raises UnusableImage."""
     is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if array.dtype != np.uint8 or not is_image or array.size == 0:
         shape = "x".join(str(length) for length in array.shape)
-        raise UnusablePicture(
+        raise UnusableImage(
             f"expected a uint8 array of H x W, H x W x 3 or H x W x 4, got {array.dtype} of {shape or 'no axis'}"
         )
     return _png(Image.fromarray(array))
 
 
 def png_of_image(image: Image.Image) -> bytes:
-    """A PIL image as PNG. Raises UnusablePicture."""
+    """A PIL image as PNG. Raises UnusableImage."""
     if not all(image.size):
-        raise UnusablePicture(f"the PIL image has no pixels: {image.width} x {image.height}")
+        raise UnusableImage(f"the PIL image has no pixels: {image.width} x {image.height}")
     try:
         # First: only then are the pixels and the orientation what they will be. Of a TIFF, Pillow turns the pixels.
         image.load()
         _refuse_misread(image)
         return _png(_for_png(image), _orientation(image))
-    except (UnusablePicture, MemoryError):
+    except (UnusableImage, MemoryError):
         raise
     except Exception as exc:  # what a decoder raises is not limited to any list; a closed file shows here, too
-        raise UnusablePicture(f"PIL cannot read it: {exc or type(exc).__name__}") from exc
+        raise UnusableImage(f"PIL cannot read it: {exc or type(exc).__name__}") from exc
 
 
 def _refuse_misread(image: Image.Image) -> None:
@@ -60,7 +60,7 @@ def _refuse_misread(image: Image.Image) -> None:
     is_inverted = bits > 8 and tags.get(_PHOTOMETRIC) == 0
     is_signed = bits == 8 and 2 in tags.get(_SAMPLE_FORMAT, (1,))
     if is_deep_planes or is_inverted or is_signed or (is_planar and image.mode in ("LA", "La")):
-        raise UnusablePicture("PIL misreads this kind of TIFF: give its path or its bytes")
+        raise UnusableImage("PIL misreads this kind of TIFF: give its path or its bytes")
 
 
 def _for_png(image: Image.Image) -> Image.Image:
@@ -76,7 +76,7 @@ def _for_png(image: Image.Image) -> Image.Image:
     remedy = (
         "the range of its values is not known; convert it to L or RGB" if image.mode in "IF" else "convert it to RGB"
     )
-    raise UnusablePicture(f"PIL images of mode {image.mode} are not supported: {remedy}")
+    raise UnusableImage(f"PIL images of mode {image.mode} are not supported: {remedy}")
 
 
 def _orientation(image: Image.Image) -> int | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tritonclip import _defaults
-from tritonclip._effects import Send, Sleep, Steps
+from tritonclip._core.effects import Operation, Send, Sleep
 from tritonclip._errors import (
     ConfigError,
     ConnectError,
@@ -29,7 +29,7 @@ from tritonclip._errors import (
     UnavailableError,
 )
 from tritonclip._manifest import Manifest
-from tritonclip._messages import Call, FloatArray, InferRequest, InferResponse, Reply
+from tritonclip.protocol.messages import Call, FloatArray, InferRequest, InferResponse, Reply
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class Session:
             del kept[next(iter(kept))]
         self.known.label_features = kept
 
-    def call(self, call: Call) -> Steps[Reply]:
+    def call(self, call: Call) -> Operation[Reply]:
         """Send a call, with retries inside the timeout: any number while the server is away, few where it fails."""
         deadline = self.clock() + self.timeout
         ceiling = _defaults.BACKOFF_FIRST
@@ -128,7 +128,7 @@ class Session:
             ceiling = min(2 * ceiling, _defaults.BACKOFF_LONGEST)
             yield Sleep(pause)
 
-    def call_once(self, call: Call, timeout: float | None = None) -> Steps[Reply]:
+    def call_once(self, call: Call, timeout: float | None = None) -> Operation[Reply]:
         """Send a call without retries."""
         timeout = self.timeout if timeout is None else timeout
         if timeout <= 0:
@@ -143,7 +143,7 @@ class Session:
         self.known.reached = True
         return reply
 
-    def infer(self, request: InferRequest) -> Steps[InferResponse]:
+    def infer(self, request: InferRequest) -> Operation[InferResponse]:
         """Send an inference, with retries."""
         reply = yield from self.call(request)
         if not isinstance(reply, InferResponse):
