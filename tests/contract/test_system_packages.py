@@ -1,6 +1,7 @@
 """What `make test` installs is said before, can be declined, and is then named by the tests that need it."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def test_packages_are_named_before_they_are_installed(bare_machine: Path) -> Non
     assert set(said.split()) >= PACKAGES
     assert [call.split()[1] for call in calls] == ["update", "install"]
     assert set(calls[1].split()) >= PACKAGES
+
+
+def test_the_readme_names_them_all() -> None:
+    named = set(
+        re.findall(r"`([a-z-]+)`", (ROOT / "README.md").read_text(encoding="utf-8").split("its tests need:")[1])
+    )
+    script = (ROOT / "scripts" / "setup-tests").read_text(encoding="utf-8")
+    assert set(" ".join(re.findall(r"missing\+=\((.*)\)", script)).split()) == PACKAGES | {"faketime"} <= named
 
 
 def test_installing_can_be_declined(bare_machine: Path) -> None:

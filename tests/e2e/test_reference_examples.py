@@ -1,4 +1,4 @@
-"""The examples of docs/reference/client.md, as they stand there, against the demo model's server."""
+"""The examples of docs/reference, as they stand there, against the demo model's server."""
 
 import contextlib
 import io
@@ -10,7 +10,8 @@ import pytest
 from tritonclip_server.embedded.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
-REFERENCE = (ROOT / "docs" / "reference" / "client.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "docs" / "reference" / name for name in ("client.md", "protocol.md")]
+REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 EXAMPLES = re.findall(r"^### (.*)\n(?:.*\n)*?```python\n((?:.*\n)*?)```$", REFERENCE, re.MULTILINE)
 SAYS = {  # a part of what each prints
     "Embed images": "(24, 128) {}",
@@ -22,6 +23,7 @@ SAYS = {  # a part of what each prints
     "Handle errors": "0 ",
     "Use asyncio": "[[",
     "Share deadlines and connections": "(1, 128)",
+    "Send one call": "(1, 128) ",
 }
 
 
