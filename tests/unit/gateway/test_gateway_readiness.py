@@ -11,7 +11,7 @@ from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient
 from tritonclip._errors import status_error
 from tritonclip.testing import FakeServer, features_of
-from tritonclip_server.gateway.readiness import Readiness
+from tritonclip_server.gateway.inference.readiness import Readiness
 
 
 def packed(features: Any) -> str:

@@ -17,8 +17,8 @@ from tritonclip import AsyncClient, ConnectError, Embeddings, ProtocolError, Tri
 from tritonclip._errors import status_error
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.app import create_app
-from tritonclip_server.gateway.engine import OnError
 from tritonclip_server.gateway.errors import FAILURES, STATUSES, ApiError, translate
+from tritonclip_server.gateway.inference.engine import OnError
 from tritonclip_server.gateway.settings import Limits, Settings
 
 

@@ -14,8 +14,8 @@ from tiktoken.load import load_tiktoken_bpe
 from tests.pictures import RED_URL
 from tests.unit.gateway.conftest import Gateway
 from tritonclip_server.gateway import tokens
+from tritonclip_server.gateway.content.token_ids import VOCABULARY, token_count
 from tritonclip_server.gateway.routes.common import MADE_IN_THREAD
-from tritonclip_server.gateway.tokens import VOCABULARY, token_count
 
 EMBED = "/v1/embeddings"
 WORDS = [

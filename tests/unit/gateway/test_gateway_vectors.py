@@ -12,11 +12,11 @@ from tests.pictures import BLUE_URL, RED_URL
 from tests.unit.gateway.conftest import LABEL_SETS, Gateway, gateway_over, refuse
 from tritonclip import AsyncClient, Classifications, Embeddings, ProtocolError
 from tritonclip.testing import FakeServer
-from tritonclip_server.gateway.answers import FloatArray
-from tritonclip_server.gateway.engine import OnError
+from tritonclip_server.gateway.inference.engine import OnError
+from tritonclip_server.gateway.inference.text_cache import CachedText, TextCache
 from tritonclip_server.gateway.metrics import Metrics
+from tritonclip_server.gateway.responses.json_responses import FloatArray
 from tritonclip_server.gateway.settings import Limits, Settings
-from tritonclip_server.gateway.text_cache import CachedText, TextCache
 
 EMBED, SIMILARITY, CLASSIFY = "/v1/embeddings", "/v1/similarity", "/v1/classify"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"

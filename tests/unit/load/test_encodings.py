@@ -9,7 +9,7 @@ from load.encodings import WAYS, Features, as_int8, as_int8_of_length_1, as_sign
 from tests.pictures import BLUE, RED
 from tritonclip import Client
 from tritonclip.testing import FakeServer
-from tritonclip_server.gateway.answers import FloatArray
+from tritonclip_server.gateway.responses.json_responses import FloatArray
 
 
 def unit(rows: object) -> FloatArray:

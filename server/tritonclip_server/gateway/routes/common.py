@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from tritonclip import Manifest
-from tritonclip_server.gateway.embedding import Vectors
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.exchange import Exchange, exchange_of
-from tritonclip_server.gateway.service import Service
+from tritonclip_server.gateway.http.request_context import RequestContext, context_of
+from tritonclip_server.gateway.inference.embedding import Vectors
+from tritonclip_server.gateway.inference.service import Service
 
 T = TypeVar("T")
 
@@ -23,9 +23,9 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def exchange_for(request: Request) -> Exchange:
-    """The exchange that the request is part of."""
-    return exchange_of(request.scope)
+def context_for(request: Request) -> RequestContext:
+    """The context that the request is part of."""
+    return context_of(request.scope)
 
 
 def one_of(given: Mapping[str, Any]) -> tuple[str, Any]:
@@ -64,7 +64,7 @@ async def made_of(value: Any, make: Callable[[], T]) -> T:
 def say_truncated(request: Request, truncated: Sequence[int]) -> None:
     """List the texts that were cut in the header `x-truncated`, where an answer's shape has no place for them."""
     if truncated:
-        exchange_for(request).headers["x-truncated"] = ",".join(map(str, truncated))
+        context_for(request).headers["x-truncated"] = ",".join(map(str, truncated))
 
 
 def usage(tokens: int, images: int) -> dict[str, int]:

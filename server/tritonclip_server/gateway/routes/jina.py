@@ -6,23 +6,23 @@ import numpy as np
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tritonclip_server.gateway.answers import (
+from tritonclip_server.gateway.content.items import TextItem, mixed_items
+from tritonclip_server.gateway.content.labels import labels_of, refuse_equal
+from tritonclip_server.gateway.content.truncation import truncated_field
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.inference.scores import calibrated, cosines, is_relative
+from tritonclip_server.gateway.inference.service import model_id
+from tritonclip_server.gateway.parsing.request_models import Items, Text, TextsRequest
+from tritonclip_server.gateway.responses.json_responses import (
     LABEL_BYTES,
     FloatArray,
     bytes_of_texts,
     check_size,
     json_list,
-    large_answer,
+    large_response,
 )
-from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.items import TextItem, mixed_items
-from tritonclip_server.gateway.labels import labels_of, refuse_equal
-from tritonclip_server.gateway.replies import Usage
-from tritonclip_server.gateway.routes.common import exchange_for, made_of, service_of, texts_must_do, usage
-from tritonclip_server.gateway.schemas import Items, Text, TextsRequest
-from tritonclip_server.gateway.scores import calibrated, cosines, is_relative
-from tritonclip_server.gateway.service import model_id
-from tritonclip_server.gateway.truncation import truncated_field
+from tritonclip_server.gateway.responses.response_models import Usage
+from tritonclip_server.gateway.routes.common import context_for, made_of, service_of, texts_must_do, usage
 
 
 class JinaClassifyRequest(TextsRequest):
@@ -53,7 +53,7 @@ class JinaClassification(BaseModel):
     predictions: list[JinaPrediction]
 
 
-class JinaClassifyReply(BaseModel):
+class JinaClassifyResponse(BaseModel):
     """Jina's list of classifications."""
 
     object: Literal["list"]
@@ -77,7 +77,7 @@ async def classify(request: Request, asked: JinaClassifyRequest) -> Response:
     written = bytes_of_texts(names, len(names)) + bytes_of_texts(names, 1)  # all of them, and the best once more
     size = check_size(len(items), len(labels), LABEL_BYTES, limits, "labels", text_bytes=written)
     vectors = await service.embed(
-        exchange_for(request), manifest, [*items, *labels], field="labels", partial=False, truncate=asked.truncating()
+        context_for(request), manifest, [*items, *labels], field="labels", partial=False, truncate=asked.truncating()
     )
     texts_must_do(vectors, len(items))
     truncated = [position - len(items) for position in vectors.truncated if position >= len(items)]
@@ -93,7 +93,7 @@ async def classify(request: Request, asked: JinaClassifyRequest) -> Response:
             **truncated_field(vectors.truncated, first=len(items)),
         }
 
-    return await large_answer(answer, size)
+    return await large_response(answer, size)
 
 
 def _classification(index: int, probabilities: FloatArray, labels: list[TextItem]) -> dict[str, Any]:
