@@ -83,6 +83,11 @@ class LineLimiter:
         self._kinds: dict[str, TokenBucket] = {}
         self._left_out: dict[str, int] = {}
 
+    @property
+    def kinds(self) -> int:
+        """How many kinds are told apart now."""
+        return len(self._kinds)
+
     def admit(self, kind: str) -> bool:
         """Whether a line of this kind may be written; otherwise it is counted."""
         bucket = self._kinds.pop(kind, None) or TokenBucket(PER_MINUTE, self._clock)
@@ -112,9 +117,14 @@ class LogWriter(logging.Handler):
         self._descriptor = descriptor
         self._limiter = limiter or LineLimiter()
         self._lines: queue.Queue[str | None] = queue.Queue(QUEUED_LINES)
-        self._lost = 0
+        self.lost = 0  # lines that could not be queued or written, since it was last said
         self._thread = threading.Thread(target=self._write_lines, name="log", daemon=True)
         self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether lines are still written."""
+        return self._thread.is_alive()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Put a record's line into the queue, or count it where that is full."""
@@ -132,7 +142,7 @@ class LogWriter(logging.Handler):
 
     def close(self) -> None:
         """Write what is still queued, as far as that goes quickly."""
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if self.is_alive and self._thread is not threading.current_thread():
             self._report()
             with contextlib.suppress(queue.Full):
                 self._lines.put(None, timeout=CLOSE_SECONDS)
@@ -143,7 +153,7 @@ class LogWriter(logging.Handler):
         try:
             self._lines.put_nowait(line)
         except queue.Full:
-            self._lost += 1
+            self.lost += 1
 
     def _write_lines(self) -> None:
         reported = time.monotonic()
@@ -163,7 +173,7 @@ class LogWriter(logging.Handler):
     def _report(self) -> None:
         self.acquire()  # the handler's own lock, under which `emit` runs
         try:
-            counts, lost, self._lost = self._limiter.left_out(), self._lost, 0
+            counts, lost, self.lost = self._limiter.left_out(), self.lost, 0
         finally:
             self.release()
         if lost:
@@ -177,7 +187,7 @@ class LogWriter(logging.Handler):
             while rest:  # never through sys.stderr, whose lock a write that hangs would keep until the process ends
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
-            self._lost += 1
+            self.lost += 1
 
 
 def _line(created: float, level: str, name: str, message: str) -> str:

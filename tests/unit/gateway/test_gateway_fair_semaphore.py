@@ -58,8 +58,7 @@ class Inside:
         assert (self.room.total, self.room.held, self.totals[-1:]) == (0, {}, [0])
         assert max(self.totals) <= self.room.size
         assert self.number("requests_waiting", room="places") == 0
-        assert not self.room._queues
-        assert not self.room._waiting
+        assert self.room.queued == 0
 
 
 async def ended(tasks: "Sequence[asyncio.Task[str]]") -> list[str]:

@@ -41,4 +41,5 @@ def test_a_broken_connection_is_a_hang_up(
         asyncio.run(middleware({"type": "http", "method": "POST", "headers": []}, receive, send))
     (record,) = caplog.records
     assert (record.levelname, f"status={status}" in record.getMessage()) == ("INFO", True)
-    assert metrics.requests.labels("/v1/embeddings", status)._value.get() == 1
+    labels = {"endpoint": "/v1/embeddings", "status": status}
+    assert metrics.registry.get_sample_value("tritonclip_gateway_requests_total", labels) == 1

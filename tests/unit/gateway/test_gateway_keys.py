@@ -183,7 +183,7 @@ def test_the_buckets_of_many_keys_are_not_kept_for_ever() -> None:
     for number in range(3 * MANY_BUCKETS):
         limiter.charge(Key(str(number), "", "", "", "", requests_per_minute=60), "requests", 60, {})
         now += 1.0
-        assert len(limiter._buckets) <= MANY_BUCKETS
+        assert limiter.buckets <= MANY_BUCKETS
     last = Key(str(3 * MANY_BUCKETS - 1), "", "", "", "", requests_per_minute=60)
     with pytest.raises(ApiError):  # what is not full again is not forgotten
         limiter.charge(last, "requests", 60, {})

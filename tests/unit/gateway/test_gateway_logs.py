@@ -154,7 +154,7 @@ def test_a_flood_of_many_kinds_is_bounded_too() -> None:
     counts = limiter.left_out()
     assert len(counts) <= KINDS + 1
     assert sum(counts.values()) == 20 * KINDS - ALL_PER_MINUTE
-    assert len(limiter._kinds) <= KINDS
+    assert limiter.kinds <= KINDS
 
 
 @pytest.fixture
@@ -185,19 +185,18 @@ def test_lines_reach_the_descriptor_and_say_how_many_are_missing(logger: logging
 def test_a_log_that_nobody_reads_stops_nobody(logger: logging.Logger) -> None:
     """A full pipe holds its writer up; the lines beyond the queue are lost, and later counted."""
     reading, writing = os.pipe()
-    writer = LogWriter(
-        writing, LineLimiter(iter(range(10**9)).__next__)
-    )  # a second between two lines: none is left out
+    # A second passes between any two lines, so that none is left out.
+    writer = LogWriter(writing, LineLimiter(iter(range(10**9)).__next__))
     logger.addHandler(writer)
     begun = time.monotonic()
     for number in range(5000):
         logger.warning("%s", "x" * 400, extra={"kind": str(number % 100)})
     assert time.monotonic() - begun < 30
-    assert writer._lost > 1000
+    assert writer.lost > 1000
     thread = threading.Thread(daemon=True, target=lambda: [None for _ in iter(lambda: os.read(reading, 2**20), b"")])
     thread.start()
     writer.close()
-    assert not writer._thread.is_alive()
+    assert not writer.is_alive
     os.close(writing)
     thread.join(30)
     os.close(reading)
@@ -210,11 +209,11 @@ def test_a_disk_that_is_full_costs_lines_alone(logger: logging.Logger) -> None:
         for _ in range(10):
             logger.warning("lost")
         for _ in range(1000):
-            if writer._lost == 10:
+            if writer.lost == 10:
                 break
             time.sleep(0.01)
-        assert writer._lost == 10
-        assert writer._thread.is_alive()
+        assert writer.lost == 10
+        assert writer.is_alive
         writer.close()
 
 

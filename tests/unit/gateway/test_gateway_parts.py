@@ -10,7 +10,7 @@ from tests.pictures import RED_URL
 from tests.unit.gateway.conftest import gateway_over
 from tests.virtual_time import run
 from tritonclip import AsyncClient, Embeddings
-from tritonclip._errors import status_error
+from tritonclip.protocol import status_error
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.admission.fair_semaphore import QueueLimits
 from tritonclip_server.gateway.admission.places import PLACE, Admission, Kind

@@ -101,10 +101,11 @@ def test_one_callers_hanging_sites_keep_nobody_waiting() -> None:
 def test_fetching_takes_no_place_of_items_in_flight() -> None:
     """64 hanging URLs held all the places, and everybody else was refused."""
     options = UrlImages()
+    sites = Sites(hanging, options)
     app = create_app(
         AsyncClient(transport=FakeServer(refuse=refuse).async_transport()),
         Settings(limits=Limits(items_in_flight=8, seconds=20), url_images=options),
-        fetcher=Sites(hanging, options),
+        fetcher=sites,
     )
     with listening(app) as url:
         slow = [f"http://hang.test/{index}.png" for index in range(64)]
@@ -116,7 +117,7 @@ def test_fetching_takes_no_place_of_items_in_flight() -> None:
 
         thread = threading.Thread(target=ask)
         thread.start()
-        while "hang" not in str(app.state.service._fetching._fetcher.asked):
+        while "hang" not in str(sites.asked):
             time.sleep(0.01)
         for _ in range(5):
             answer = httpx.post(f"{url}{EMBED}", json={"input": ["a", RED_URL] * 4}, timeout=30)
@@ -126,10 +127,10 @@ def test_fetching_takes_no_place_of_items_in_flight() -> None:
         assert quick.status_code == 200
         thread.join(30)
         for _ in range(500):
-            if app.state.service._fetching._fetcher.now == 0:
+            if sites.now == 0:
                 break
             time.sleep(0.01)
-        assert app.state.service._fetching._fetcher.now == 0  # whoever hung up, hung up on the sites as well
+        assert sites.now == 0  # whoever hung up, hung up on the sites as well
 
 
 def test_what_is_fetched_for_a_request_is_bounded_as_its_body_is(fake: FakeServer) -> None:

@@ -69,6 +69,11 @@ class RateLimiter:
         self._clock = clock
         self._buckets: dict[tuple[str, str], TokenBucket] = {}
 
+    @property
+    def buckets(self) -> int:
+        """How many are kept."""
+        return len(self._buckets)
+
     def charge(self, key: Key, unit: str, count: int, headers: dict[str, str]) -> None:
         """Take `count` "requests" or "images" from a key's minute; raises ApiError where they are used up.
 

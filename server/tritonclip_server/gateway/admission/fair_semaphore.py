@@ -69,6 +69,11 @@ class FairSemaphore:
         self._too_many = metrics.no_room.labels(unit, "too_many_wait")
         self._too_long = metrics.no_room.labels(unit, "waited_too_long")
 
+    @property
+    def queued(self) -> int:
+        """How many wait now, parts of requests that have begun among them."""
+        return sum(map(len, self._queues.values()))
+
     def try_acquire(self, caller: str, weight: int, *, begun: bool = False) -> bool:
         """Hold so much of the room, where there is as much and nobody is before it; else False."""
         if not weight:

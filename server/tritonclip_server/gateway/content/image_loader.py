@@ -4,7 +4,6 @@ Each image that cannot be had is an error of its own. What an image's bytes are,
 the model server to say; only a data URL that says itself that it holds text is told so here.
 """
 
-import asyncio
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
@@ -16,8 +15,8 @@ from tritonclip_server.gateway.content.items import ImageItem
 from tritonclip_server.gateway.content.text_sniffing import is_image_in_base64
 from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.settings import Limits
+from tritonclip_server.gateway.threads import LARGE_BYTES, in_thread_if
 
-LOADED_IN_THREAD = 2**16  # bytes of a request's images: below it, decoding takes too little time to matter
 _NOT_SAID = 'the data URL does not say ";base64" before its comma'
 PERCENT_ENCODED = 2**18  # characters of a data URL without base64: these take a microsecond each
 
@@ -30,9 +29,8 @@ class ImageLoader:
 
     async def load(self, items: Sequence[ImageItem]) -> list[bytes | ApiError]:
         """The bytes of each image, or the error of each that cannot be had."""
-        if sum(len(item.source) for item in items) < LOADED_IN_THREAD:
-            return self._load(items)
-        return await asyncio.to_thread(self._load, items)
+        size = sum(len(item.source) for item in items)
+        return await in_thread_if(size >= LARGE_BYTES, lambda: self._load(items))
 
     def _load(self, items: Sequence[ImageItem]) -> list[bytes | ApiError]:
         loaded: list[bytes | ApiError] = []

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tritonclip import Manifest
-from tritonclip._equal import equal_rows
+from tritonclip.labels import equal_rows, first_duplicate
+from tritonclip.protocol import FloatArray
 from tritonclip_server.gateway.content.items import TextItem, check_counts, good, refuse_json, text_item, text_items
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.responses.json_responses import FloatArray
 from tritonclip_server.gateway.settings import Limits
 
 # Commas, semicolons and bars of all writings, bullets, and what parts lines.
@@ -36,7 +36,7 @@ def candidate_labels_of(value: Any, field: str, limits: Limits, manifest: Manife
         check_counts(0, value.count(",") + 1, field, limits)
         value = [label.strip() for label in value.split(",") if label.strip()]
     labels = _different(text_items(value, field, limits), manifest)
-    if len(labels) == 1 and manifest.logit_bias is None:
+    if not manifest.compares_labels(len(labels)):
         message = "give at least two: a score is a probability among the candidate labels, and of one it is always 1"
         raise ApiError("invalid_value", message, param=field)
     return labels
@@ -60,13 +60,8 @@ def prompts_of(labels: Sequence[TextItem], template: str, field: str, limits: Li
 
 def _different(labels: list[TextItem], manifest: Manifest) -> list[TextItem]:
     """The labels; ApiError where two are the same to the model, for they would share one probability."""
-    keeps_case = manifest.raw.get("clean") == "whitespace"  # how its tokenizer cleans texts
-    first: dict[str, TextItem] = {}
-    for label in labels:
-        cleaned = " ".join(label.text.split())
-        other = first.setdefault(cleaned if keeps_case else cleaned.lower(), label)
-        if other is not label:
-            raise _duplicate(label, other)
+    if found := first_duplicate([label.text for label in labels], manifest):
+        raise _duplicate(labels[found[1]], labels[found[0]])
     return labels
 
 

@@ -58,14 +58,14 @@ def text_of(ids: list[Any], param: str) -> str:
 
 def cl100k_base(param: str) -> "Encoding":
     """The encoding; ApiError with the remedies where it cannot be had."""
-    encoding = _load()
+    encoding = load_encoding()
     if encoding is None:
         raise ApiError("token_arrays_unsupported", _REMEDIES, param=param)
     return encoding
 
 
 @functools.cache
-def _load() -> "Encoding | None":
+def load_encoding() -> "Encoding | None":
     """The encoding, made once, in 0.2 s, for 0.07 s of which all else waits; None where something is missing."""
     try:
         from tiktoken import Encoding

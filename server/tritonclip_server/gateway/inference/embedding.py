@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from tritonclip import Embeddings, Manifest, ProtocolError, TritonClipError
+from tritonclip.protocol import FloatArray
 from tritonclip_server.gateway.admission.places import Kind, Turn
 from tritonclip_server.gateway.content.image_loader import ImageLoader
 from tritonclip_server.gateway.content.items import ImageItem, Item, TextItem, errors_of
@@ -23,7 +24,6 @@ from tritonclip_server.gateway.errors import ApiError, item_error
 from tritonclip_server.gateway.gather import gather_or_cancel
 from tritonclip_server.gateway.inference.engine import Engine
 from tritonclip_server.gateway.inference.text_cache import CachedText, TextCache
-from tritonclip_server.gateway.responses.json_responses import FloatArray
 
 MAX_LENGTH_ERROR = 1e-3  # of a vector whose length is 1; fp16 encoders end in an fp32 normalisation
 
@@ -46,6 +46,12 @@ class Vectors:
     tokens: int = 0  # that the model read, of all texts
     images: int = 0
     truncated: tuple[int, ...] = ()  # positions of texts of which the model did not read the end
+
+    def require(self, first: int) -> None:
+        """Raise where one from a position on failed: as a question or a label, all scores would mean something else."""
+        for position, error in self.errors.items():
+            if position >= first:
+                raise error
 
 
 class Embedder:

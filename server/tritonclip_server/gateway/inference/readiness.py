@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tritonclip import Manifest, TritonClipError
+from tritonclip.protocol import FloatArray
 from tritonclip_server.gateway.http.draining import Drain
 from tritonclip_server.gateway.inference.service import Service
-from tritonclip_server.gateway.responses.json_responses import FloatArray
 
 # fp16 and bf16 encoders reach 0.999 (the exporter sees to that); a wrong answer is far below.
 MIN_COSINE = 0.99

@@ -13,19 +13,28 @@ from tritonclip_server.gateway.access.rate_limit import RateLimiter
 from tritonclip_server.gateway.admission.fair_semaphore import QueueLimits
 from tritonclip_server.gateway.admission.places import Admission, Kind, Turn
 from tritonclip_server.gateway.content.image_loader import ImageLoader
-from tritonclip_server.gateway.content.items import ImageItem, Item, check_counts, errors_of
+from tritonclip_server.gateway.content.items import ImageItem, Item, TextItem, check_counts, errors_of
 from tritonclip_server.gateway.content.truncation import may_cut
 from tritonclip_server.gateway.errors import ApiError, in_words
 from tritonclip_server.gateway.fetching.url_fetcher import UrlFetcher
 from tritonclip_server.gateway.fetching.url_loader import UrlLoader
 from tritonclip_server.gateway.http.request_context import RequestContext
+from tritonclip_server.gateway.inference.classification import (
+    Labelled,
+    LabelScores,
+    best_labels,
+    joined,
+    label_scores,
+    stored_labels,
+)
 from tritonclip_server.gateway.inference.embedding import Embedder, Vectors
 from tritonclip_server.gateway.inference.engine import Engine
-from tritonclip_server.gateway.inference.scores import Labelled, joined, stored_labels
 from tritonclip_server.gateway.inference.text_cache import TextCache
 from tritonclip_server.gateway.metrics import Metrics
 from tritonclip_server.gateway.settings import ANY_NAME, Settings, UrlImages
+from tritonclip_server.gateway.threads import in_thread_if
 
+MANY_LABELS = 64  # compared in a thread
 NAMED_ITEMS = 8  # in an error that several have
 ALIAS_CHARACTERS = 128  # of a model's name in an error
 
@@ -55,9 +64,8 @@ class Service:
             limits.items_in_flight, QueueLimits(limits.waiting, limits.waiting_seconds), metrics
         )
         self._url_loader = UrlLoader(fetcher, settings.url_images or UrlImages(), limits.body_bytes)
-        self._embedder = Embedder(
-            ImageLoader(limits), TextCache(limits.cached_texts, limits.cached_text_bytes, metrics)
-        )
+        self.text_cache = TextCache(limits.cached_texts, limits.cached_text_bytes, metrics)
+        self._embedder = Embedder(ImageLoader(limits), self.text_cache)
 
     async def manifest(self, *, refresh: bool = False) -> Manifest:
         """What is deployed."""
@@ -97,7 +105,48 @@ class Service:
         _raise_errors(vectors.errors, len(items), partial)
         return vectors
 
-    async def label(
+    async def score_labels(
+        self,
+        context: RequestContext,
+        manifest: Manifest,
+        items: Sequence[Item],
+        labels: Sequence[TextItem],
+        prompts: Sequence[TextItem],
+        *,
+        partial: bool = False,
+        truncate: Any = None,
+    ) -> LabelScores:
+        """How well a request's labels fit items, by the prompts that a template made of them."""
+        vectors = await self.embed(
+            context,
+            manifest,
+            [*items, *prompts],
+            field=labels[0].param.partition("[")[0],
+            partial=partial,
+            truncate=truncate,
+        )
+        return await in_thread_if(len(labels) > MANY_LABELS, lambda: label_scores(vectors, labels))
+
+    async def classify(
+        self,
+        context: RequestContext,
+        manifest: Manifest,
+        images: Sequence[ImageItem],
+        labels: Sequence[TextItem],
+        prompts: Sequence[TextItem],
+        *,
+        top_k: int | None = None,
+        partial: bool = False,
+        truncate: Any = None,
+    ) -> Labelled:
+        """The best of a request's labels for each image."""
+        scores = await self.score_labels(context, manifest, images, labels, prompts, partial=partial, truncate=truncate)
+        predictions = await in_thread_if(
+            scores.cosines.size > MANY_LABELS, lambda: best_labels(manifest, scores.cosines, labels, top_k)
+        )
+        return Labelled(predictions, scores.errors, scores.tokens, scores.truncated)
+
+    async def classify_stored(
         self,
         context: RequestContext,
         manifest: Manifest,

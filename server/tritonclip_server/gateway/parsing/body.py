@@ -7,8 +7,8 @@ Whatever takes long for a large body is done in a thread, or in parts: other req
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -20,12 +20,11 @@ from tritonclip_server.gateway.parsing.json_body import read_json
 from tritonclip_server.gateway.parsing.request_models import RequestModel
 from tritonclip_server.gateway.parsing.validation import validate
 from tritonclip_server.gateway.settings import Limits
+from tritonclip_server.gateway.threads import LARGE_BYTES, in_thread_if
 
 R = TypeVar("R", bound=RequestModel)
 S = TypeVar("S", bound=RequestModel)
-T = TypeVar("T")
 
-READ_IN_THREAD = 2**16  # bytes: below it, reading takes less time than handing it to a thread
 _JSON = frozenset({"application/json", "text/json"})
 # What programs say that say nothing of their body: Go's, curl's with -d and fetch's with a string. There an object is
 # JSON: a form of that kind could not begin so, but for a field whose name does.
@@ -43,12 +42,13 @@ async def read_one_of(request: Request, model: type[R], others: Mapping[str, typ
     """The request as its model or, where its JSON has a field that only another API's request has, as that one's."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await _unpacked(request, limits)
+    large = len(body) >= LARGE_BYTES
     if kind == "multipart/form-data":
         fields = await read_form(request.headers, body, limits)
-        return validate(model, await _in_thread_if(len(body), model.from_form, fields), strict=False)
+        return validate(model, await in_thread_if(large, lambda: model.from_form(fields)), strict=False)
     if kind not in _JSON and not (kind in _NO_TYPE and body[:_START].lstrip(_BLANK).startswith(b"{")):
         raise ApiError("unsupported_media_type", "send application/json, or multipart/form-data with files")
-    document = await _in_thread_if(len(body), read_json, body)
+    document = await in_thread_if(large, lambda: read_json(body))
     if not isinstance(document, dict):
         raise ApiError("invalid_json", "the body must be a JSON object")
     other = next((other for field, other in others.items() if field in document), None)
@@ -56,11 +56,6 @@ async def read_one_of(request: Request, model: type[R], others: Mapping[str, typ
         context_of(request.scope).error_format = other.error_format
         return validate(other, other.from_json(document), strict=True)
     return validate(model, model.from_json(document), strict=True)
-
-
-async def _in_thread_if(size: int, work: Callable[[T], Any], argument: T) -> Any:
-    """What some work on so many bytes gives."""
-    return work(argument) if size < READ_IN_THREAD else await asyncio.to_thread(work, argument)
 
 
 async def _unpacked(request: Request, limits: Limits) -> bytes:

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pybase64
 
+from tritonclip.protocol import FloatArray
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.responses.json_responses import FloatArray
 
 Dtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
 Format = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]

@@ -4,22 +4,17 @@ orjson keeps every other thread waiting while it writes, so lists that may be lo
 what may be large as a whole, in a thread.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import orjson
 from starlette.responses import Response
 
 from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.responses.error_formats import ErrorFormat, openai
 from tritonclip_server.gateway.settings import Limits
+from tritonclip_server.gateway.threads import LARGE_BYTES, in_thread_if
 
-FloatArray = npt.NDArray[np.float32]
-
-WRITTEN_IN_THREAD = 2**16  # bytes of an answer: below it, writing takes less time than handing it to a thread
 SCORE_BYTES = 16  # of one number of a matrix, as JSON
 LABEL_BYTES = 128  # of a label with its four numbers, its text apart
 
@@ -31,9 +26,7 @@ def json_response(document: Any, status: int = 200, headers: dict[str, str] | No
 
 async def large_response(build: Callable[[], Any], size: int) -> Response:
     """A JSON answer of some estimated size, whose document is built when there is a thread for it."""
-    if size < WRITTEN_IN_THREAD:
-        return json_response(build())
-    return await asyncio.to_thread(lambda: json_response(build()))
+    return await in_thread_if(size >= LARGE_BYTES, lambda: json_response(build()))
 
 
 def json_list(items: Iterable[Any]) -> orjson.Fragment:

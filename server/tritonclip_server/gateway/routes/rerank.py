@@ -13,11 +13,12 @@ from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
 from tritonclip_server.gateway.parsing.body import read_one_of
 from tritonclip_server.gateway.parsing.request_models import RerankRequest
-from tritonclip_server.gateway.responses.json_responses import WRITTEN_IN_THREAD, json_list, large_response
+from tritonclip_server.gateway.responses.json_responses import json_list, large_response
 from tritonclip_server.gateway.responses.response_models import RerankResponse
 from tritonclip_server.gateway.routes import tei
 from tritonclip_server.gateway.routes.common import context_for, errors_field, made_of, service_of, usage
 from tritonclip_server.gateway.routes.tei import TeiRank, TeiRerankRequest
+from tritonclip_server.gateway.threads import LARGE_BYTES
 
 router = APIRouter(tags=["API"])
 
@@ -98,7 +99,7 @@ def _size(document: Any) -> int:
     if not isinstance(document, dict):
         return len(document) if isinstance(document, str) else 0
     # What lies deeper is the caller's own, and may be as large as a body.
-    return sum(len(value) if isinstance(value, str) else WRITTEN_IN_THREAD for value in document.values())
+    return sum(len(value) if isinstance(value, str) else LARGE_BYTES for value in document.values())
 
 
 def _shown(document: Any) -> dict[str, Any]:

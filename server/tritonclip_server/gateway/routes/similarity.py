@@ -20,7 +20,6 @@ from tritonclip_server.gateway.routes.common import (
     made_of,
     one_of,
     service_of,
-    texts_must_do,
     usage,
 )
 
@@ -51,7 +50,7 @@ async def similarity(request: Request) -> Response:
     vectors = await service.embed(
         context_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncating()
     )
-    texts_must_do(vectors, len(images))
+    vectors.require(len(images))
 
     def answer() -> dict[str, Any]:
         cosine = cosines(vectors, len(images))
