@@ -31,7 +31,7 @@ import numpy as np
 
 from tritonclip import Classifications, Embeddings, Manifest, Prediction
 from tritonclip_server.gateway.app import create_app
-from tritonclip_server.gateway.engine import OnError, OnTruncation
+from tritonclip_server.gateway.inference.engine import OnError, OnTruncation
 from tritonclip_server.gateway.settings import Settings
 
 MIB = 2**20
