@@ -15,17 +15,17 @@ from typing import Any
 
 from load.capacity import tune
 from load.capacity.charts import draw_report
+from load.capacity.compare import count_outcomes, with_bare, with_unbatched
 from load.capacity.deployment import Deployment, Embedded, embedded, running
-from load.capacity.errors import NotMeasurable
 from load.capacity.markdown import report_markdown
 from load.capacity.options import add_common, output_folder, positive, say, work_of
 from load.capacity.report import describe, findings, step_json
 from load.capacity.sweep import Step, sweep
-from load.capacity.versus import count_outcomes, with_bare, with_unbatched
-from load.capacity.work import Closed, Load, Open, Work
-from load.counters import Statistics
-from load.probe import WrongModel
-from load.targets import GrpcTarget, RequestProblem
+from load.capacity.workload import Closed, Load, Open, Work
+from load.core.clients_asyncio import GrpcTarget, RequestProblem
+from load.core.knee import NotMeasurable
+from load.core.probe import WrongModel
+from load.core.triton_stats import Statistics
 from tritonclip_server.embedded.errors import ServeError
 
 CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)

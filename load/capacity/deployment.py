@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from load.capacity.errors import NotMeasurable
+from load.core.knee import NotMeasurable
 from tritonclip import Client, Manifest, TritonClipError
 from tritonclip_server.embedded.server import Ports, Server
 from tritonclip_server.export.configs import read_config

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from load.capacity.deployment import Deployment
-from load.capacity.work import TASKS, Work
-from load.corpus import Spec
+from load.capacity.workload import TASKS, Work
+from load.core.inputs import Spec
 
 Number = TypeVar("Number", int, float)
 DEFAULT_REPOSITORY = Path("build/models/demo")

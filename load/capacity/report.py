@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from load.capacity import knee as knees
 from load.capacity.deployment import Deployment, Embedded
 from load.capacity.stages import limiting_stage, split, utilisation
 from load.capacity.sweep import Step
-from load.capacity.work import Closed, Work
-from load.counters import Counters
-from load.machine import describe_machine
+from load.capacity.workload import Closed, Work
+from load.core import knee as knees
+from load.core.machine import describe_machine
+from load.core.triton_stats import Counters
 
 FORMAT = 1
 

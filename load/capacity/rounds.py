@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from load.capacity.errors import NotMeasurable
+from load.core.knee import NotMeasurable
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from load.capacity.deployment import STAGES
 from load.capacity.sweep import Step
-from load.counters import PARTS, Counters
+from load.core.triton_stats import PARTS, Counters
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from load.capacity.work import Load
-from load.counters import Counters, Statistics, between
-from load.outcomes import Outcome
-from load.questions import Question
-from load.targets import Target
-from load.traffic import Result, Traffic
+from load.capacity.workload import Load
+from load.core.checks import Outcome
+from load.core.clients_asyncio import Target
+from load.core.generator import Result, Traffic
+from load.core.questions import Question
+from load.core.triton_stats import Counters, Statistics, between
 
 WARM_UP_SHARE = 0.2  # of a step's length, before it
 LEAST_WARM_UP = 0.5

@@ -20,14 +20,14 @@ from typing import Any
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from load.capacity.charts import draw_tuning
+from load.capacity.compare import meter
 from load.capacity.deployment import Embedded, embedded
 from load.capacity.markdown import tuning_markdown
 from load.capacity.options import add_common, output_folder, positive, say, work_of
 from load.capacity.report import describe
 from load.capacity.repositories import Edit, edited
 from load.capacity.rounds import Ratio, in_turn, ratio
-from load.capacity.versus import meter
-from load.capacity.work import Closed, Work
+from load.capacity.workload import Closed, Work
 from tritonclip_server.export.configs import read_config
 
 LOGS = Path("build")

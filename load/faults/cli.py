@@ -8,15 +8,15 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from load.faults.clock import clock
+from load.core.machine import describe_machine
+from load.faults.bad_inputs import poison
+from load.faults.clock_skew import clock
 from load.faults.idle import idle
-from load.faults.killing import kill
 from load.faults.overload import PICTURES, overload
-from load.faults.poison import poison
+from load.faults.process_kill import kill
 from load.faults.reports import Report
-from load.faults.slowness import slow
-from load.machine import describe_machine
-from load.service import Service
+from load.faults.service import Service
+from load.faults.slow_clients import slow
 
 REPOSITORY = Path("build/models/demo")
 RESULTS = Path("build/faults.json")

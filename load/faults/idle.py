@@ -7,11 +7,11 @@ import contextlib
 import resource
 import socket
 
-from load.faults.beside import ask_beside, ways_in
+from load.faults.background_load import ask_beside, ways_in
 from load.faults.raw import Raw
 from load.faults.reports import Limit, Report, Row, unanswered
-from load.faults.slowness import connected, left_over, raw_requests
-from load.service import Service
+from load.faults.service import Service
+from load.faults.slow_clients import connected, left_over, raw_requests
 
 AT_ONCE = 256  # connections that are being made at a time
 FROM_ONE_ADDRESS = 20_000  # ports that are surely free of the 28,000 an address has

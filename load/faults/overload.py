@@ -13,13 +13,13 @@ import asyncio
 
 import numpy as np
 
-from load.capacity.knee import find_knee
-from load.corpus import Spec
-from load.faults.beside import ask_beside, ways_in
+from load.core.checks import Outcome
+from load.core.generator import Result, Traffic
+from load.core.inputs import Spec
+from load.core.knee import find_knee
+from load.faults.background_load import ask_beside, ways_in
 from load.faults.reports import Limit, Report, Row, unanswered
-from load.outcomes import Outcome
-from load.service import Service
-from load.traffic import Result, Traffic
+from load.faults.service import Service
 from tritonclip_server.gateway.settings import Limits
 
 HEAVY = Spec(width=1280, height=960, format="WEBP", count=8)

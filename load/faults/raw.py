@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from load.targets import Prepared
+from load.core.clients_asyncio import Prepared
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_BYTES = 16_384  # the largest that every HTTP/2 server takes

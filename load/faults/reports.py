@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from load.outcomes import Outcome
-from load.traffic import Result
+from load.core.checks import Outcome
+from load.core.generator import Result
 
 NEVER = (Outcome.WRONG, Outcome.HUNG)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from load.scenarios import WAYS, ScenarioError, parse_scenario, read_scenarios
-from load.thresholds import Thresholds
+from load.users.scenarios import WAYS, ScenarioError, parse_scenario, read_scenarios
+from load.users.thresholds import Thresholds
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs" / "load.md").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def test_keys_are_those_that_are_read() -> None:
 
 PRINT = """
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
-from load.run import add_options
+from load.users.events import add_options
 parser = get_empty_argument_parser()
 setup_parser_arguments(parser)
 add_options(parser)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import load.bare
-from load.bare import BareEncoder, random_image
-from load.bench import Bench, jpegs, measure, print_table
-from load.label_sets import publish_random_heads
-from load.machine import describe_machine
-from load.measure import latencies, throughput
-from load.text_rates import measure_texts
+import load.capacity.baseline
+from load.capacity.baseline import BareEncoder, random_image
+from load.capacity.bench import Bench, jpegs, measure, print_table
+from load.capacity.label_sets import publish_random_heads
+from load.capacity.measure import latencies, throughput
+from load.capacity.text_rates import measure_texts
+from load.core.machine import describe_machine
 from tests.serving import start
 from tritonclip import Client
 
@@ -25,7 +25,7 @@ def test_it_measures_served_and_bare_in_one_run(
 ) -> None:
     repository = Path(shutil.copytree(tiny_repository, tmp_path / "served"))
     publish_random_heads(repository, width=64)
-    monkeypatch.setattr(load.bare, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(load.capacity.baseline, "PROBE_SECONDS", 0.1)
     bare = BareEncoder(repository / "image_encoder" / "1" / "model.pt", random_image(64))
     server = start(repository, tmp_path / "log")
     try:
@@ -83,5 +83,5 @@ def test_a_failing_call_fails_the_measurement() -> None:
 
 def test_percentiles_are_of_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(np.cumsum([0] + [value for ms in range(1, 101) for value in (ms / 1000, 0)]))
-    monkeypatch.setattr("load.measure.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("load.capacity.measure.time.perf_counter", lambda: float(next(ticks)))
     assert latencies(lambda number: None, 100) == {"p50_ms": 50.5, "p95_ms": 95.05, "p99_ms": 99.01}

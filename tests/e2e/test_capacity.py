@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import load.bare
+import load.capacity.baseline
 from load.capacity.cli import main
 from load.capacity.deployment import STAGES
-from load.counters import PARTS
+from load.core.triton_stats import PARTS
 from tritonclip_server.embedded.server import Server
 
 pytestmark = pytest.mark.alone
@@ -25,7 +25,7 @@ def report(demo_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     """One run with everything in it."""
     into = tmp_path_factory.mktemp("capacity")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load.bare, "PROBE_SECONDS", 0.1)
+        patch.setattr(load.capacity.baseline, "PROBE_SECONDS", 0.1)
         options = ["--repository", str(demo_repository), "--into", str(into), "--batching", *SHORT]
         code = main([*options, "--concurrency", *map(str, CLIENTS), "--rates", "20"])
     document: dict[str, Any] = json.loads((into / "report.json").read_text())

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from load.faults.beside import ask_beside, until_answered, ways_in
-from load.faults.clock import clock
-from load.faults.crash import Watch, cancelling_is_safe
+from load.core.checks import Outcome
+from load.faults.background_load import ask_beside, until_answered, ways_in
+from load.faults.bad_inputs import BATCH, poison, poisons
+from load.faults.clock_skew import clock
 from load.faults.idle import idle
-from load.faults.killing import kill
 from load.faults.overload import TIMES, overload
-from load.faults.poison import BATCH, poison, poisons
+from load.faults.process_kill import kill
 from load.faults.raw import Raw
+from load.faults.recovery import Watch, cancelling_is_safe
 from load.faults.reports import Report
-from load.faults.slowness import CLIENT_KINDS, CRASHED, raw_requests, slow
-from load.outcomes import Outcome
-from load.service import USUAL_DESCRIPTORS, Service
+from load.faults.service import USUAL_DESCRIPTORS, Service
+from load.faults.slow_clients import CLIENT_KINDS, CRASHED, raw_requests, slow
 
 pytestmark = pytest.mark.alone
 

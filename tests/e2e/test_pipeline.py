@@ -1,11 +1,11 @@
-"""`python -m load.pipeline` on the demonstration model: a short run, of which every figure must hang together."""
+"""`python -m load.capacity.pipeline` on the demonstration model: every figure must hang together."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from load.pipeline import main
+from load.capacity.pipeline import main
 
 pytestmark = pytest.mark.alone
 

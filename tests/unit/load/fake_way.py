@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from load.tasks import Classify, Compare, EmbedImages, EmbedTexts, Task
-from load.wire import Prepared, RequestProblem
+from load.core.operations import Classify, Compare, EmbedImages, EmbedTexts, Task
+from load.core.protocols import Prepared, RequestProblem
 from tritonclip._messages import FloatArray
 
 WIDTH = 16

@@ -12,17 +12,16 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from load.capacity.cli import main
 from load.capacity.deployment import Embedded, instance_counts, running
-from load.capacity.errors import NotMeasurable
-from load.capacity.knee import find_knee
 from load.capacity.repositories import edited, without_batching
 from load.capacity.rounds import Ratio, in_turn, ratio
 from load.capacity.stages import limiting_stage, split, utilisation
 from load.capacity.sweep import Step
 from load.capacity.tune import Candidate, Trial, candidates, combine, recommend
-from load.capacity.work import Closed, Work
-from load.counters import Batches, Counters
-from load.outcomes import Outcome, Sample
-from load.traffic import Result
+from load.capacity.workload import Closed, Work
+from load.core.checks import Outcome, Sample
+from load.core.generator import Result
+from load.core.knee import NotMeasurable, find_knee
+from load.core.triton_stats import Batches, Counters
 from tritonclip_server.export.configs import read_config
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from load.corpus import Spec, pictures, sentences
+from load.core.inputs import Spec, pictures, sentences
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
@@ -51,8 +51,8 @@ def test_impossible_specs(wrong: dict[str, object]) -> None:
 def test_what_sends_needs_neither_torch_nor_the_server() -> None:
     """A load generator's machine has the requirements of load/ and the client, no more."""
     code = (
-        "import sys; import load.corpus, load.outcomes, load.tasks, load.targets, load.questions, load.traffic\n"
-        "print([name for name in ('torch', 'serve', 'export', 'gateway') if name in sys.modules])"
+        "import sys, load.core.clients_asyncio, load.core.workload, load.core.generator\n"
+        "print([name for name in ('torch', 'tritonclip_server') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -3,7 +3,7 @@
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from load.counters import Batches, Counters, _counters, between
+from load.core.triton_stats import Batches, Counters, _counters, between
 
 
 def statistics(requests: int, batches: dict[int, int]) -> pb.ModelStatistics:

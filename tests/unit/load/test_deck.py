@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from load.asking import Fault, ask
-from load.deck import Asked, Corpus, Deck, make_corpus, prepare
-from load.outcomes import Outcome
-from load.probe import WrongModel
-from load.scenarios import Scenario, parse_scenario, tasks_of
-from load.tasks import Classify, ClassifyTexts, Compare, EmbedImages, EmbedTexts
-from load.wire import Disconnected, Failed, Malformed, Refused, RequestProblem, Unanswered
+from load.core.checks import Outcome
+from load.core.operations import Classify, ClassifyTexts, Compare, EmbedImages, EmbedTexts
+from load.core.probe import WrongModel
+from load.core.protocols import Disconnected, Failed, Malformed, Refused, RequestProblem, Unanswered
+from load.core.sender import Fault, ask
+from load.core.workload import Asked, Corpus, Deck, make_corpus, prepare
+from load.users.scenarios import Scenario, parse_scenario, tasks_of
 from tests.unit.load.fake_way import FakeWay, text_vectors, vectors
 
 ALL_TASKS = {"embed_image": 4, "embed_text": 3, "compare": 2, "classify": 1}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from load.encodings import WAYS, Features, as_int8, as_int8_of_length_1, as_signs, embed, shares, table
+from load.capacity.encodings import WAYS, Features, as_int8, as_int8_of_length_1, as_signs, embed, shares, table
 from tests.pictures import BLUE, RED
 from tritonclip import Client
 from tritonclip.testing import FakeServer

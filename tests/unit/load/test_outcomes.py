@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from load.outcomes import References, check_scores
+from load.core.checks import References, check_scores
 from tests.unit.load.fake_way import vectors
 from tritonclip._messages import FloatArray
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from load.pipeline import FreeEncoder, cpu_seconds, with_free_encoder
+from load.capacity.pipeline import FreeEncoder, cpu_seconds, with_free_encoder
 
 
 @pytest.mark.parametrize("size", [64, 256, 100])

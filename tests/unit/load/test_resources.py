@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psutil
 
-from load.resources import measure
+from load.core.process_stats import measure
 
 
 def held() -> tuple[int, float]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from load.scenarios import (
+from load.users.scenarios import (
     TASKS,
     WAYS,
     Scenario,
@@ -16,7 +16,7 @@ from load.scenarios import (
     read_scenarios,
     tasks_of,
 )
-from load.thresholds import read_thresholds
+from load.users.thresholds import read_thresholds
 
 LEAST: dict[str, Any] = {
     "about": "the least that a scenario must say",

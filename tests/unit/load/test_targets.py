@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from load.probe import WrongModel
-from load.questions import about_both, about_images, about_texts, check_probe
-from load.targets import (
+from load.core.clients_asyncio import (
     Disconnected,
     Failed,
     GatewayTarget,
@@ -25,8 +23,10 @@ from load.targets import (
     Target,
     Unanswered,
 )
-from load.tasks import EmbedImages, EmbedTexts
-from load.traffic import Traffic
+from load.core.generator import Traffic
+from load.core.operations import EmbedImages, EmbedTexts
+from load.core.probe import WrongModel
+from load.core.questions import about_both, about_images, about_texts, check_probe
 from tests.unit.client.wire_servers import serve_grpc, serve_http
 from tritonclip._errors import status_error
 from tritonclip.testing import FakeServer, features_of

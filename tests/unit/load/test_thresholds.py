@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from load.thresholds import Figures, ThresholdError, all_held, judge, parse_thresholds, read_thresholds
+from load.users.thresholds import Figures, ThresholdError, all_held, judge, parse_thresholds, read_thresholds
 
 GOOD = Figures(requests=1000, failures=10, seconds=100, p50_ms=20, p95_ms=50, p99_ms=90)
 LIMITS = {"p50_ms": 20, "p95_ms": 50, "p99_ms": 90, "error_share": 0.01, "throughput": 9.9}

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from load.outcomes import Outcome, References, Sample
-from load.questions import Question, never_sent
-from load.tasks import EmbedImages, EmbedTexts, Task
-from load.traffic import Result, Traffic, arrivals, percentiles
-from load.wire import Disconnected, Failed, Malformed, Prepared, Refused, Unanswered
+from load.core.checks import Outcome, References, Sample
+from load.core.generator import Result, Traffic, arrivals, percentiles
+from load.core.operations import EmbedImages, EmbedTexts, Task
+from load.core.protocols import Disconnected, Failed, Malformed, Prepared, Refused, Unanswered
+from load.core.questions import Question, never_sent
 from tests.unit.load.fake_way import FakeWay, text_vectors, vectors
 from tritonclip._messages import FloatArray
 
@@ -105,7 +105,7 @@ def test_what_is_no_problem_of_a_request_is_not_counted_as_one() -> None:
 
 def test_the_check_is_outside_the_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("load.traffic.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr("load.core.generator.time", SimpleNamespace(perf_counter=lambda: now))
 
     async def answer_after_two_seconds() -> FloatArray | None:
         nonlocal now

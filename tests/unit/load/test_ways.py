@@ -24,8 +24,8 @@ from gevent import monkey
 monkey.patch_all()
 import sys
 import gevent
-from load.tasks import EmbedTexts
-from load.ways import open_way
+from load.core.operations import EmbedTexts
+from load.core.clients_gevent import open_way
 
 way = open_way("grpc", sys.argv[1], None)
 
@@ -87,9 +87,9 @@ from gevent import monkey
 monkey.patch_all()
 import gevent
 from gevent.server import StreamServer
-from load.tasks import EmbedTexts
-from load.ways import open_way
-from load.wire import RequestProblem
+from load.core.operations import EmbedTexts
+from load.core.clients_gevent import open_way
+from load.core.protocols import RequestProblem
 
 def answering(answer):
     def handle(connection, address):

@@ -1,0 +1,202 @@
+"""Load from one event loop, every answer checked, every request's end known.
+
+    closed loop    N clients, each asks again as soon as it was answered: what a fixed number of callers sees
+    open loop      requests arrive at random (Poisson) at a given rate, whatever became of the others: what a crowd does
+
+Latency counts from the moment a request began; in an open loop from the moment it should have begun, so that a stalled
+sender hides nothing. Checks happen after the clock has stopped. A run ends when all its requests have ended, each after
+its deadline and grace at the latest.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from load.core.checks import Outcome, Sample
+from load.core.clients_asyncio import Disconnected, RequestProblem, Target
+from load.core.questions import Question
+
+DEADLINE = 30.0  # seconds for an answer
+GRACE = 5.0  # on top, for an answer on its way when the deadline passes; then the request hangs
+REST = 0.05  # seconds that a client of a closed loop waits after a refusal: asking again at once would be a flood
+PERCENTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True)
+class Result:
+    """All requests of a run, and which part of it counts: from `begin` to `end`, after the warm-up.
+
+    `wall_seconds` is the whole run, warm-up and last answers included, as the server's own counters see it.
+    """
+
+    samples: Sequence[Sample]
+    begin: float
+    end: float
+    wall_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """The length of the part that counts."""
+        return self.end - self.begin
+
+    @property
+    def counted(self) -> list[Sample]:
+        """The requests that began in the part that counts."""
+        return [sample for sample in self.samples if self.begin <= sample.started < self.end]
+
+    def counts(self) -> dict[Outcome, int]:
+        """Requests by how they ended, all outcomes present; of the part that counts."""
+        found = Counter(sample.outcome for sample in self.counted)
+        return {outcome: found[outcome] for outcome in Outcome}
+
+    def totals(self) -> dict[Outcome, int]:
+        """The same of the whole run, warm-up included."""
+        found = Counter(sample.outcome for sample in self.samples)
+        return {outcome: found[outcome] for outcome in Outcome}
+
+    def notes(self, most: int = 5) -> list[str]:
+        """The most frequent things that went wrong, in words."""
+        found = Counter(f"{sample.outcome}: {sample.note}" for sample in self.samples if sample.note)
+        return [f"{count}x {note}" for note, count in found.most_common(most)]
+
+    @property
+    def goodput(self) -> float:
+        """Items rightly answered per second: those whose answers came within the part that counts."""
+        return sum(sample.items for sample in self._good()) / self.seconds
+
+    @property
+    def steady_rate(self) -> float:
+        """The same for load that is steady, as the slope of a line through the finished items: 0.0 with fewer than two.
+
+        Answers come in whole batches, and counting them between two moments is off by as much as a batch at either end.
+        """
+        good = sorted(self._good(), key=lambda sample: sample.finished)
+        if len(good) < 2 or good[0].finished == good[-1].finished:
+            return 0.0
+        moments = np.array([sample.finished for sample in good])
+        return float(np.polyfit(moments - moments[0], np.cumsum([sample.items for sample in good]), 1)[0])
+
+    def latency_ms(self, outcome: Outcome = Outcome.ANSWERED) -> dict[str, float] | None:
+        """p50, p95, p99 and max in milliseconds of the requests that ended so; None where none did."""
+        taken = [1000 * sample.latency for sample in self.counted if sample.outcome is outcome]
+        return percentiles(taken) if taken else None
+
+    def to_json(self) -> dict[str, Any]:
+        """What a report keeps."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "counts": {outcome.value: count for outcome, count in self.counts().items()},
+            "goodput_per_s": round(self.goodput, 3),
+            "steady_rate_per_s": round(self.steady_rate, 3),
+            "answered_ms": self.latency_ms(),
+            "refused_ms": self.latency_ms(Outcome.REFUSED),
+            "notes": self.notes(),
+        }
+
+    def _good(self) -> list[Sample]:
+        return [
+            sample
+            for sample in self.samples
+            if sample.outcome is Outcome.ANSWERED and self.begin <= sample.finished <= self.end
+        ]
+
+
+class Traffic:
+    """Questions for a target, asked in turn and, where they are a list, from the beginning again.
+
+    `was_killed` says, when a connection breaks, whether the server had been killed just then: such requests are lost,
+    others failed. A request that has no answer after `deadline` and `grace` seconds hangs.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        questions: Iterable[Question],
+        *,
+        deadline: float = DEADLINE,
+        grace: float = GRACE,
+        was_killed: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._target = target
+        # A list comes round again; what is made as it goes on (questions.never_sent) has no end.
+        self._questions = itertools.cycle(questions) if isinstance(questions, Sequence) else iter(questions)
+        self._patience = deadline + grace
+        self._was_killed = was_killed
+
+    async def closed_loop(self, clients: int, seconds: float, warm_up: float = 1.0) -> Result:
+        """So many clients for so many seconds after the warm-up."""
+        samples: list[Sample] = []
+        started = time.perf_counter()
+        end = started + warm_up + seconds
+
+        async def client() -> None:
+            while time.perf_counter() < end:
+                sample = await self.ask(next(self._questions), time.perf_counter())
+                samples.append(sample)
+                if sample.outcome is not Outcome.ANSWERED:
+                    await asyncio.sleep(REST)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(clients):
+                group.create_task(client())
+        return Result(samples, started + warm_up, end, time.perf_counter() - started)
+
+    async def open_loop(self, rate: float, seconds: float, warm_up: float = 1.0, seed: int = 0) -> Result:
+        """Requests at a mean rate per second; the same seed gives the same arrivals."""
+        samples: list[Sample] = []
+        started = time.perf_counter()
+
+        async def one(question: Question, intended: float) -> None:
+            samples.append(await self.ask(question, intended))
+
+        async with asyncio.TaskGroup() as group:
+            for arrival in arrivals(rate, warm_up + seconds, seed):
+                await _sleep_until(started + arrival)
+                group.create_task(one(next(self._questions), started + arrival))
+        begin = started + warm_up
+        return Result(samples, begin, begin + seconds, time.perf_counter() - started)
+
+    async def ask(self, question: Question, started: float) -> Sample:
+        """Send one request and say how it ended; `started` is when its latency begins."""
+        outcome, note, answer = Outcome.ANSWERED, "", None
+        try:
+            answer = await self._target.send(question.request, self._patience)
+        except RequestProblem as problem:
+            outcome, note = self._outcome_of(problem), str(problem)[:200]
+        latency = time.perf_counter() - started
+        if answer is not None and (fault := question.check(answer)):
+            outcome, note = Outcome.WRONG, fault
+        return Sample(started, latency, outcome, question.request.task.items, note)
+
+    def _outcome_of(self, problem: RequestProblem) -> Outcome:
+        if isinstance(problem, Disconnected) and self._was_killed():
+            return Outcome.LOST
+        return problem.outcome
+
+
+def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
+    """Moments of a Poisson process from 0 to `seconds`, at a mean of `rate` per second."""
+    generator = np.random.default_rng(seed)
+    moments: list[float] = []
+    moment = float(generator.exponential(1 / rate))
+    while moment < seconds:
+        moments.append(moment)
+        moment += float(generator.exponential(1 / rate))
+    return moments
+
+
+def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
+    """p50, p95, p99 and max."""
+    values = np.percentile(milliseconds, PERCENTILES)
+    found = {f"p{percent}": round(float(value), 3) for percent, value in zip(PERCENTILES, values, strict=True)}
+    return found | {"max": round(max(milliseconds), 3)}
+
+
+async def _sleep_until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - time.perf_counter()))  # at 0 too: requests that are due must get their turn
