@@ -5,9 +5,9 @@
 ...     client.compare("cat.jpg", ["a cat", "a dog"]).probabilities
 
 How a call flows through the package: a client's method makes an operation (``_embed``, ``_compare``, ``_classify``,
-``_status``: pure generators), a driver performs its effects (``_drivers``), a transport sends its calls
-(``_transports``), and a codec writes them as gRPC or HTTP (``_codec_grpc``, ``_codec_http``). ``tritonclip.testing``
-has a server without a network.
+``_status``: pure generators), a driver performs its effects (``_drivers``), and a transport sends its calls, which a
+codec writes as gRPC or HTTP (``tritonclip.protocol``, for those who want single calls). ``tritonclip.labels`` tells
+when two labels are one to a model. ``tritonclip.testing`` has a server without a network.
 """
 
 from tritonclip._async_client import AsyncClient
@@ -32,10 +32,10 @@ from tritonclip._errors import (
     UnsupportedError,
 )
 from tritonclip._manifest import LabelSet, Manifest
-from tritonclip._messages import ModelStatistics
 from tritonclip._results import Classifications, Comparison, Embeddings, Prediction, Status
 from tritonclip._truncation import TruncationWarning
 from tritonclip._version import __version__
+from tritonclip.protocol.messages import ModelStatistics
 
 __all__ = [
     "AsyncClient",

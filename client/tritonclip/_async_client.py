@@ -12,9 +12,9 @@ from tritonclip._effects import Steps
 from tritonclip._encoding import IMAGE, TEXT, ImageInput
 from tritonclip._manifest import Manifest
 from tritonclip._results import Classifications, Comparison, Embeddings, Status
-from tritonclip._settings import Connection
-from tritonclip._transports import AsyncTransport, Awaited, open_transport
 from tritonclip._truncation import OnTruncation
+from tritonclip.protocol.connection import Connection
+from tritonclip.protocol.transport import AsyncTransport, open_async_transport
 
 T = TypeVar("T")
 
@@ -111,7 +111,7 @@ class AsyncClient(BaseClient[AsyncTransport]):
         await self._transport.aclose()
 
     def _open(self, connection: Connection) -> AsyncTransport:
-        return Awaited(open_transport(connection))
+        return open_async_transport(connection)
 
     async def _run(self, steps: Steps[T]) -> T:
         return await AsyncDriver(self._transport).run(steps)

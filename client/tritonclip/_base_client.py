@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 from tritonclip import _defaults
 from tritonclip._errors import ConfigError
 from tritonclip._session import Session
-from tritonclip._settings import ADMIN_KEY_VARIABLE, TOKEN_VARIABLE, Connection, resolve_connection
+from tritonclip.protocol.connection import ADMIN_KEY_VARIABLE, TOKEN_VARIABLE, Connection, resolve_connection
 
 TransportT = TypeVar("TransportT")
 

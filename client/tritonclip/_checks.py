@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tritonclip._errors import ProtocolError, TritonClipError
-from tritonclip._messages import FloatArray
+from tritonclip.protocol.messages import FloatArray
 
 TOLERANCE: Final = 1e-3  # of a length of 1, of a cosine's and of a probability's bounds
 

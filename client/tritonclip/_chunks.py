@@ -22,10 +22,10 @@ from tritonclip._errors import (
     ResourceExhaustedError,
     ServerError,
     UnavailableError,
-    refused_item,
 )
 from tritonclip._session import Session
 from tritonclip._stream import Answer, Chunk, Collector, Encoded, Entry, Outcome, Source
+from tritonclip.protocol.statuses import refused_item
 
 Infer = Callable[[list[Entry]], Steps[Answer]]
 """One inference: entries in, a row or an error for each out."""

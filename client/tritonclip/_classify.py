@@ -26,12 +26,12 @@ from tritonclip._encoding import IMAGE
 from tritonclip._errors import ConfigError, ProtocolError
 from tritonclip._labels import label_features, read_labels
 from tritonclip._manifest import LabelSet, Manifest
-from tritonclip._messages import FloatArray, InferRequest, Tensor
 from tritonclip._results import Classifications, Prediction
 from tritonclip._session import Session
 from tritonclip._status import current_manifest
 from tritonclip._stream import Answer, Entry, Source
 from tritonclip._truncation import check_policy, warn_of_cuts
+from tritonclip.protocol.messages import FloatArray, InferRequest, Tensor
 
 Predictions = tuple[Prediction, ...]
 

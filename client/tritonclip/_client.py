@@ -11,9 +11,9 @@ from tritonclip._effects import Steps
 from tritonclip._encoding import IMAGE, TEXT, ImageInput
 from tritonclip._manifest import Manifest
 from tritonclip._results import Classifications, Comparison, Embeddings, Status
-from tritonclip._settings import Connection
-from tritonclip._transports import Transport, open_transport
 from tritonclip._truncation import OnTruncation
+from tritonclip.protocol.connection import Connection
+from tritonclip.protocol.transport import Transport, open_transport
 
 OnError = Literal["raise", "return"]
 T = TypeVar("T")

@@ -19,13 +19,13 @@ from tritonclip._embed import Features, embed
 from tritonclip._encoding import IMAGE, TEXT
 from tritonclip._errors import InputError, TritonClipError
 from tritonclip._manifest import Manifest
-from tritonclip._messages import FloatArray, InferRequest, Tensor
 from tritonclip._results import Comparison
 from tritonclip._session import Session
 from tritonclip._status import known_manifest
 from tritonclip._stream import Chunk, Encoded, Source
 from tritonclip._tokens import long_texts
 from tritonclip._truncation import check_policy, too_long, warn_of_cuts
+from tritonclip.protocol.messages import FloatArray, InferRequest, Tensor
 
 SCORES = ("cosine", "logits", "probabilities")
 Scores = dict[str, FloatArray]

@@ -10,9 +10,9 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Any, TypeVar
 
 from tritonclip._effects import Effect, Send, Sleep, Spread, Steps, Take, Wait, Work
-from tritonclip._futures import result_of, settled, start_thread
 from tritonclip._stream import Chunk, Outcome
-from tritonclip._transports import AsyncTransport, Transport
+from tritonclip.protocol._futures import result_of, settled, start_thread
+from tritonclip.protocol.transport import AsyncTransport, Transport
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tritonclip._messages import Call
 from tritonclip._stream import Chunk, Collector, Outcome, Source
+from tritonclip.protocol.messages import Call
 
 
 @dataclass(frozen=True)

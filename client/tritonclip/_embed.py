@@ -9,13 +9,13 @@ from tritonclip._chunks import spread
 from tritonclip._effects import Steps
 from tritonclip._encoding import IMAGE, TEXT, Kind
 from tritonclip._errors import ProtocolError, TritonClipError
-from tritonclip._messages import FloatArray, InferRequest, Tensor
 from tritonclip._results import Embeddings
 from tritonclip._session import Session
 from tritonclip._status import known_manifest
 from tritonclip._stream import Answer, Entry, Source
 from tritonclip._tokens import long_texts
 from tritonclip._truncation import check_policy, too_long, warn_of_cuts
+from tritonclip.protocol.messages import FloatArray, InferRequest, Tensor
 
 
 class Features(NamedTuple):

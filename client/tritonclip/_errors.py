@@ -19,12 +19,9 @@
         ├── UnsupportedError        UNIMPLEMENTED
         └── ServerError             INTERNAL and whatever else went wrong inside the server
 
-A transport maps its library's errors to these once, through the two tables below; nothing reads messages to tell errors
-apart, but for one of Triton's that has the wrong code. HTTP statuses become the same codes as gRPC's, so a caller never
-learns which transport was used.
+A transport maps its library's errors to these once, through the tables of ``protocol/statuses.py``. HTTP statuses
+become the same codes as gRPC's, so a caller never learns which transport was used.
 """
-
-import re
 
 
 class TritonClipError(Exception):
@@ -89,7 +86,7 @@ class StatusError(TritonClipError):
         self.retry_after = retry_after
 
     def __reduce__(self) -> tuple[object, ...]:
-        return status_error, (self.status_code, self.reason, self.model, self.retry_after)
+        return _rebuild_status_error, (type(self), self.reason, self.status_code, self.model, self.retry_after)
 
 
 class InvalidArgumentError(StatusError):
@@ -128,79 +125,11 @@ class ServerError(StatusError):
     """The server failed."""
 
 
-# Every code of grpc.StatusCode but OK, by name: this module imports neither gRPC nor HTTP.
-ERROR_BY_CODE: dict[str, type[StatusError]] = {
-    "CANCELLED": RequestCancelledError,
-    "UNKNOWN": ServerError,
-    "INVALID_ARGUMENT": InvalidArgumentError,
-    "DEADLINE_EXCEEDED": DeadlineExceededError,
-    "NOT_FOUND": NotFoundError,
-    "ALREADY_EXISTS": ServerError,
-    "PERMISSION_DENIED": PermissionDeniedError,
-    "UNAUTHENTICATED": PermissionDeniedError,
-    "RESOURCE_EXHAUSTED": ResourceExhaustedError,
-    "FAILED_PRECONDITION": ServerError,
-    "ABORTED": ServerError,
-    "UNIMPLEMENTED": UnsupportedError,
-    "INTERNAL": ServerError,
-    "UNAVAILABLE": UnavailableError,
-    "DATA_LOSS": ServerError,
-    "OUT_OF_RANGE": InvalidArgumentError,
-}
-
-# Triton's own statuses, and those of the proxies that stand before it.
-CODE_BY_HTTP_STATUS: dict[int, str] = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    405: "UNIMPLEMENTED",
-    407: "UNAUTHENTICATED",  # by a proxy
-    408: "DEADLINE_EXCEEDED",
-    409: "ALREADY_EXISTS",
-    413: "RESOURCE_EXHAUSTED",
-    415: "INVALID_ARGUMENT",
-    422: "INVALID_ARGUMENT",
-    429: "UNAVAILABLE",  # "too many requests" means what a full queue means: come back later
-    499: "CANCELLED",
-    500: "INTERNAL",
-    501: "UNIMPLEMENTED",
-    502: "UNAVAILABLE",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-
-# Triton's words for a model that it has and does not serve at the moment: while it stops, or loads it again. Of a name
-# that it does not know it says "is not found".
-_NO_VERSION = "has no available versions"
-
-
-def code_of_http_status(status: int) -> str:
-    """gRPC's name for an HTTP status; UNKNOWN for those that neither Triton nor a proxy is known to send."""
-    return CODE_BY_HTTP_STATUS.get(status, "UNKNOWN")
-
-
-def status_error(code: str, reason: str, model: str | None = None, retry_after: float | None = None) -> StatusError:
-    """The error for a status code, with the server's words and the model that was asked."""
-    if code == "NOT_FOUND" and reason.rstrip(".").endswith(_NO_VERSION):
-        code = "UNAVAILABLE"
-    kind = ERROR_BY_CODE.get(code, ServerError)
-    return kind(reason, status_code=code, model=model, retry_after=retry_after)
-
-
-_POSITION = re.compile(r"^(?:in ensemble '[^']*', |\[request id: [^]]*\] )*(?:(?:image|text) \d+: )?")
-
-
-def refused_item(error: StatusError, *, noun: str, index: int) -> InputError:
-    """The error of one item that the server refused when it came alone.
-
-    The server's "image 0:" counts inside its request; it is dropped from the words, since the index now stands before
-    them.
-    """
-    refusal = InputError(_POSITION.sub("", error.reason) or error.reason, noun=noun, index=index)
-    refusal.__cause__ = error
-    return refusal
-
-
 def _rebuild_input_error(reason: str, noun: str, index: int | None) -> InputError:
     return InputError(reason, noun=noun, index=index)
+
+
+def _rebuild_status_error(
+    kind: type[StatusError], reason: str, status_code: str, model: str | None, retry_after: float | None
+) -> StatusError:
+    return kind(reason, status_code=status_code, model=model, retry_after=retry_after)

@@ -5,13 +5,13 @@ from typing import Any
 from tritonclip._effects import Steps, Take
 from tritonclip._embed import embed
 from tritonclip._encoding import TEXT
-from tritonclip._equal import equal_rows
 from tritonclip._errors import ConfigError, InputError
 from tritonclip._manifest import Manifest
 from tritonclip._session import LabelFeatures, Session
 from tritonclip._stream import Source
 from tritonclip._tokens import surely_fits
 from tritonclip._truncation import too_long
+from tritonclip.labels import equal_rows, first_duplicate
 
 _SEPARATORS = ",;|\n"
 
@@ -23,14 +23,11 @@ def read_labels(manifest: Manifest, labels: Any) -> Steps[list[str]]:
     names: list[Any] = yield Take(TEXT.source(labels), None)
     if not names:
         raise InputError("no labels: give at least one")
-    seen: dict[str, int] = {}
     for index, name in enumerate(names):
         if not isinstance(name, str):
             raise InputError(f"expected str, got {type(name).__name__}", noun="label", index=index)
-        key = " ".join(name.split())
-        first = seen.setdefault(key.lower() if manifest.lower_cases else key, index)
-        if first != index:
-            raise _duplicate(first, index, name)
+    if (pair := first_duplicate(names, manifest)) is not None:
+        raise _duplicate(*pair, names[pair[1]])
     return names
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tritonclip import _defaults
 from tritonclip._errors import ConfigError, ProtocolError
-from tritonclip._messages import FloatArray
+from tritonclip.protocol.messages import FloatArray
 
 
 @dataclass(frozen=True)

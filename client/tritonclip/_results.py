@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tritonclip._errors import TritonClipError
 from tritonclip._manifest import Manifest
-from tritonclip._messages import FloatArray, ModelStatistics
+from tritonclip.protocol.messages import FloatArray, ModelStatistics
 
 
 @dataclass(frozen=True, eq=False)

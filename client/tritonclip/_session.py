@@ -29,7 +29,7 @@ from tritonclip._errors import (
     UnavailableError,
 )
 from tritonclip._manifest import Manifest
-from tritonclip._messages import Call, FloatArray, InferRequest, InferResponse, Reply
+from tritonclip.protocol.messages import Call, FloatArray, InferRequest, InferResponse, Reply
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,12 @@ from tritonclip._errors import (
     StatusError,
     TritonClipError,
     UnavailableError,
-    status_error,
 )
-from tritonclip._json import parse_json
 from tritonclip._manifest import Manifest
-from tritonclip._messages import (
+from tritonclip._results import Status
+from tritonclip._session import Session
+from tritonclip.protocol._json import parse_json
+from tritonclip.protocol.messages import (
     InferRequest,
     ModelReadyRequest,
     ModelStatistics,
@@ -25,8 +26,7 @@ from tritonclip._messages import (
     ServerInfoRequest,
     StatisticsRequest,
 )
-from tritonclip._results import Status
-from tritonclip._session import Session
+from tritonclip.protocol.statuses import status_error
 
 MODELS = (
     "embed_image",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tritonclip._errors import InputError, ProtocolError, TritonClipError
-from tritonclip._messages import FloatArray
+from tritonclip.protocol.messages import FloatArray
 
 Rows = FloatArray | list[Any]
 

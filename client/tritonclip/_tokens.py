@@ -7,9 +7,9 @@ from tritonclip._chunks import spread
 from tritonclip._effects import Steps
 from tritonclip._encoding import TEXT
 from tritonclip._errors import ProtocolError
-from tritonclip._messages import InferRequest, Tensor
 from tritonclip._session import Session
 from tritonclip._stream import Answer, Entry, Source
+from tritonclip.protocol.messages import InferRequest, Tensor
 
 START_AND_END: Final = 2
 # Cleaning (ftfy's NFC, HTML entities, lower case) makes of a text's bytes three times as many at most: U+1D15E, a

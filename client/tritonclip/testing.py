@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from tritonclip._errors import ClosedError, TritonClipError, status_error
-from tritonclip._futures import answered
-from tritonclip._messages import (
+from tritonclip._errors import ClosedError, TritonClipError
+from tritonclip._status import MODELS
+from tritonclip.protocol._futures import answered
+from tritonclip.protocol.messages import (
     Call,
     FloatArray,
     InferRequest,
@@ -33,7 +34,7 @@ from tritonclip._messages import (
     StatisticsRequest,
     Tensor,
 )
-from tritonclip._status import MODELS
+from tritonclip.protocol.statuses import status_error
 
 CONTEXT_LENGTH = 77
 

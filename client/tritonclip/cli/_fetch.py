@@ -5,7 +5,7 @@ import asyncio
 import httpx
 
 from tritonclip import _defaults
-from tritonclip._proxies import proxy_of
+from tritonclip.protocol.proxies import proxy_of
 
 
 class Remote:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tritonclip._messages import FloatArray
+from tritonclip.protocol.messages import FloatArray
 
 IntArray = npt.NDArray[np.int64]
 _BLOCK_SCORES = 4_000_000  # scores in one block: 16 MB, and a few arrays of booleans beside them

@@ -22,9 +22,9 @@ from tritonclip import (
     UnavailableError,
     _defaults,
 )
-from tritonclip._messages import InferRequest, Tensor
-from tritonclip._settings import Connection, parse_url
-from tritonclip._transports import open_transport
+from tritonclip.protocol.connection import Connection, parse_url
+from tritonclip.protocol.messages import InferRequest, Tensor
+from tritonclip.protocol.transport import open_transport
 
 MANIFEST = InferRequest("manifest", (), ("manifest",))
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.client.conftest import Embed
 from tritonclip import Client, ConfigError, InputError, ProtocolError
-from tritonclip._messages import Call, FloatArray, InferRequest, InferResponse, Tensor
+from tritonclip.protocol.messages import Call, FloatArray, InferRequest, InferResponse, Tensor
 from tritonclip.testing import FakeServer, features_of
 
 BAD = 3  # the position of the item at fault, of five

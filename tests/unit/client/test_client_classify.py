@@ -8,8 +8,8 @@ import pytest
 
 from tests.unit.client.conftest import Wire
 from tritonclip import AsyncClient, Client, ConfigError, InputError, ProtocolError, _defaults
-from tritonclip._errors import status_error
-from tritonclip._messages import Call, InferRequest, InferResponse, Tensor
+from tritonclip.protocol.messages import Call, InferRequest, InferResponse, Tensor
+from tritonclip.protocol.statuses import status_error
 from tritonclip.testing import FakeServer
 
 LABELS = ["cow", "a: cat", "dog", "horse"]

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
-from tritonclip import ProtocolError, _codec_grpc, _codec_http
-from tritonclip._messages import (
+from tritonclip import ProtocolError
+from tritonclip.protocol import grpc_codec, http_codec
+from tritonclip.protocol.messages import (
     InferRequest,
     InferResponse,
     ModelReadyRequest,
@@ -81,7 +82,7 @@ def test_a_missing_output_is_named() -> None:
 
 class TestGrpc:
     def test_request(self) -> None:
-        method, message = _codec_grpc.encode(REQUEST)
+        method, message = grpc_codec.encode(REQUEST)
         assert method == "ModelInfer"
         assert message.model_name == "embed_text"
         assert [(entry.name, entry.datatype, list(entry.shape)) for entry in message.inputs] == [
@@ -97,31 +98,31 @@ class TestGrpc:
         for tensor in tensors:
             message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
             message.raw_output_contents.append(tensor.data)
-        assert _codec_grpc.decode(REQUEST, message) == InferResponse(tensors)
+        assert grpc_codec.decode(REQUEST, message) == InferResponse(tensors)
 
     def test_outputs_without_raw_data(self) -> None:
         message = pb.ModelInferResponse()
         message.outputs.add(name="text_features", datatype="FP32", shape=[1, 1])
         with pytest.raises(ProtocolError, match="1 outputs with 0 data parts"):
-            _codec_grpc.decode(REQUEST, message)
+            grpc_codec.decode(REQUEST, message)
 
     def test_other_calls(self) -> None:
-        assert _codec_grpc.encode(ServerInfoRequest())[0] == "ServerMetadata"
-        method, message = _codec_grpc.encode(ModelReadyRequest("compare"))
+        assert grpc_codec.encode(ServerInfoRequest())[0] == "ServerMetadata"
+        method, message = grpc_codec.encode(ModelReadyRequest("compare"))
         assert (method, message.name) == ("ModelReady", "compare")
-        assert _codec_grpc.decode(ModelReadyRequest("compare"), pb.ModelReadyResponse(ready=True)) is True
+        assert grpc_codec.decode(ModelReadyRequest("compare"), pb.ModelReadyResponse(ready=True)) is True
 
     def test_statistics_of_a_model_never_asked(self) -> None:
         message = pb.ModelStatisticsResponse()
         message.model_stats.add(name="compare", version="1")
-        (entry,) = _codec_grpc.decode(StatisticsRequest(), message)  # type: ignore[misc]
+        (entry,) = grpc_codec.decode(StatisticsRequest(), message)  # type: ignore[misc]
         assert entry == ModelStatistics("compare", "1", 0, 0, 0.0, 0.0)
         assert entry.mean_batch == 0.0
 
 
 class TestHttp:
     def test_request(self) -> None:
-        request = _codec_http.encode(REQUEST)
+        request = http_codec.encode(REQUEST)
         assert (request.method, request.path) == ("POST", "/v2/models/embed_text/infer")
         position = int(request.headers["inference-header-content-length"])
         assert json.loads(request.content[:position]) == {
@@ -153,10 +154,10 @@ class TestHttp:
 
     @pytest.mark.parametrize("status", [400, 404, 503])
     def test_not_ready_is_an_answer(self, status: int) -> None:
-        assert _codec_http.decode(ModelReadyRequest("compare"), status, {}, b"") is False
+        assert http_codec.decode(ModelReadyRequest("compare"), status, {}, b"") is False
 
     def test_model_names_are_quoted(self) -> None:
-        assert _codec_http.encode(ModelReadyRequest("a/b c")).path == "/v2/models/a%2Fb%20c/ready"
+        assert http_codec.encode(ModelReadyRequest("a/b c")).path == "/v2/models/a%2Fb%20c/ready"
 
     @staticmethod
     def response(tensors: tuple[Tensor, ...]) -> tuple[dict[str, str], bytes]:
@@ -174,4 +175,4 @@ class TestHttp:
 
     @staticmethod
     def decode(headers: dict[str, str], body: bytes) -> Any:
-        return _codec_http.decode(REQUEST, 200, headers, body)
+        return http_codec.decode(REQUEST, 200, headers, body)

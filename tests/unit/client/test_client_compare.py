@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tritonclip import AsyncClient, Client, InputError, ProtocolError, _defaults
-from tritonclip._errors import status_error
-from tritonclip._messages import Call, InferRequest, InferResponse, Tensor
+from tritonclip.protocol.messages import Call, InferRequest, InferResponse, Tensor
+from tritonclip.protocol.statuses import status_error
 from tritonclip.testing import FakeServer, features_of
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.client.conftest import Wire
-from tritonclip._messages import Call, InferRequest
+from tritonclip.protocol.messages import Call, InferRequest
 
 TIMEOUT = 120  # of the clients: whoever waits for it is found out
 SOON = 20  # seconds, far less than that on any machine

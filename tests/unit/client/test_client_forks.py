@@ -11,13 +11,14 @@ import threading
 import pytest
 
 from tests.unit.client.conftest import Wire
-from tritonclip._messages import Call, InferRequest
+from tritonclip.protocol.messages import Call, InferRequest
 
 # Threads go on calling while others fork, one of them in a call that the server holds; children end in either way.
 SCRIPT = """
 import asyncio, json, os, sys, threading
 import numpy as np
-from tritonclip import AsyncClient, Client, _forks
+from tritonclip import AsyncClient, Client
+from tritonclip.protocol import _forks
 from tritonclip.testing import features_of
 
 _forks.PATIENCE_SECONDS = 0.1
@@ -95,7 +96,8 @@ def test_where_grpc_cannot_support_a_fork_the_child_is_told(wire: Wire) -> None:
     script = """
 import os, sys, threading
 import grpc
-from tritonclip import Client, ConfigError, _forks
+from tritonclip import Client, ConfigError
+from tritonclip.protocol import _forks
 
 _forks.PATIENCE_SECONDS = 0.1
 client = Client(sys.argv[1])

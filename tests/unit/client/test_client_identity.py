@@ -13,8 +13,8 @@ from tests.unit.client.authority import Authority, Certificate
 from tests.unit.client.conftest import Wire
 from tests.unit.client.wire_servers import Tls, serve_grpc, serve_http
 from tritonclip import Client, ConfigError, ConnectError
-from tritonclip._settings import resolve_connection
 from tritonclip.cli import main
+from tritonclip.protocol.connection import resolve_connection
 from tritonclip.testing import FakeServer
 
 SECRET = "s3cr3t-value"

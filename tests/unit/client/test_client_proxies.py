@@ -12,7 +12,7 @@ import pytest
 from tests.unit.client.conftest import Command, Wire
 from tests.unit.client.raw_servers import answering, http_answer, raw_server, read_request
 from tritonclip import Client, ConfigError, ConnectError, TritonClipError, UnavailableError
-from tritonclip._proxies import is_loopback, proxy_of
+from tritonclip.protocol.proxies import is_loopback, proxy_of
 from tritonclip.testing import features_of
 
 ALL = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.client.conftest import Wire
 from tritonclip import Client, ConfigError, Manifest, ProtocolError
-from tritonclip._messages import Call, Reply
+from tritonclip.protocol.messages import Call, Reply
 from tritonclip.testing import FakeServer, FakeTransport
 
 

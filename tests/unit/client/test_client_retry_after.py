@@ -9,9 +9,8 @@ import pytest
 from tests.unit.client.raw_servers import answering, http_answer, raw_server
 from tests.unit.client.test_client_session import BUSY, World
 from tritonclip import Client, UnavailableError
-from tritonclip._errors import status_error
-from tritonclip._messages import InferResponse
-from tritonclip._retry_after import retry_after
+from tritonclip.protocol.messages import InferResponse
+from tritonclip.protocol.statuses import parse_retry_after, status_error
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 
@@ -37,7 +36,7 @@ NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_both_forms(value: str | None, seconds: float | None) -> None:
-    assert retry_after(value, NOW) == (seconds if seconds is None else pytest.approx(seconds, rel=1e-6))
+    assert parse_retry_after(value, NOW) == (seconds if seconds is None else pytest.approx(seconds, rel=1e-6))
 
 
 def busy(seconds: float) -> Any:

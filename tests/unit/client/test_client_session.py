@@ -17,10 +17,10 @@ from tritonclip import (
     _defaults,
 )
 from tritonclip._drivers import SyncDriver
-from tritonclip._errors import status_error
-from tritonclip._futures import answered
-from tritonclip._messages import Call, InferRequest, InferResponse, Reply
 from tritonclip._session import Session
+from tritonclip.protocol._futures import answered
+from tritonclip.protocol.messages import Call, InferRequest, InferResponse, Reply
+from tritonclip.protocol.statuses import status_error
 from tritonclip.testing import FakeServer
 
 MANIFEST = InferRequest("manifest", (), ("manifest",))

@@ -3,7 +3,7 @@
 import pytest
 
 from tritonclip import Client, ConfigError
-from tritonclip._settings import parse_url, resolve_admin_key, resolve_url
+from tritonclip.protocol.connection import parse_url, resolve_admin_key, resolve_url
 from tritonclip.testing import FakeServer
 
 

@@ -13,8 +13,8 @@ import pytest
 from tests.unit.client.conftest import Wire
 from tests.unit.client.raw_servers import Relay, raw_server
 from tritonclip import AsyncClient, Client, DeadlineExceededError, _defaults
-from tritonclip._messages import Call, InferRequest
-from tritonclip._transports import _grpc_common
+from tritonclip.protocol import grpc_transport
+from tritonclip.protocol.messages import Call, InferRequest
 from tritonclip.testing import features_of
 
 TIMEOUT = 1.0
@@ -73,8 +73,8 @@ def test_whoever_gives_up_before_the_deadline_finds_out_too(wire: Wire, relay: R
 def test_a_machine_that_is_gone_costs_no_call(wire: Wire, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     """TCP itself notices that nothing is acknowledged, and the call has its answer from another connection in time."""
     monkeypatch.setattr(_defaults, "UNACKNOWLEDGED_SECONDS", 1)
-    quick = [(name, 1000 if name == "grpc.keepalive_timeout_ms" else value) for name, value in _grpc_common.OPTIONS]
-    monkeypatch.setattr(_grpc_common, "OPTIONS", quick)
+    options = {**dict(grpc_transport.CHANNEL_OPTIONS), "grpc.keepalive_timeout_ms": 1000}
+    monkeypatch.setattr(grpc_transport, "CHANNEL_OPTIONS", [*options.items()])
 
     def talk(client: Any) -> None:
         client.embed_texts("before")

@@ -19,7 +19,7 @@ from tritonclip import (
     _defaults,
 )
 from tritonclip._chunks import group_by_size
-from tritonclip._messages import Call, InferRequest
+from tritonclip.protocol.messages import Call, InferRequest
 from tritonclip.testing import FakeServer, features_of
 
 

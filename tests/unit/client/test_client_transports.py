@@ -23,10 +23,10 @@ from tritonclip import (
     StatusError,
     UnavailableError,
 )
-from tritonclip._errors import CODE_BY_HTTP_STATUS, ERROR_BY_CODE, status_error
-from tritonclip._messages import InferRequest, InferResponse, Tensor
-from tritonclip._settings import Connection, parse_url
-from tritonclip._transports import Awaited, open_transport
+from tritonclip.protocol.connection import Connection, parse_url
+from tritonclip.protocol.messages import InferRequest, InferResponse, Tensor
+from tritonclip.protocol.statuses import CODE_BY_HTTP_STATUS, ERROR_BY_CODE, status_error
+from tritonclip.protocol.transport import AsyncAdapter, open_transport
 from tritonclip.testing import FakeServer, features_of
 
 CODES = sorted(code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK)
@@ -43,7 +43,7 @@ def send_once(wire: Wire, timeout: float = 10.0) -> Any:
             transport.close()
 
     async def main() -> Any:
-        awaited = Awaited(transport)
+        awaited = AsyncAdapter(transport)
         try:
             return await awaited.send(MANIFEST, timeout)
         finally:

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 
 from tritonclip import Client, ConfigError, ProtocolError, UnavailableError
-from tritonclip._errors import status_error
-from tritonclip._messages import Call, InferRequest
 from tritonclip.evaluation import (
     ClassificationResult,
     LabelledImage,
@@ -22,6 +20,8 @@ from tritonclip.evaluation import (
     evaluate_retrieval,
     read_captioned,
 )
+from tritonclip.protocol.messages import Call, InferRequest
+from tritonclip.protocol.statuses import status_error
 from tritonclip.testing import FakeServer, features_of
 
 LABELS = ["cow", "dog", "cat", "owl", "pig", "hen", "fox"]

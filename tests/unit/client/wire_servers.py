@@ -23,8 +23,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from tests.unit.client.authority import Certificate
 from tritonclip import StatusError
-from tritonclip._errors import CODE_BY_HTTP_STATUS
-from tritonclip._messages import (
+from tritonclip.protocol.messages import (
     Call,
     InferRequest,
     InferResponse,
@@ -34,6 +33,7 @@ from tritonclip._messages import (
     StatisticsRequest,
     Tensor,
 )
+from tritonclip.protocol.statuses import CODE_BY_HTTP_STATUS
 from tritonclip.testing import FakeServer
 
 HTTP_STATUS = {code: status for status, code in sorted(CODE_BY_HTTP_STATUS.items(), reverse=True)}

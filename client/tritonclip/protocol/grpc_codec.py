@@ -8,7 +8,7 @@ from typing import Any
 from tritonclient.grpc import service_pb2 as pb
 
 from tritonclip._errors import ProtocolError
-from tritonclip._messages import (
+from tritonclip.protocol.messages import (
     Call,
     InferRequest,
     InferResponse,
@@ -23,7 +23,7 @@ from tritonclip._messages import (
 
 
 def encode(call: Call) -> tuple[str, Any]:
-    """The stub's method for a call, and the message for it."""
+    """The method of ``GRPCInferenceServiceStub`` for a call, and the protobuf message for it."""
     if isinstance(call, InferRequest):
         return "ModelInfer", _encode_infer(call)
     if isinstance(call, ServerInfoRequest):
@@ -34,7 +34,7 @@ def encode(call: Call) -> tuple[str, Any]:
 
 
 def decode(call: Call, message: Any) -> Reply:
-    """The reply to a call, from the message that came back."""
+    """The reply to a call, from the message that came back. Raises ProtocolError where it has no sense."""
     if isinstance(call, InferRequest):
         return _decode_infer(message)
     if isinstance(call, ServerInfoRequest):

@@ -17,7 +17,6 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from tritonclip import _forks
 from tritonclip._errors import (
     ClosedError,
     ConnectError,
@@ -25,9 +24,10 @@ from tritonclip._errors import (
     RequestCancelledError,
     TritonClipError,
 )
-from tritonclip._futures import begun
-from tritonclip._messages import Call, Reply
-from tritonclip._settings import Connection
+from tritonclip.protocol import _forks
+from tritonclip.protocol._futures import begun
+from tritonclip.protocol.connection import Connection
+from tritonclip.protocol.messages import Call, Reply
 
 SILENCE: Final = 0.25  # seconds; a server that works may well say nothing for as long
 

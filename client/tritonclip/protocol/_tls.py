@@ -3,7 +3,7 @@
 import ssl
 
 from tritonclip._errors import ConfigError
-from tritonclip._settings import Connection
+from tritonclip.protocol.connection import Connection
 
 
 def load_certificates(context: ssl.SSLContext, connection: Connection) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tritonclip import _defaults, _proxies
+from tritonclip import _defaults
 from tritonclip._errors import ConfigError
+from tritonclip.protocol.proxies import Proxy, proxy_of
 
 URL_VARIABLE = "TRITONCLIP_URL"
 ADMIN_KEY_VARIABLE = "TRITONCLIP_ADMIN_KEY"
@@ -66,7 +67,7 @@ class Connection:
     ca_file: Path | None = None
     client_certificate: Path | None = None
     client_key: Path | None = None
-    proxy: _proxies.Proxy | None = None
+    proxy: Proxy | None = None
 
 
 def resolve_connection(
@@ -97,7 +98,7 @@ def resolve_connection(
         server,
         admin_key=resolve_admin_key(admin_key),
         headers=_headers(headers or {}, token or os.environ.get(TOKEN_VARIABLE) or None),
-        proxy=_proxies.proxy_of(server.scheme, server.host, server.port),
+        proxy=proxy_of(server.scheme, server.host, server.port),
         **files,
     )
 

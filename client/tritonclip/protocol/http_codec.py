@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from tritonclip._errors import ProtocolError, StatusError, code_of_http_status, status_error
-from tritonclip._json import parse_json
-from tritonclip._messages import (
+from tritonclip._errors import ProtocolError, StatusError
+from tritonclip.protocol._json import parse_json
+from tritonclip.protocol.messages import (
     Call,
     InferRequest,
     InferResponse,
@@ -24,7 +24,7 @@ from tritonclip._messages import (
     Tensor,
     mean_ms,
 )
-from tritonclip._retry_after import retry_after
+from tritonclip.protocol.statuses import code_of_http_status, parse_retry_after, status_error
 
 JSON_LENGTH = "inference-header-content-length"
 REASON_CHARACTERS = 4096  # of a server's words are worth keeping
@@ -32,7 +32,7 @@ REASON_CHARACTERS = 4096  # of a server's words are worth keeping
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """An HTTP request; the path is relative to the server's URL."""
+    """An HTTP request; ``path`` comes after the server's URL, which may have a path itself."""
 
     method: str
     path: str
@@ -41,7 +41,7 @@ class HttpRequest:
 
 
 def encode(call: Call) -> HttpRequest:
-    """The HTTP request for a call."""
+    """The HTTP request for a call; keys and headers of the connection are not among its headers."""
     if isinstance(call, InferRequest):
         return _encode_infer(call)
     if isinstance(call, ServerInfoRequest):
@@ -127,7 +127,7 @@ def _decode_error(call: Call, status: int, headers: Mapping[str, str], body: byt
         reason = str(parse_json(body)["error"])
     except (ValueError, KeyError, TypeError):  # a proxy's page, or nothing
         reason = f"HTTP {status} {body[:200].decode(errors='replace').strip()}".rstrip()
-    wait = retry_after(headers.get("retry-after")) if status in (429, 503) else None
+    wait = parse_retry_after(headers.get("retry-after")) if status in (429, 503) else None
     return status_error(code_of_http_status(status), reason[:REASON_CHARACTERS], call.model, wait)
 
 

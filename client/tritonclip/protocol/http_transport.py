@@ -17,22 +17,16 @@ from typing import Final, NamedTuple
 
 import httpx
 
-from tritonclip import _codec_http, _defaults, _forks
-from tritonclip._codec_http import HttpRequest
-from tritonclip._errors import (
-    ClosedError,
-    ConfigError,
-    ConnectError,
-    ProtocolError,
-    StatusError,
-    TritonClipError,
-    status_error,
-)
-from tritonclip._messages import Call, Reply, StatisticsRequest
-from tritonclip._settings import Connection
-from tritonclip._tls import load_certificates
-from tritonclip._transports._lines import Line, LineTransport
+from tritonclip import _defaults
+from tritonclip._errors import ClosedError, ConfigError, ConnectError, ProtocolError, StatusError, TritonClipError
 from tritonclip._version import __version__
+from tritonclip.protocol import _forks, http_codec
+from tritonclip.protocol._lines import Line, LineTransport
+from tritonclip.protocol._tls import load_certificates
+from tritonclip.protocol.connection import Connection
+from tritonclip.protocol.http_codec import HttpRequest
+from tritonclip.protocol.messages import Call, Reply, StatisticsRequest
+from tritonclip.protocol.statuses import status_error
 
 CLOSING_SECONDS: Final = 2.0  # the longest wait for connections to close
 # Of a request's time; so a server that is not there is never taken for one that does not answer.
@@ -60,11 +54,11 @@ class HttpTransport(LineTransport[HttpRequest, Answer]):
         return HttpLine(self._connection, open_client(self._connection))
 
     def _encode(self, call: Call) -> HttpRequest:
-        return _codec_http.encode(call)
+        return http_codec.encode(call)
 
     def _decode(self, call: Call, answer: Answer) -> Reply:
         try:
-            return _codec_http.decode(call, *answer)
+            return http_codec.decode(call, *answer)
         except StatusError as exc:
             if self._connection.proxy is None or answer.status not in _PROXY_STATUSES:
                 raise
