@@ -71,7 +71,7 @@ test-compose: setup
 	scripts/docker-engine $(BIN)/python -m pytest tests/compose
 
 bench: setup
-	$(BIN)/python -m load.capacity.bench
+	$(BIN)/python -m load.capacity bench
 
 demo: setup
 	$(BIN)/python -m examples.demo_model train

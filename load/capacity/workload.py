@@ -1,21 +1,24 @@
 """The shapes of load that capacity is measured with: what each request asks, and how many are under way."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from load.core.clients_asyncio import Target
-from load.core.generator import Result, Traffic
-from load.core.inputs import Spec, pictures, sentences
-from load.core.questions import Question, about_both, about_images, check_probe, never_sent, text_references
+from load.core.generator import Generator, Result
+from load.core.inputs import Spec, images, sentences
+from load.core.sender import AsyncClient
+from load.core.workload import Question, ask_async, learn
 from tritonclip import Manifest
 
 TASKS = ("embed_image", "embed_text", "compare")
 TEXTS = 24
 TEXTS_COMPARED = 8  # with each image of a `compare`
 
+Questions = Callable[[AsyncClient, Manifest], Awaitable[Iterable[Question]]]
+"""Learns the right answers of a server, and gives what to ask of it."""
+
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What a request asks: one of TASKS, with so many images of a spec (or, for `embed_text`, so many texts)."""
 
     task: str = "embed_image"
@@ -32,15 +35,14 @@ class Work:
         """The stage whose batches are looked at."""
         return "text_encoder" if self.task == "embed_text" else "image_encoder"
 
-    async def questions(self, target: Target, manifest: Manifest) -> Iterable[Question]:
+    async def questions(self, client: AsyncClient, manifest: Manifest) -> Iterable[Question]:
         """Requests with their right answers, after the server has shown that it answers as its manifest says."""
-        await check_probe(target, manifest.raw.get("probe"))
+        files = () if self.task == "embed_text" else images(self.spec)
+        texts = {"embed_text": TEXTS, "compare": TEXTS_COMPARED}.get(self.task, 0)
+        answers = await ask_async(client, learn(files, sentences(texts), probe=manifest.raw.get("probe")))
         if self.task == "embed_text":
-            texts = sentences(TEXTS)
-            return never_sent(target, texts, await text_references(target, texts), self.per_request)
-        if self.task == "compare":
-            return await about_both(target, pictures(self.spec), sentences(TEXTS_COMPARED), self.per_request)
-        return await about_images(target, pictures(self.spec), self.per_request)
+            return answers.about_new_texts(self.per_request)
+        return (answers.about_both if self.task == "compare" else answers.about_images)(self.per_request)
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ class Closed:
 
     clients: int
 
-    async def run(self, traffic: Traffic, seconds: float, warm_up: float) -> Result:
+    async def run(self, generator: Generator, seconds: float, warm_up: float) -> Result:
         """The load for so long after the warm-up."""
-        return await traffic.closed_loop(self.clients, seconds, warm_up)
+        return await generator.closed_loop(self.clients, seconds, warm_up)
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class Open:
 
     rate: float
 
-    async def run(self, traffic: Traffic, seconds: float, warm_up: float) -> Result:
+    async def run(self, generator: Generator, seconds: float, warm_up: float) -> Result:
         """The load for so long after the warm-up."""
-        return await traffic.open_loop(self.rate, seconds, warm_up)
+        return await generator.open_loop(self.rate, seconds, warm_up)
 
 
 Load = Closed | Open

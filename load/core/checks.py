@@ -14,12 +14,11 @@ themselves stay above 0.9999 (tests/parity). Pure NumPy, for Locust's workers im
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from tritonclip._messages import FloatArray
+from tritonclip.protocol import FloatArray
 
 COSINE = 0.999  # of an answer to its reference, at least
 SAME = 0.9999  # two references this near could not be told apart
@@ -36,25 +35,6 @@ class Outcome(StrEnum):
     LOST = "lost"
     WRONG = "wrong"
     HUNG = "hung"
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One request: when it began (or, in an open loop, should have), on `time.perf_counter`'s clock; seconds it took.
-
-    `note` says in words what was wrong, for all but right answers.
-    """
-
-    started: float
-    latency: float
-    outcome: Outcome
-    items: int = 1
-    note: str = ""
-
-    @property
-    def finished(self) -> float:
-        """When its end was seen, on the same clock."""
-        return self.started + self.latency
 
 
 Check = Callable[[FloatArray], str | None]
@@ -98,6 +78,11 @@ class References:
         return check
 
 
+def check_vectors(shape: tuple[int, int]) -> Check:
+    """A check of vectors whose right values are not known: of their number, width and length."""
+    return lambda answer: _malformed(answer, shape)
+
+
 def check_scores(reference: FloatArray, tolerance: float = SCORE_TOLERANCE) -> Check:
     """A check of cosines or probabilities [B, N] against the right ones."""
 
@@ -118,5 +103,5 @@ def _malformed(features: FloatArray, shape: tuple[int, ...]) -> str | None:
     lengths = np.linalg.norm(features, axis=1)
     if not np.isfinite(lengths).all():
         return "not finite"
-    off = float(np.abs(lengths - 1).max())
+    off = float(np.abs(lengths - 1).max(initial=0.0))
     return f"a vector of length off by {off:.4f}" if off > LENGTH_TOLERANCE else None

@@ -1,76 +1,40 @@
-"""The three ways in, for load from one event loop: one request, no retries, no copies that can be made beforehand.
+"""Clients for load from one event loop: one request, no retries, no copies that can be made beforehand.
 
-What is sent and how it is read is in `load.core.protocols`, with the RequestProblems that `send` raises.
+What is sent and how it is read is in `load.core.protocols`, with the RequestProblems that `send` raises. A client
+belongs to the event loop in which it sends first. No load goes through a proxy: it would be the proxy that is measured.
 
 The deadline is kept on this side alone, so that a server which answers too late and one that never does are told apart
 by how long the caller is willing to wait.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 import grpc
 import grpc.aio
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from load.core.operations import Task
+from load.core.operations import Operation
 from load.core.protocols import (
-    CHANNEL_OPTIONS,
     Disconnected,
-    Failed,
-    GatewayWire,
-    GrpcWire,
-    HttpWire,
-    Malformed,
-    Post,
+    GatewayProtocol,
+    GrpcProtocol,
+    HttpProtocol,
     Prepared,
-    Refused,
-    RequestProblem,
     Unanswered,
     problem,
-    problem_of_status,
 )
-from tritonclip._messages import FloatArray
-from tritonclip._settings import parse_url
-from tritonclip._transports import _grpc_common
-
-__all__ = [
-    "Disconnected",
-    "Failed",
-    "GatewayTarget",
-    "GrpcTarget",
-    "HttpTarget",
-    "Malformed",
-    "Prepared",
-    "Refused",
-    "RequestProblem",
-    "Target",
-    "Unanswered",
-]
+from load.core.sender import AsyncClient
+from tritonclip.protocol import FloatArray, parse_url
+from tritonclip.protocol.grpc_transport import CHANNEL_OPTIONS, channel_target, translate_error
 
 # Servers close connections that idle (uvicorn after 5 s). Whoever sends on one just then gets no answer, so we close
 # ours before: a request that fails is to be the server's fault.
 IDLE_SECONDS = 2.0
 
 
-class Target(Protocol):
-    """A way in. It belongs to the event loop in which it sends first."""
-
-    name: str
-
-    def prepare(self, task: Task) -> Prepared:
-        """Make the request, outside the clock."""
-
-    async def send(self, request: Prepared, deadline: float) -> FloatArray:
-        """The answer, or a RequestProblem; `deadline` in seconds."""
-
-    async def close(self) -> None:
-        """Close all connections."""
-
-
-class GrpcTarget(GrpcWire):
+class GrpcClient(GrpcProtocol):
     """Triton over one gRPC channel; `url` is grpc://HOST:PORT."""
 
     def __init__(self, url: str) -> None:
@@ -81,13 +45,14 @@ class GrpcTarget(GrpcWire):
     async def send(self, request: Prepared, deadline: float) -> FloatArray:
         """One ModelInfer."""
         if self._channel is None:  # not before: a channel belongs to the running loop
-            self._channel = grpc.aio.insecure_channel(_grpc_common.target(self._url), options=CHANNEL_OPTIONS)
+            options = [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)]
+            self._channel = grpc.aio.insecure_channel(channel_target(self._url), options=options)
             self._infer = GRPCInferenceServiceStub(self._channel).ModelInfer
         try:
             message = await self._infer(request.message, timeout=deadline)
         except grpc.RpcError as error:
             connected = self._channel.get_state() is grpc.ChannelConnectivity.READY
-            raise problem(_grpc_common.translate(error, request.call, self._url, connected=connected)) from error
+            raise problem(translate_error(error, request.call, self._url, connected=connected)) from error
         return self.read(request, message)
 
     async def close(self) -> None:
@@ -96,63 +61,48 @@ class GrpcTarget(GrpcWire):
             await self._channel.close()
 
 
-class HttpTarget(HttpWire):
-    """Triton over pooled HTTP connections, as many as there are requests under way; `url` is http://HOST:PORT."""
+class HttpClient:
+    """Triton or the gateway over pooled HTTP connections, as many as there are requests under way.
 
-    def __init__(self, url: str) -> None:
-        self._pool = _Pool(url)
+    aiohttp, since httpx costs several times the CPU, which the server under load needs itself.
+    """
 
-    async def send(self, request: Prepared, deadline: float) -> FloatArray:
-        """One POST."""
-        return self.read(request, *await self._pool.post(request.message, deadline))
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._pool.close()
-
-
-class GatewayTarget(GatewayWire):
-    """The gateway over pooled HTTP connections; `url` is http://HOST:PORT, `api_key` for one that asks for keys."""
-
-    def __init__(self, url: str, api_key: str | None = None) -> None:
-        super().__init__(api_key)
-        self._pool = _Pool(url)
-
-    async def send(self, request: Prepared, deadline: float) -> FloatArray:
-        """One POST."""
-        return self.read(request, *await self._pool.post(request.message, deadline))
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._pool.close()
-
-
-class _Pool:
-    """HTTP connections. aiohttp, since httpx costs several times the CPU, which the server under load needs itself."""
-
-    def __init__(self, url: str) -> None:
+    def __init__(self, protocol: HttpProtocol, url: str) -> None:
+        self.name = protocol.name
+        self._protocol = protocol
         self._url = url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, message: Post, deadline: float) -> tuple[Mapping[str, str], bytes]:
-        """Headers (names in lower case) and body of a 200; anything else is a RequestProblem."""
+    def prepare(self, operation: Operation) -> Prepared:
+        """The body and its headers."""
+        return self._protocol.prepare(operation)
+
+    async def send(self, request: Prepared, deadline: float) -> FloatArray:
+        """One POST."""
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
             self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+        path, content, headers = request.message
         try:
             async with (
                 asyncio.timeout(deadline),
-                self._session.post(self._url + message.path, data=message.content, headers=message.headers) as answer,
+                self._session.post(self._url + path, data=content, headers=headers) as answer,
             ):
-                status, body = answer.status, await answer.read()
+                body = await answer.read()
         except TimeoutError as error:
             raise Unanswered(f"nothing within {deadline:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Disconnected(repr(error)) from error
-        if status == 200:
-            return answer.headers, body
-        raise problem_of_status(status, body)
+        return self._protocol.read(request, answer.status, answer.headers, body)
 
     async def close(self) -> None:
+        """Close all connections."""
         if self._session is not None:
             await self._session.close()
+
+
+def open_client(name: str, url: str, api_key: str | None = None) -> AsyncClient:
+    """A client by the name of its protocol: grpc, http or gateway (the key is the gateway's)."""
+    if name == "grpc":
+        return GrpcClient(url)
+    return HttpClient(HttpProtocol() if name == "http" else GatewayProtocol(api_key), url)

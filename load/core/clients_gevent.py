@@ -1,4 +1,4 @@
-"""The three ways in, for Locust: calls that wait, from greenlets. `load.core.clients_asyncio` has them for asyncio.
+"""Clients for Locust: calls that wait, from greenlets. `load.core.clients_asyncio` has the same for asyncio.
 
 Each user has its own, as each program would: a gRPC channel, or as many HTTP connections as it has requests under way.
 Import this after gevent has patched the standard library, which Locust does first of all.
@@ -9,34 +9,33 @@ import grpc.experimental.gevent as grpc_gevent
 from geventhttpclient import URL, HTTPClient
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
 
-from load.core.operations import Task
+from load.core.operations import Operation
 from load.core.protocols import (
     Disconnected,
-    GatewayWire,
-    GrpcWire,
-    HttpWire,
+    GatewayProtocol,
+    GrpcProtocol,
+    HttpProtocol,
     Malformed,
-    PostWire,
     Prepared,
     Unanswered,
     problem,
-    problem_of_status,
 )
-from tritonclip._errors import TritonClipError
-from tritonclip._messages import FloatArray
-from tritonclip._settings import Connection, parse_url
-from tritonclip._transports._grpc import GrpcTransport
+from tritonclip import TritonClipError
+from tritonclip.protocol import Connection, FloatArray, parse_url
+from tritonclip.protocol.grpc_transport import GrpcTransport
 
 MOST_CALLS = 1000  # over gRPC at a time, of all users of a process
 MOST_CONNECTIONS = 10_000  # of one user: as many as an open loop has requests under way
-OK = 200
-
-grpc_gevent.init_gevent()  # before any channel is made: else a call would stop every other user until its answer came
-# Each call waits in a thread of gevent's pool. It has ten: an eleventh call would get its answer after one of those.
-gevent.get_hub().threadpool.maxsize = MOST_CALLS
 
 
-class GrpcWay(GrpcWire):
+def patch() -> None:
+    """Have gRPC wait as gevent does. Before any channel is made: else a call would stop all users until its answer."""
+    grpc_gevent.init_gevent()
+    # Each call waits in a thread of gevent's pool. It has ten: an eleventh call would wait for one of those.
+    gevent.get_hub().threadpool.maxsize = MOST_CALLS
+
+
+class GrpcClient(GrpcProtocol):
     """Triton over one gRPC channel; `url` is grpc://HOST:PORT."""
 
     def __init__(self, url: str) -> None:
@@ -56,12 +55,12 @@ class GrpcWay(GrpcWire):
         self._transport.close()
 
 
-class PostWay:
+class HttpClient:
     """Triton's or the gateway's HTTP; `url` is http://HOST:PORT or https://HOST:PORT."""
 
-    def __init__(self, wire: PostWire, url: str) -> None:
-        self.name = wire.name
-        self._wire = wire
+    def __init__(self, protocol: HttpProtocol, url: str) -> None:
+        self.name = protocol.name
+        self._protocol = protocol
         parsed = URL(url)
         self._prefix = parsed.path.rstrip("/")
         # Its own timeouts are for each wait; the deadline is for all of them together.
@@ -69,9 +68,9 @@ class PostWay:
             parsed, concurrency=MOST_CONNECTIONS, connection_timeout=None, network_timeout=None
         )
 
-    def prepare(self, task: Task) -> Prepared:
+    def prepare(self, operation: Operation) -> Prepared:
         """The body and its headers."""
-        return self._wire.prepare(task)
+        return self._protocol.prepare(operation)
 
     def send(self, request: Prepared, deadline: float) -> FloatArray:
         """One POST."""
@@ -84,19 +83,18 @@ class PostWay:
             raise Disconnected(repr(error)) from error
         except HTTPParseError as error:
             raise Malformed(repr(error)) from error
-        if answer.status_code != OK:
-            raise problem_of_status(answer.status_code, body)
-        return self._wire.read(request, {name.lower(): value for name, value in answer.items()}, body)
+        received = {name.lower(): value for name, value in answer.items()}
+        return self._protocol.read(request, answer.status_code, received, body)
 
     def close(self) -> None:
         """Close all connections."""
         self._http.close()
 
 
-def open_way(name: str, url: str, api_key: str | None) -> GrpcWay | PostWay:
-    """A way in by its name: grpc, http or gateway (the key is the gateway's)."""
+def open_client(name: str, url: str, api_key: str | None = None) -> GrpcClient | HttpClient:
+    """A client by the name of its protocol: grpc, http or gateway (the key is the gateway's)."""
     if name == "grpc":
-        return GrpcWay(url)
+        return GrpcClient(url)
     if name == "http":
-        return PostWay(HttpWire(), str(parse_url(url)))
-    return PostWay(GatewayWire(api_key), url)
+        return HttpClient(HttpProtocol(), str(parse_url(url)))
+    return HttpClient(GatewayProtocol(api_key), url)

@@ -4,8 +4,7 @@
     open loop      requests arrive at random (Poisson) at a given rate, whatever became of the others: what a crowd does
 
 Latency counts from the moment a request began; in an open loop from the moment it should have begun, so that a stalled
-sender hides nothing. Checks happen after the clock has stopped. A run ends when all its requests have ended, each after
-its deadline and grace at the latest.
+sender hides nothing. A run ends when all its requests have ended, each after its deadline and grace at the latest.
 """
 
 import asyncio
@@ -18,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from load.core.checks import Outcome, Sample
-from load.core.clients_asyncio import Disconnected, RequestProblem, Target
-from load.core.questions import Question
+from load.core.checks import Check, Outcome
+from load.core.protocols import Prepared
+from load.core.sender import AsyncClient, Sample, send_async
+from load.core.workload import Question
 
 DEADLINE = 30.0  # seconds for an answer
 GRACE = 5.0  # on top, for an answer on its way when the deadline passes; then the request hangs
@@ -52,13 +52,11 @@ class Result:
 
     def counts(self) -> dict[Outcome, int]:
         """Requests by how they ended, all outcomes present; of the part that counts."""
-        found = Counter(sample.outcome for sample in self.counted)
-        return {outcome: found[outcome] for outcome in Outcome}
+        return count_outcomes(self.counted)
 
     def totals(self) -> dict[Outcome, int]:
         """The same of the whole run, warm-up included."""
-        found = Counter(sample.outcome for sample in self.samples)
-        return {outcome: found[outcome] for outcome in Outcome}
+        return count_outcomes(self.samples)
 
     def notes(self, most: int = 5) -> list[str]:
         """The most frequent things that went wrong, in words."""
@@ -100,15 +98,20 @@ class Result:
         }
 
     def _good(self) -> list[Sample]:
-        return [
-            sample
-            for sample in self.samples
-            if sample.outcome is Outcome.ANSWERED and self.begin <= sample.finished <= self.end
-        ]
+        answered = [sample for sample in self.samples if sample.outcome is Outcome.ANSWERED]
+        return [sample for sample in answered if self.begin <= sample.finished <= self.end]
 
 
-class Traffic:
-    """Questions for a target, asked in turn and, where they are a list, from the beginning again.
+def together(results: Iterable[Result]) -> Result:
+    """Several runs as one."""
+    found = list(results)
+    samples = [sample for result in found for sample in result.samples]
+    begin, end = min(result.begin for result in found), max(result.end for result in found)
+    return Result(samples, begin, end, sum(result.wall_seconds for result in found))
+
+
+class Generator:
+    """Questions for a client, asked in turn and, where they are a list, from the beginning again.
 
     `was_killed` says, when a connection breaks, whether the server had been killed just then: such requests are lost,
     others failed. A request that has no answer after `deadline` and `grace` seconds hangs.
@@ -116,16 +119,17 @@ class Traffic:
 
     def __init__(
         self,
-        target: Target,
+        client: AsyncClient,
         questions: Iterable[Question],
         *,
         deadline: float = DEADLINE,
         grace: float = GRACE,
         was_killed: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._target = target
-        # A list comes round again; what is made as it goes on (questions.never_sent) has no end.
-        self._questions = itertools.cycle(questions) if isinstance(questions, Sequence) else iter(questions)
+        self._client = client
+        asked = ((client.prepare(question.operation), question.check) for question in questions)
+        # A list is prepared once and comes round again; what is made as it goes on has no end.
+        self._asked = itertools.cycle(list(asked)) if isinstance(questions, Sequence) else asked
         self._patience = deadline + grace
         self._was_killed = was_killed
 
@@ -137,7 +141,7 @@ class Traffic:
 
         async def client() -> None:
             while time.perf_counter() < end:
-                sample = await self.ask(next(self._questions), time.perf_counter())
+                sample = await self.ask(*next(self._asked), time.perf_counter())
                 samples.append(sample)
                 if sample.outcome is not Outcome.ANSWERED:
                     await asyncio.sleep(REST)
@@ -152,32 +156,20 @@ class Traffic:
         samples: list[Sample] = []
         started = time.perf_counter()
 
-        async def one(question: Question, intended: float) -> None:
-            samples.append(await self.ask(question, intended))
+        async def one(due: float) -> None:
+            samples.append(await self.ask(*next(self._asked), due))
 
         async with asyncio.TaskGroup() as group:
             for arrival in arrivals(rate, warm_up + seconds, seed):
-                await _sleep_until(started + arrival)
-                group.create_task(one(next(self._questions), started + arrival))
+                due = started + arrival
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))  # at 0 too: those that are due get their turn
+                group.create_task(one(due))
         begin = started + warm_up
         return Result(samples, begin, begin + seconds, time.perf_counter() - started)
 
-    async def ask(self, question: Question, started: float) -> Sample:
+    async def ask(self, request: Prepared, check: Check, started: float) -> Sample:
         """Send one request and say how it ended; `started` is when its latency begins."""
-        outcome, note, answer = Outcome.ANSWERED, "", None
-        try:
-            answer = await self._target.send(question.request, self._patience)
-        except RequestProblem as problem:
-            outcome, note = self._outcome_of(problem), str(problem)[:200]
-        latency = time.perf_counter() - started
-        if answer is not None and (fault := question.check(answer)):
-            outcome, note = Outcome.WRONG, fault
-        return Sample(started, latency, outcome, question.request.task.items, note)
-
-    def _outcome_of(self, problem: RequestProblem) -> Outcome:
-        if isinstance(problem, Disconnected) and self._was_killed():
-            return Outcome.LOST
-        return problem.outcome
+        return await send_async(self._client, request, check, self._patience, started, self._was_killed)
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
@@ -191,12 +183,14 @@ def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
     return moments
 
 
+def count_outcomes(samples: Iterable[Sample]) -> dict[Outcome, int]:
+    """Requests by how they ended, all outcomes present."""
+    found = Counter(sample.outcome for sample in samples)
+    return {outcome: found[outcome] for outcome in Outcome}
+
+
 def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
     """p50, p95, p99 and max."""
     values = np.percentile(milliseconds, PERCENTILES)
     found = {f"p{percent}": round(float(value), 3) for percent, value in zip(PERCENTILES, values, strict=True)}
     return found | {"max": round(max(milliseconds), 3)}
-
-
-async def _sleep_until(moment: float) -> None:
-    await asyncio.sleep(max(0.0, moment - time.perf_counter()))  # at 0 too: requests that are due must get their turn

@@ -1,7 +1,7 @@
-"""Pictures and texts to send: made once, outside the clock, the same for the same seed.
+"""Images and texts to send: made once, outside the clock, the same for the same seed.
 
-The pictures are photographs: each is a piece of one of samples/photos, turned, mirrored and recoloured at random, so
-that a model gives each another vector, and an answer tells which picture it belongs to. Encoded files weigh what
+The images are photographs: each is a piece of one of samples/photos, turned, mirrored and recoloured at random, so
+that a model gives each another vector, and an answer tells which image it belongs to. Encoded files weigh what
 photographs of their size weigh, and cost as much to decode. Locust's workers import this: nothing here needs torch.
 """
 
@@ -9,7 +9,7 @@ import io
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -19,15 +19,17 @@ SMALLEST_PIECE = 0.35  # of a photograph's side
 COLOUR_GAINS = (0.5, 1.5)
 GRAIN = 4.0  # standard deviation of the noise, of 255: photographs have some, and enlarged ones have lost theirs
 TILE = 256  # pixels; the grain repeats
+Format = Literal["JPEG", "PNG", "WEBP"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What pictures to make: `count` files of one size in pixels and one format; `quality` is of JPEG and WEBP."""
+    """What images to make: `count` files of one size in pixels and one format; `quality` is of JPEG and WEBP."""
 
     width: int = 640
     height: int = 480
-    format: Literal["JPEG", "PNG", "WEBP"] = "JPEG"
+    format: Format = "JPEG"
     count: int = 16
     seed: int = 0
     quality: int = 90
@@ -35,12 +37,12 @@ class Spec:
     def __post_init__(self) -> None:
         if min(self.width, self.height, self.count) < 1:
             raise ValueError(f"{self}: width, height and count must be positive")
-        if self.format not in ("JPEG", "PNG", "WEBP"):
-            raise ValueError(f"{self}: the format must be JPEG, PNG or WEBP")
+        if self.format not in FORMATS:
+            raise ValueError(f"{self}: the format must be one of {', '.join(FORMATS)}")
 
 
 @cache
-def pictures(spec: Spec) -> tuple[bytes, ...]:
+def images(spec: Spec) -> tuple[bytes, ...]:
     """The encoded files of a spec. Twelve megapixels take about a second each, so they are kept for the next caller."""
     generator = np.random.default_rng(spec.seed)
     photos = _photos()
@@ -49,15 +51,14 @@ def pictures(spec: Spec) -> tuple[bytes, ...]:
 
 @cache
 def sentences(count: int, seed: int = 0) -> tuple[str, ...]:
-    """Different sentences, as people write them about pictures; another seed gives other ones.
+    """Different sentences, as people write them about photographs; another seed gives other ones.
 
     The first `count` of a longer list are the same. A server's response cache knows none that it was not sent before.
     """
     lines = (SAMPLES / "sentences.txt").read_text(encoding="utf-8").splitlines()
     order = np.random.default_rng(seed).permutation(len(lines))
     return tuple(
-        f"{lines[order[number % len(lines)]]}, picture {number // len(lines)} of album {seed}"
-        for number in range(count)
+        f"{lines[order[number % len(lines)]]}, photo {number // len(lines)} of album {seed}" for number in range(count)
     )
 
 
@@ -89,7 +90,7 @@ def _draw(photo: Image.Image, spec: Spec, generator: np.random.Generator) -> Ima
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def _encode(picture: Image.Image, spec: Spec) -> bytes:
+def _encode(image: Image.Image, spec: Spec) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, spec.format, **({} if spec.format == "PNG" else {"quality": spec.quality}))
+    image.save(buffer, spec.format, **({} if spec.format == "PNG" else {"quality": spec.quality}))
     return buffer.getvalue()

@@ -26,6 +26,11 @@ class Usage:
     triton_threads: int
     gateway_threads: int
 
+    @property
+    def mib(self) -> float:
+        """Resident memory of all."""
+        return self.triton_mib + self.gateway_mib
+
     def to_json(self) -> dict[str, float]:
         """By name, rounded."""
         return {name: round(value, 1) for name, value in asdict(self).items()}

@@ -1,6 +1,6 @@
-"""Tasks to messages and back for each way in, and what can go wrong: pure, no connections, no event loop.
+"""Operations to messages and back for each protocol, and what can go wrong: pure, no connections, no event loop.
 
-    prepare(task) ─> a message, once        read(request, …) ─> float32 [B, D] or [B, N]
+    prepare(operation) ─> a message, once        read(request, …) ─> float32 [B, D] or [B, N]
 
     RequestProblem
     ├── Refused         the server is there and takes no more for now: 429, 503, UNAVAILABLE
@@ -13,14 +13,13 @@
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import orjson
 
 from load.core.checks import Outcome
-from load.core.operations import Task
-from tritonclip import _codec_grpc, _codec_http
-from tritonclip._errors import (
+from load.core.operations import Operation
+from tritonclip import (
     ConnectError,
     DeadlineExceededError,
     ProtocolError,
@@ -28,11 +27,9 @@ from tritonclip._errors import (
     TritonClipError,
     UnavailableError,
 )
-from tritonclip._messages import FloatArray, InferRequest, InferResponse, Reply
-from tritonclip._transports import _grpc_common
+from tritonclip.protocol import FloatArray, InferRequest, InferResponse, Reply, grpc_codec, http_codec
 
-# Of gRPC channels. No load goes through a proxy, over HTTP neither: it would be the proxy that is measured.
-CHANNEL_OPTIONS = [*_grpc_common.OPTIONS, ("grpc.enable_http_proxy", 0)]
+OK = 200
 REFUSALS = (429, 503)
 REASON_BYTES = 300  # of an error's body are worth showing
 
@@ -74,9 +71,9 @@ class Malformed(RequestProblem):
 
 
 class Prepared(NamedTuple):
-    """A task and what is sent for it, which may be sent any number of times."""
+    """An operation and what is sent for it, which may be sent any number of times."""
 
-    task: Task
+    operation: Operation
     call: InferRequest
     message: Any
 
@@ -89,57 +86,51 @@ class Post(NamedTuple):
     headers: Mapping[str, str]
 
 
-class PostWire(Protocol):
-    """A way in over HTTP: each prepared message is a Post."""
-
-    name: str
-
-    def prepare(self, task: Task) -> Prepared:
-        """Make the request, outside the clock."""
-
-    def read(self, request: Prepared, headers: Mapping[str, str], body: bytes) -> FloatArray:
-        """The answer of a 200 (names of headers in lower case); Malformed where it is none."""
-
-
-class GrpcWire:
-    """Triton's gRPC."""
+class GrpcProtocol:
+    """Triton's gRPC; messages are protobuf's."""
 
     name = "grpc"
 
-    def prepare(self, task: Task) -> Prepared:
+    def prepare(self, operation: Operation) -> Prepared:
         """The protobuf message."""
-        call = task.infer()
-        return Prepared(task, call, _codec_grpc.encode(call)[1])
+        call = operation.infer()
+        return Prepared(operation, call, grpc_codec.encode(call)[1])
 
     def read(self, request: Prepared, message: Any) -> FloatArray:
         """The answer of a ModelInferResponse; Malformed where it is none."""
         try:
-            return _answer(request, _codec_grpc.decode(request.call, message))
+            return _answer(request, grpc_codec.decode(request.call, message))
         except ProtocolError as error:
             raise Malformed(str(error)) from error
 
 
-class HttpWire:
-    """Triton's HTTP, with binary tensors."""
+class HttpProtocol:
+    """Triton's HTTP with binary tensors; messages are Posts."""
 
     name = "http"
 
-    def prepare(self, task: Task) -> Prepared:
+    def prepare(self, operation: Operation) -> Prepared:
         """A binary body with its headers."""
-        call = task.infer()
-        message = _codec_http.encode(call)
-        return Prepared(task, call, Post(message.path, message.content, message.headers))
+        call = operation.infer()
+        message = http_codec.encode(call)
+        return Prepared(operation, call, Post(message.path, message.content, message.headers))
 
-    def read(self, request: Prepared, headers: Mapping[str, str], body: bytes) -> FloatArray:
-        """The answer of a 200."""
+    def read(self, request: Prepared, status: int, headers: Mapping[str, str], body: bytes) -> FloatArray:
+        """The answer of a response (names of headers in lower case); a RequestProblem where it is none."""
+        if status != OK:
+            reason = body[:REASON_BYTES].decode(errors="replace")
+            raise Refused(reason) if status in REFUSALS else Failed(str(status), reason)
         try:
-            return _answer(request, _codec_http.decode(request.call, 200, headers, body))
-        except ProtocolError as error:
+            return self._decode(request, headers, body)
+        except (ProtocolError, orjson.JSONDecodeError) as error:
             raise Malformed(str(error)) from error
 
+    def _decode(self, request: Prepared, headers: Mapping[str, str], body: bytes) -> FloatArray:
+        return _answer(request, http_codec.decode(request.call, OK, headers, body))
 
-class GatewayWire:
-    """The gateway's JSON; `api_key` for one that asks for keys."""
+
+class GatewayProtocol(HttpProtocol):
+    """The gateway's JSON, images as data URLs; `api_key` for one that asks for keys."""
 
     name = "gateway"
 
@@ -148,23 +139,13 @@ class GatewayWire:
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
 
-    def prepare(self, task: Task) -> Prepared:
-        """A JSON body, images as data URLs."""
-        path, content = task.post()
-        return Prepared(task, task.infer(), Post(path, content, self._headers))
+    def prepare(self, operation: Operation) -> Prepared:
+        """A JSON body."""
+        path, content = operation.post()
+        return Prepared(operation, operation.infer(), Post(path, content, self._headers))
 
-    def read(self, request: Prepared, headers: Mapping[str, str], body: bytes) -> FloatArray:  # noqa: ARG002
-        """The answer of a 200."""
-        try:
-            return request.task.read_json(orjson.loads(body))
-        except (ProtocolError, orjson.JSONDecodeError) as error:
-            raise Malformed(str(error)) from error
-
-
-def problem_of_status(status: int, body: bytes) -> RequestProblem:
-    """The problem behind an HTTP status that is not 200."""
-    reason = body[:REASON_BYTES].decode(errors="replace")
-    return Refused(reason) if status in REFUSALS else Failed(str(status), reason)
+    def _decode(self, request: Prepared, headers: Mapping[str, str], body: bytes) -> FloatArray:  # noqa: ARG002
+        return request.operation.read_json(orjson.loads(body))
 
 
 def problem(error: TritonClipError) -> RequestProblem:
@@ -181,4 +162,4 @@ def problem(error: TritonClipError) -> RequestProblem:
 def _answer(request: Prepared, reply: Reply) -> FloatArray:
     if not isinstance(reply, InferResponse):
         raise ProtocolError(f"a {type(reply).__name__} in place of an inference")
-    return request.task.read(reply)
+    return request.operation.read(reply)

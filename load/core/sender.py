@@ -1,50 +1,100 @@
-"""One request from draw to verdict, as Locust counts it. Nothing here knows Locust."""
+"""One request from its sending to the verdict on its answer, for clients that wait and for those that are awaited.
 
-import re
+The check is outside the clock: latency ends when the answer is there.
+"""
+
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
-from load.core.checks import Outcome
-from load.core.protocols import Prepared, RequestProblem
-from load.core.workload import Asked, Way
+from load.core.checks import Check, Outcome
+from load.core.operations import Operation
+from load.core.protocols import Disconnected, Prepared, RequestProblem
+from tritonclip.protocol import FloatArray
 
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+NOTE_CHARACTERS = 200
 
 
-class Fault(Exception):
-    """Why a request counts as a failure: `outcome`, and `note` in words.
+class BlockingClient(Protocol):
+    """A client that waits; `load.core.clients_gevent` has them."""
 
-    Its text leaves numbers out: Locust keeps a line for every different text, and cosines and ids are all different.
+    name: str
+
+    def prepare(self, operation: Operation) -> Prepared:
+        """Make the request, outside the clock."""
+
+    def send(self, request: Prepared, deadline: float) -> FloatArray:
+        """The answer within `deadline` seconds, or a RequestProblem."""
+
+
+class AsyncClient(Protocol):
+    """The same for one event loop; `load.core.clients_asyncio` has them."""
+
+    name: str
+
+    def prepare(self, operation: Operation) -> Prepared:
+        """Make the request, outside the clock."""
+
+    async def send(self, request: Prepared, deadline: float) -> FloatArray:
+        """The answer within `deadline` seconds, or a RequestProblem."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request: when it began (or, in an open loop, should have), on `time.perf_counter`'s clock; seconds it took.
+
+    `note` says in words what was wrong, for all but right answers; `size` is the answer's bytes.
     """
 
-    def __init__(self, outcome: Outcome, note: str) -> None:
-        super().__init__(f"{outcome}: {_NUMBER.sub('#', note)[:200]}")
-        self.outcome = outcome
-        self.note = note
+    started: float
+    latency: float
+    outcome: Outcome
+    items: int = 1
+    note: str = ""
+    size: int = 0
 
-    def __repr__(self) -> str:
-        return str(self)
-
-
-class Ended(NamedTuple):
-    """How a request ended: seconds it took, bytes of its vectors, and the fault (None: the right answer came)."""
-
-    seconds: float
-    size: int
-    fault: Fault | None
+    @property
+    def finished(self) -> float:
+        """When its end was seen, on the same clock."""
+        return self.started + self.latency
 
 
-def ask(way: Way, asked: Asked, request: Prepared, deadline: float, since: float) -> Ended:
-    """Send a request and check its answer, after the clock has stopped.
-
-    `since` is when its time begins, on `time.perf_counter`'s clock: now, or when it should have been sent.
-    """
-    answer, fault = None, None
+def send(client: BlockingClient, request: Prepared, check: Check, deadline: float, started: float) -> Sample:
+    """Send a request and check its answer; `started` is when its latency begins."""
     try:
-        answer = way.send(request, deadline)
+        answer = client.send(request, deadline)
     except RequestProblem as problem:
-        fault = Fault(problem.outcome, str(problem))
-    seconds = time.perf_counter() - since
-    if answer is not None and (reason := asked.check(answer)) is not None:
-        fault = Fault(Outcome.WRONG, reason)
-    return Ended(seconds, 0 if answer is None else answer.nbytes, fault)
+        return _failed(problem, request, started, problem.outcome)
+    return _answered(answer, request, check, time.perf_counter() - started, started)
+
+
+async def send_async(
+    client: AsyncClient,
+    request: Prepared,
+    check: Check,
+    deadline: float,
+    started: float,
+    was_killed: Callable[[], bool] = lambda: False,
+) -> Sample:
+    """The same over asyncio. A connection that breaks is lost where `was_killed` says that the server had been."""
+    try:
+        answer = await client.send(request, deadline)
+    except RequestProblem as problem:
+        lost = isinstance(problem, Disconnected) and was_killed()
+        return _failed(problem, request, started, Outcome.LOST if lost else problem.outcome)
+    return _answered(answer, request, check, time.perf_counter() - started, started)
+
+
+def _failed(problem: RequestProblem, request: Prepared, started: float, outcome: Outcome) -> Sample:
+    latency = time.perf_counter() - started
+    return Sample(started, latency, outcome, request.operation.items, str(problem)[:NOTE_CHARACTERS])
+
+
+def _answered(answer: FloatArray, request: Prepared, check: Check, latency: float, started: float) -> Sample:
+    fault = check(answer)
+    outcome = Outcome.ANSWERED if fault is None else Outcome.WRONG
+    return Sample(started, latency, outcome, request.operation.items, fault or "", answer.nbytes)

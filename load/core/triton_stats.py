@@ -11,14 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from load.core.protocols import CHANNEL_OPTIONS
-from tritonclip._messages import StatisticsRequest
-from tritonclip._settings import parse_url, resolve_admin_key
-from tritonclip._transports import _grpc_common
+from tritonclip.protocol import Connection, StatisticsRequest, parse_url, resolve_admin_key
+from tritonclip.protocol.grpc_transport import metadata, open_channel
 
 TIMEOUT = 30.0
 SETTLE_SECONDS = 0.2
@@ -94,9 +91,9 @@ class Statistics:
     """Reads the counters of a server; `url` is grpc://HOST:PORT. A restricted server's key is TRITONCLIP_ADMIN_KEY."""
 
     def __init__(self, url: str) -> None:
-        self._channel = grpc.insecure_channel(_grpc_common.target(parse_url(url)), options=CHANNEL_OPTIONS)
+        self._channel = open_channel(Connection(parse_url(url)))
         self._stub = GRPCInferenceServiceStub(self._channel)
-        self._metadata = _grpc_common.metadata(StatisticsRequest(), resolve_admin_key(None))
+        self._metadata = metadata(StatisticsRequest(), resolve_admin_key(None))
 
     def read(self) -> dict[str, Counters]:
         """The counters since each model was loaded, by its name.

@@ -1,144 +1,176 @@
-"""What the users of a scenario ask: drawn at random from pictures and texts whose right answers are known.
+"""Questions whose right answers are known: the server's own, one item at a time, before any load.
 
-    Scenario ─> prepare: asks for every item alone, before the load ─> Deck ─> draw ─> Asked: a task with its check
+    learn: asks for every item alone ─> Answers ─> Question: an operation with the check of its answer
 
-The right answers are the server's own, one item at a time; whether that is the right server, the probe in its manifest
-says. Nothing here knows Locust.
+Whether those answers are of the right server, the probe in its manifest says: an image and a sentence with eager
+open_clip's vectors of them. What is to be asked is a generator of operations, so that clients which wait and those
+which are awaited (`ask`, `ask_async`) learn alike.
 """
 
+import base64
 import itertools
-import random
 import time
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from load.core.checks import Check, References, check_scores
-from load.core.inputs import pictures, respelled, sentences
-from load.core.operations import Classify, ClassifyTexts, Compare, EmbedImages, EmbedTexts, Task
-from load.core.probe import WrongModel, probe_questions
-from load.core.protocols import Prepared
-from load.users.scenarios import Scenario
-from tritonclip._messages import FloatArray
+from load.core.inputs import respelled
+from load.core.operations import Classify, ClassifyTexts, Compare, EmbedImages, EmbedTexts, Operation
+from load.core.sender import AsyncClient, BlockingClient
+from tritonclip.protocol import FloatArray
 
 PATIENCE = 60.0  # seconds for an answer to one item on an idle server
 ALL_LABELS = 10_000  # more than any label set has
 
-
-class Way(Protocol):
-    """A way in, for callers that wait; `load.core.clients_gevent` has three."""
-
-    name: str
-
-    def prepare(self, task: Task) -> Prepared:
-        """Make the request."""
-
-    def send(self, request: Prepared, deadline: float) -> FloatArray:
-        """The answer within `deadline` seconds, or a RequestProblem."""
+Learned = TypeVar("Learned")
+Steps = Generator[Operation, FloatArray, Learned]
+"""Yields operations, is sent their answers, and returns what it has learned."""
 
 
-class Asked(NamedTuple):
-    """A request to be made: what it is counted as, the task, and what tells whether its answer is right."""
+class WrongModel(Exception):
+    """The server does not answer what its manifest says it should."""
 
-    name: str
-    task: Task
+
+class Question(NamedTuple):
+    """What is asked, and what tells whether its answer is right."""
+
+    operation: Operation
     check: Check
 
 
-class Corpus(NamedTuple):
-    """The items of a scenario: encoded images, which of them each kind of picture has, and texts."""
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Images and texts with the right answers to them; `probabilities` [images, C] are of the label set."""
 
-    images: tuple[bytes, ...]
-    kinds: tuple[range, ...]
-    texts: tuple[str, ...]
+    images: Sequence[bytes]
+    texts: Sequence[str]
+    image_features: References
+    text_features: References
+    label_set: str | None = None
+    probabilities: FloatArray | None = None
 
+    def embed_images(self, rows: Sequence[int]) -> Question:
+        """The vectors of these images."""
+        return Question(EmbedImages([self.images[row] for row in rows]), self.image_features.check(rows))
 
-class Deck:
-    """The items of a scenario with the right answers to them; `draw` as often as needed, from any greenlet.
+    def embed_texts(self, columns: Sequence[int], spelled: Sequence[str] | None = None) -> Question:
+        """The vectors of these texts, in other spellings where they are given."""
+        texts = spelled or [self.texts[column] for column in columns]
+        return Question(EmbedTexts(texts), self.text_features.check(columns))
 
-    `labelled` [images, C] are the probabilities of the scenario's label set, None where it names none.
-    """
-
-    def __init__(
+    def compare(
         self,
-        scenario: Scenario,
-        corpus: Corpus,
-        images: References | None,
-        texts: References,
-        labelled: FloatArray | None,
-    ) -> None:
-        self.scenario = scenario
-        self._corpus = corpus
-        self._images = images
-        self._texts = texts
-        self._labelled = labelled
-        # Spellings must be new to caches that earlier runs, and other workers, have filled.
-        self._spellings = itertools.count(time.time_ns())
+        rows: Sequence[int],
+        columns: Sequence[int],
+        spelled: Sequence[str] | None = None,
+        kind: type[Compare] = Compare,
+    ) -> Question:
+        """The cosines of images with texts, which follow from the vectors of each."""
+        images, texts = [self.images[row] for row in rows], spelled or [self.texts[column] for column in columns]
+        cosines = self.image_features.features[list(rows)] @ self.text_features.features[list(columns)].T
+        return Question(kind(images, texts), check_scores(cosines))
 
-    def draw(self, tasks: Mapping[str, float], generator: random.Random) -> Asked:
-        """A request for one of the tasks, by their weights."""
-        (name,) = generator.choices(list(tasks), list(tasks.values()))
-        if name == "embed_text":
-            (index,), texts = self._draw_texts(1, generator)
-            return Asked(name, EmbedTexts(texts), self._texts.check([index]))
-        if self._images is None:
-            raise ValueError(f"{self.scenario.name} has no pictures for {name}")
-        rows = self._draw_images(generator)
-        images = [self._corpus.images[row] for row in rows]
-        if name == "embed_image":
-            return Asked(name, EmbedImages(images), self._images.check(rows))
-        if name == "classify" and self.scenario.label_set is not None and self._labelled is not None:
-            task = Classify(images, self.scenario.label_set, ALL_LABELS)
-            return Asked(name, task, check_scores(self._labelled[rows]))
-        columns, texts = self._draw_texts(generator.choice(self.scenario.labels), generator)
-        cosines = self._images.features[rows] @ self._texts.features[columns].T
-        return Asked(name, (Compare if name == "compare" else ClassifyTexts)(images, texts), check_scores(cosines))
+    def classify(
+        self, rows: Sequence[int], columns: Sequence[int] = (), spelled: Sequence[str] | None = None
+    ) -> Question:
+        """The probabilities of the stored label set; where there is none, the cosines of labels that come along."""
+        if self.label_set is None or self.probabilities is None:
+            return self.compare(rows, columns, spelled, ClassifyTexts)
+        operation = Classify([self.images[row] for row in rows], self.label_set, ALL_LABELS)
+        return Question(operation, check_scores(self.probabilities[list(rows)]))
 
-    def _draw_images(self, generator: random.Random) -> list[int]:
-        """Neighbours of one kind; a request may hold more than there are."""
-        weights = [kind.weight for kind in self.scenario.pictures]
-        (kind,) = generator.choices(self._corpus.kinds, weights)
-        start = generator.randrange(len(kind))
-        return [kind[(start + offset) % len(kind)] for offset in range(self.scenario.images_per_request)]
+    def about_images(self, per_request: int = 1) -> list[Question]:
+        """Requests to embed all images, so many at a time."""
+        return [self.embed_images(rows) for rows in windows(len(self.images), per_request)]
 
-    def _draw_texts(self, count: int, generator: random.Random) -> tuple[list[int], list[str]]:
-        """Different texts: word for word as before by the share of cache hits, else spelled as never before."""
-        indices = generator.sample(range(len(self._corpus.texts)), count)
-        texts = [self._corpus.texts[index] for index in indices]
-        hits = [generator.random() < self.scenario.cache_hits for _ in texts]
-        return indices, [
-            text if hit else respelled(text, next(self._spellings)) for text, hit in zip(texts, hits, strict=True)
-        ]
+    def about_both(self, per_request: int = 1) -> list[Question]:
+        """Requests to compare images, so many at a time, with all texts."""
+        return [self.compare(rows, range(len(self.texts))) for rows in windows(len(self.images), per_request)]
+
+    def about_new_texts(self, per_request: int = 1) -> Iterator[Question]:
+        """Requests without end to embed texts that no response cache knows, so many at a time.
+
+        Each gets white space at its end that was never sent: other bytes, the same tokens once it is cleaned, and so
+        the same vector.
+        """
+        numbers = itertools.count(time.time_ns())  # new to another run against the same server, too
+        for columns in itertools.cycle(windows(len(self.texts), per_request)):
+            yield self.embed_texts(columns, [respelled(self.texts[column], next(numbers)) for column in columns])
 
 
-def make_corpus(scenario: Scenario) -> Corpus:
-    """Pictures and texts. Large pictures take about a second each the first time, of CPU: mind the event loop."""
-    files = [pictures(kind.spec) for kind in scenario.pictures]
-    ends = list(itertools.accumulate((len(kind) for kind in files), initial=0))
-    kinds = tuple(range(start, end) for start, end in itertools.pairwise(ends))
-    return Corpus(tuple(itertools.chain(*files)), kinds, sentences(scenario.texts, scenario.seed))
+def learn(
+    images: Sequence[bytes],
+    texts: Sequence[str] = (),
+    label_set: str | None = None,
+    probe: Mapping[str, str] | None = None,
+) -> Steps[Answers]:
+    """Ask for the probe, then for every item alone.
 
-
-def prepare(scenario: Scenario, corpus: Corpus, way: Way, probe: Mapping[str, str] | None) -> Deck:
-    """A deck with the answers of the server behind this way, one item at a time.
-
-    Raises WrongModel where it does not answer its probe rightly, ValueError for answers that are no vectors, and
-    RequestProblems.
+    Raises WrongModel where the probe is answered wrongly, ValueError for answers that are no vectors. Manifests of
+    older exports have no probe (None): then nothing can be checked.
     """
-    for name, (task, check) in probe_questions(probe).items():
-        if fault := check(_answers(way, [task])):
+    for name, (operation, check) in probe_questions(probe).items():
+        if fault := check((yield operation)):
             raise WrongModel(f"{name} of the probe: {fault}")
-    images = None
-    labelled = None
-    if corpus.images:
-        images = References(_answers(way, (EmbedImages([image]) for image in corpus.images)))
-        if scenario.label_set is not None:
-            tasks = (Classify([image], scenario.label_set, ALL_LABELS) for image in corpus.images)
-            labelled = _answers(way, tasks)
-    texts = References(_answers(way, (EmbedTexts([text]) for text in corpus.texts)))
-    return Deck(scenario, corpus, images, texts, labelled)
+    image_rows = yield from _each(EmbedImages([image]) for image in images)
+    stored = (Classify([image], label_set, ALL_LABELS) for image in images if label_set is not None)
+    probabilities = yield from _each(stored)
+    text_rows = yield from _each(EmbedTexts([text]) for text in texts)
+    known = None if label_set is None else probabilities
+    return Answers(images, texts, References(image_rows), References(text_rows), label_set, known)
 
 
-def _answers(way: Way, tasks: Iterable[Task]) -> FloatArray:
-    return np.concatenate([way.send(way.prepare(task), PATIENCE) for task in tasks])
+def ask(client: BlockingClient, steps: Steps[Learned]) -> Learned:
+    """Answer the steps with a client that waits; raises its RequestProblems."""
+    try:
+        operation = next(steps)
+        while True:
+            operation = steps.send(client.send(client.prepare(operation), PATIENCE))
+    except StopIteration as done:
+        learned: Learned = done.value
+        return learned
+
+
+async def ask_async(client: AsyncClient, steps: Steps[Learned]) -> Learned:
+    """The same over asyncio."""
+    try:
+        operation = next(steps)
+        while True:
+            operation = steps.send(await client.send(client.prepare(operation), PATIENCE))
+    except StopIteration as done:
+        learned: Learned = done.value
+        return learned
+
+
+def probe_questions(probe: Mapping[str, str] | None) -> dict[str, Question]:
+    """What the probe asks, by the name of its features."""
+    if probe is None:
+        return {}
+    operations: dict[str, Operation] = {
+        "image_features": EmbedImages([base64.b64decode(probe["image"])]),
+        "text_features": EmbedTexts([probe["text"]]),
+    }
+    found = {}
+    for name, operation in operations.items():
+        right = np.frombuffer(base64.b64decode(probe[name]), dtype="<f2").astype(np.float32)
+        found[name] = Question(operation, References((right / np.linalg.norm(right))[None]).check([0]))
+    return found
+
+
+def windows(count: int, size: int) -> list[list[int]]:
+    """Indices for requests of `size` items: one request begins at each item, and goes round after the last one.
+
+    No two are the same, all have the same size, and a request may hold more items than there are.
+    """
+    return [[(start + offset) % count for offset in range(size)] for start in range(count)]
+
+
+def _each(operations: Iterable[Operation]) -> Generator[Operation, FloatArray, FloatArray]:
+    """The answers, one after the other: a row each."""
+    rows = [np.zeros((0, 0), np.float32)]
+    for operation in operations:
+        rows.append((yield operation))
+    return np.concatenate(rows[1:] or rows)

@@ -1,6 +1,6 @@
 """One unusable image in a dynamic batch of 32: the 31 others get their right answers, each time.
 
-Every instance of the preprocessing is first given a picture that takes it a while. Whatever is sent meanwhile
+Every instance of the preprocessing is first given an image that takes it a while. Whatever is sent meanwhile
 waits, and is then taken as one batch; Triton's statistics say whether it was.
 """
 
@@ -8,25 +8,28 @@ import asyncio
 import io
 import time
 import zlib
-from collections import Counter
+from collections.abc import Coroutine, Sequence
 from itertools import cycle, islice
+from typing import Any
 
 from PIL import Image
 
-from load.core.checks import Outcome, Sample
-from load.core.clients_asyncio import Failed, GrpcTarget, Prepared, RequestProblem
-from load.core.generator import DEADLINE, Traffic
-from load.core.inputs import Spec, pictures
+from load.core.checks import Outcome
+from load.core.clients_asyncio import GrpcClient
+from load.core.generator import DEADLINE, count_outcomes
+from load.core.inputs import Spec
 from load.core.operations import EmbedImages
-from load.core.questions import Question, about_images
+from load.core.sender import Sample, send_async
 from load.core.triton_stats import Statistics
+from load.core.workload import Question
+from load.faults.background_load import image_questions
 from load.faults.reports import Limit, Report, Row
 from load.faults.service import Service
 
 BATCH = 32
 GOOD = Spec(width=96, height=72, count=BATCH - 1)
 BLOCKING = Spec(width=1600, height=1200, format="WEBP", count=2, seed=1)
-HEAD_START = 0.02  # seconds for the blocking pictures to reach their processes
+HEAD_START = 0.02  # seconds for the blocking images to reach their processes
 
 
 def poisons() -> dict[str, bytes]:
@@ -51,65 +54,51 @@ def poisons() -> dict[str, bytes]:
 
 async def poison(service: Service, *, rounds: int) -> Report:
     """So many batches, the kinds of poison in turn."""
-    target, statistics = GrpcTarget(service.grpc_url), Statistics(service.grpc_url)
+    client, statistics = GrpcClient(service.grpc_url), Statistics(service.grpc_url)
     try:
-        traffic = Traffic(target, ())
-        good = await about_images(target, pictures(GOOD))
-        blocking = await about_images(target, pictures(BLOCKING))
-        poisoned = [target.prepare(EmbedImages([image])) for image in poisons().values()]
+        good, blocking = await image_questions(client, GOOD), await image_questions(client, BLOCKING)
         before = statistics.read()["image_preprocess"]
         samples: list[Sample] = []
-        codes: Counter[str] = Counter()
-        for number, bad in enumerate(islice(cycle(poisoned), rounds)):
-            samples += await _one_batch(traffic, target, good, blocking, bad, number % BATCH, codes)
+        rejected: list[Sample] = []
+        for number, image in enumerate(islice(cycle(poisons().values()), rounds)):
+            bad, position = Question(EmbedImages([image]), lambda _answer: "it was answered"), number % BATCH
+            found = await _one_batch(client, blocking, [*good[:position], bad, *good[position:]])
+            rejected.append(found.pop(position))
+            samples += found
         batches = statistics.read()["image_preprocess"] - before
     finally:
         statistics.close()
-        await target.close()
-    counts = Counter(sample.outcome for sample in samples)
+        await client.close()
     whole = batches.batches[BATCH].executions if BATCH in batches.batches else 0
     figures = {"rounds": rounds, "whole_batches": whole, "mean_batch": round(batches.mean_batch, 2)}
     notes = [f"{sample.outcome}: {sample.note}" for sample in samples if sample.note][:5]
-    rejected = Row("the bad one", "grpc", dict.fromkeys(Outcome, 0) | {Outcome.FAILED: codes.total()})
+    counts, invalid = count_outcomes(samples), sum("INVALID_ARGUMENT" in sample.note for sample in rejected)
     return Report(
         "poison",
-        [Row("the 31 good ones", "grpc", {o: counts[o] for o in Outcome}, figures=figures, notes=notes), rejected],
+        [
+            Row("the 31 good ones", "grpc", counts, figures=figures, notes=notes),
+            Row("the bad one", "grpc", count_outcomes(rejected)),
+        ],
         [
             Limit("good ones answered rightly, of all", counts[Outcome.ANSWERED] / len(samples), 1.0, True),
-            Limit("bad ones refused as INVALID_ARGUMENT", codes["INVALID_ARGUMENT"], rounds, True),
+            Limit("bad ones refused as INVALID_ARGUMENT", invalid, rounds, True),
             Limit("batches that held all 32, or nothing was shown", whole, 1, True),
         ],
     )
 
 
-async def _one_batch(
-    traffic: Traffic,
-    target: GrpcTarget,
-    good: list[Question],
-    blocking: list[Question],
-    bad: Prepared,
-    position: int,
-    codes: Counter[str],
-) -> list[Sample]:
-    """Samples of the good ones; the code of the bad one, which comes at `position`, is counted."""
+async def _one_batch(client: GrpcClient, blocking: Sequence[Question], batch: Sequence[Question]) -> list[Sample]:
+    """Samples of a batch that is sent while the blocking images keep every instance busy."""
 
-    async def ask_badly() -> None:
-        try:
-            await target.send(bad, DEADLINE)
-        except Failed as failure:
-            codes[failure.code] += 1
-        except RequestProblem as problem:
-            codes[type(problem).__name__] += 1
-        else:
-            codes["answered"] += 1
+    def ask(question: Question) -> Coroutine[Any, Any, Sample]:
+        request = client.prepare(question.operation)
+        return send_async(client, request, question.check, DEADLINE, time.perf_counter())
 
     async with asyncio.TaskGroup() as group:
         for question in blocking:
-            group.create_task(traffic.ask(question, time.perf_counter()))
+            group.create_task(ask(question))
         await asyncio.sleep(HEAD_START)
-        tasks = [group.create_task(traffic.ask(question, time.perf_counter())) for question in good[:position]]
-        group.create_task(ask_badly())
-        tasks += [group.create_task(traffic.ask(question, time.perf_counter())) for question in good[position:]]
+        tasks = [group.create_task(ask(question)) for question in batch]
     return [task.result() for task in tasks]
 
 

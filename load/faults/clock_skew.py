@@ -18,10 +18,8 @@ from pathlib import Path
 
 import aiohttp
 
-from load.core.clients_asyncio import GatewayTarget
-from load.core.inputs import pictures
-from load.core.questions import about_images
-from load.faults.background_load import SMALL, Ways, ask_beside
+from load.core.clients_asyncio import open_client
+from load.faults.background_load import SMALL, Protocols, ask_beside, image_questions
 from load.faults.reports import Limit, Report, Row, unanswered
 from load.faults.service import ROOT, Service
 
@@ -51,16 +49,16 @@ async def clock(service: Service, *, seconds: float) -> Report:
         offset = Path(folder) / "offset"
         offset.write_text("+0\n")
         with _gateway(service.grpc_url, library, offset) as url:
-            target = GatewayTarget(url)
-            ways: Ways = {target.name: (target, await about_images(target, pictures(SMALL)))}
+            client = open_client("gateway", url)
+            protocols: Protocols = {client.name: (client, await image_questions(client, SMALL))}
             for jump, ahead in JUMPS.items():
-                asking = asyncio.create_task(ask_beside(ways, seconds))
+                asking = asyncio.create_task(ask_beside(protocols, seconds))
                 await asyncio.sleep(seconds / 2)
                 offset.write_text(f"{jump}\n")
                 rows += [Row.of(f"clock set {jump}", name, result) for name, result in (await asking).items()]
                 error = abs(await _seconds_ahead(url) - ahead)
                 limits.append(Limit(f"clock set {jump}: seconds off what it was set to", round(error, 1), TOLERANCE))
-            await target.close()
+            await client.close()
     limits.append(Limit("not answered", unanswered(rows), 0))
     return Report("clock", rows, limits)
 

@@ -1,7 +1,7 @@
 """kill -9 under load: what clients see, and how long until right answers flow again.
 
 The launcher notices the death of Triton, of one of its Python processes or of the gateway, and starts it again. All
-three ways in are asked all the while.
+three protocols are asked all the while.
 """
 
 import asyncio
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import psutil
 
-from load.core.checks import Outcome, Sample
-from load.core.generator import Result
-from load.faults.background_load import Ways, ask_beside, ways_in
+from load.core.checks import Outcome
+from load.core.generator import Result, together
+from load.core.sender import Sample
+from load.faults.background_load import Protocols, all_protocols, ask_beside
 from load.faults.reports import Limit, Report, Row, unanswered
 from load.faults.service import START_SECONDS, Service
 
@@ -23,7 +24,7 @@ VICTIMS = {
     "Triton": "triton",
     "the gateway": "gateway",
 }
-SLICE_SECONDS = 2.0  # of traffic; it goes on until one slice is answered whole
+SLICE_SECONDS = 2.0  # of generator; it goes on until one slice is answered whole
 BACK_SECONDS = 30.0
 
 
@@ -31,14 +32,14 @@ async def kill(service: Service, *, victims: Sequence[str] = tuple(VICTIMS)) -> 
     """One death after the other, each under load. The launcher gives up at the fourth of Triton within five minutes."""
     rows: list[Row] = []
     limits: list[Limit] = []
-    async with ways_in(service) as ways:
+    async with all_protocols(service) as protocols:
         for victim in victims:
-            found = await _kill_one(service, ways, victim)
+            found = await _kill_one(service, protocols, victim)
             rows += found
             back = max(row.back_seconds for row in found if row.back_seconds is not None)
             limits.append(Limit(f"{victim}: seconds until service was back", back, BACK_SECONDS, timing=True))
             if victim == "the gateway":
-                direct = [row for row in found if row.way != "gateway"]
+                direct = [row for row in found if row.protocol != "gateway"]
                 limits.append(Limit("the gateway's death: noticed by those who ask Triton", unanswered(direct), 0))
     return Report("kill", rows, limits)
 
@@ -55,7 +56,7 @@ def back_seconds(samples: Sequence[Sample], blow: float) -> float:
     return min((end for end in ends[1:] if end >= max(bad, after_gap)), default=float("inf")) - blow
 
 
-async def _kill_one(service: Service, ways: Ways, victim: str) -> list[Row]:
+async def _kill_one(service: Service, protocols: Protocols, victim: str) -> list[Row]:
     """Ask, kill, and ask on until the launcher has started the victim again and everything is answered."""
     lines = len(service.said.splitlines())
     ready = "gateway ready:" if victim == "the gateway" else "ready after"
@@ -72,16 +73,15 @@ async def _kill_one(service: Service, ways: Ways, victim: str) -> list[Row]:
     striking = asyncio.create_task(strike())
     restarted = asyncio.create_task(asyncio.to_thread(service.wait_for_line, ready, lines, START_SECONDS))
     while not (restarted.done() and _all_answered(slices[-1])):
-        slices.append(await ask_beside(ways, SLICE_SECONDS, was_killed=lambda: time.perf_counter() >= blow))
+        slices.append(await ask_beside(protocols, SLICE_SECONDS, was_killed=lambda: time.perf_counter() >= blow))
         if time.perf_counter() > blow + START_SECONDS:
             break
     await striking
     await restarted
     rows = []
-    for name in ways:
-        samples = [sample for one in slices for sample in one[name].samples]
-        whole = Result(samples, slices[0][name].begin, slices[-1][name].end, 0.0)
-        rows.append(Row.of(victim, name, whole, back_seconds=round(back_seconds(samples, blow), 2)))
+    for name in protocols:
+        whole = together(one[name] for one in slices)
+        rows.append(Row.of(victim, name, whole, back_seconds=round(back_seconds(whole.samples, blow), 2)))
     return rows
 
 
@@ -93,9 +93,4 @@ def _process(service: Service, victim: str) -> psutil.Process:
 
 
 def _all_answered(results: dict[str, Result]) -> bool:
-    return all(
-        count == 0
-        for result in results.values()
-        for outcome, count in result.totals().items()
-        if outcome is not Outcome.ANSWERED
-    )
+    return all(s.outcome is Outcome.ANSWERED for result in results.values() for s in result.samples)

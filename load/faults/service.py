@@ -4,6 +4,7 @@ Restarts are then the launcher's own. Its processes are found from the one that 
 else's are ever measured or killed.
 """
 
+import asyncio
 import os
 import resource
 import signal
@@ -18,8 +19,9 @@ from types import TracebackType
 
 import psutil
 
-from load.core.clients_asyncio import GatewayTarget, GrpcTarget, HttpTarget, Target
+from load.core.clients_asyncio import open_client
 from load.core.process_stats import Usage, measure
+from load.core.sender import AsyncClient
 
 ROOT = Path(__file__).resolve().parents[2]
 USUAL_DESCRIPTORS = 1024
@@ -46,19 +48,10 @@ class Service:
 
     def __enter__(self) -> "Service":
         self._folder = tempfile.TemporaryDirectory(prefix="tritonclip-service-")
-        command = [
-            sys.executable,
-            "-m",
-            "tritonclip_server",
-            "serve",
-            str(self._repository),
-            "--log",
-            f"{self._folder.name}/triton.log",
-        ]
-        for endpoint in ("http", "grpc", "metrics", "gateway"):
-            command += [f"--{endpoint}-port", "0"]
+        ports = [f"--{endpoint}-port=0" for endpoint in ("http", "grpc", "metrics", "gateway")]
+        serve = ["serve", str(self._repository), "--log", f"{self._folder.name}/triton.log", *ports]
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "tritonclip_server", *serve],
             cwd=ROOT,
             env={k: v for k, v in os.environ.items() if not k.startswith("TRITONCLIP")} | self._environment,
             stderr=subprocess.PIPE,
@@ -100,13 +93,29 @@ class Service:
         """The process of a model instance, such as `image_encoder_0_0`."""
         return next(process for process in self.triton.children() if instance in process.cmdline())
 
-    def targets(self) -> list[Target]:
-        """The three ways in, new ones: they belong to one event loop."""
-        return [GrpcTarget(self.grpc_url), HttpTarget(self.http_url), GatewayTarget(self.gateway_url)]
+    @property
+    def urls(self) -> dict[str, str]:
+        """By protocol."""
+        return {"grpc": self.grpc_url, "http": self.http_url, "gateway": self.gateway_url}
+
+    def clients(self) -> list[AsyncClient]:
+        """A new client for each protocol: they belong to one event loop."""
+        return [open_client(name, url) for name, url in self.urls.items()]
 
     def usage(self) -> Usage:
         """What its processes hold just now."""
         return measure(self.triton, self.gateway, f"tritonclip-{self._pid}-")
+
+    async def watch(self, every: float) -> list[tuple[float, Usage]]:
+        """What is held, with the moment on `time.perf_counter`'s clock, each so many seconds until cancelled."""
+        seen: list[tuple[float, Usage]] = []
+        try:
+            while True:
+                usage = await asyncio.to_thread(self.usage)
+                seen.append((time.perf_counter(), usage))
+                await asyncio.sleep(every)
+        except asyncio.CancelledError:
+            return seen
 
     def wait_for_line(self, words: str, after: int = 0, seconds: float = START_SECONDS) -> str:
         """The first line with these words, of those after the first `after` lines; ServiceProblem if none comes."""

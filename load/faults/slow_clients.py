@@ -5,7 +5,7 @@
     vanishing         half a request, or a whole one, and the connection is reset; again and again
     without an end    a body that goes on and on
 
-Each is done by several clients to each way in, beside checked requests by all ways in. Afterwards no descriptors may be
+Each is done by several clients over each protocol, beside checked requests over all. Afterwards no descriptors may be
 left. Memory is another matter: allocators keep what they once had for the next time. So each kind comes several times,
 and must not leave more than it can have needed at once; what was leaked would be left several times over.
 
@@ -22,13 +22,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from load.core.generator import Result
 from load.core.process_stats import MIB, Usage
-from load.faults.background_load import Ways, ask_beside, until_answered, ways_in
+from load.faults.background_load import Protocols, all_protocols, ask_beside, until_answered
 from load.faults.raw import Raw, raw_request
 from load.faults.recovery import Watch, cancelling_is_safe
 from load.faults.reports import Limit, Report, Row, unanswered
 from load.faults.service import Service
 
-CLIENTS = 20  # of each kind to each way in
+CLIENTS = 20  # of each kind over each protocol
 PAUSE_SECONDS = 1.0
 PIPELINED = 64  # requests of a client that reads slowly
 PART_SECONDS = 0.05  # between the parts of a body without an end
@@ -46,24 +46,24 @@ class ClosedByServer(Exception):
 
 
 class Attack:
-    """CLIENTS of a kind to each way in. `closed` says how many of them the server sent away, by way in."""
+    """CLIENTS of a kind over each protocol. `closed` says how many of them the server sent away, by protocol."""
 
     def __init__(self, requests: Sequence[Raw], client: "Client") -> None:
         self._requests = requests
         self._client = client
         self._sent = 0
-        self.closed = {each.way: 0 for each in requests}
+        self.closed = {each.protocol: 0 for each in requests}
 
     @property
     def sent_mib(self) -> float:
         """What all of them sent."""
         return self._sent / MIB
 
-    async def run(self, ways: Ways, seconds: float) -> dict[str, Result]:
+    async def run(self, protocols: Protocols, seconds: float) -> dict[str, Result]:
         """What was asked beside them, for so many seconds."""
         tasks = [asyncio.create_task(self._be_bad(each)) for each in self._requests for _ in range(CLIENTS)]
         try:
-            return await ask_beside(ways, seconds)
+            return await ask_beside(protocols, seconds)
         finally:
             for task in tasks:
                 task.cancel()
@@ -81,7 +81,7 @@ class Attack:
         try:
             await self._client(self, each)
         except (ClosedByServer, OSError):
-            self.closed[each.way] += 1
+            self.closed[each.protocol] += 1
 
 
 Client = Callable[[Attack, Raw], Awaitable[None]]
@@ -92,19 +92,19 @@ async def slow(service: Service, *, seconds: float) -> Report:
     rows: list[Row] = []
     limits: list[Limit] = []
     crashes = 0
-    async with ways_in(service) as ways:
-        requests = raw_requests(service, ways)
-        rest = await ask_beside(ways, 2.0)  # opens the connections that it keeps
+    async with all_protocols(service) as protocols:
+        requests = raw_requests(service, protocols)
+        rest = await ask_beside(protocols, 2.0)  # opens the connections that it keeps
         rows += [Row.of("nothing bad yet", name, result) for name, result in rest.items()]
         for part, client in CLIENT_KINDS.items():
             before = service.usage()
             attacks = [Attack(requests, client) for _ in range(PASSES)]
             for attack in attacks:
                 watch = Watch(service)
-                beside = await attack.run(ways, seconds / PASSES)
+                beside = await attack.run(protocols, seconds / PASSES)
                 crashed = part == VANISHING and await watch.back_after_crash()
                 if crashed:
-                    await until_answered(ways)
+                    await until_answered(protocols)
                     crashes, before = crashes + 1, service.usage()
                 rows += [
                     Row.of(CRASHED if crashed else part, name, result, closed_by_server=attack.closed[name])
@@ -130,10 +130,12 @@ async def slow(service: Service, *, seconds: float) -> Report:
     return Report("slow", rows, limits)
 
 
-def raw_requests(service: Service, ways: Ways) -> list[Raw]:
-    """The three ways in as bytes."""
-    urls = {"grpc": service.grpc_url, "http": service.http_url, "gateway": service.gateway_url}
-    return [raw_request(name, urls[name], questions[0].request) for name, (_, questions) in ways.items()]
+def raw_requests(service: Service, protocols: Protocols) -> list[Raw]:
+    """A request over each protocol as bytes."""
+    return [
+        raw_request(name, service.urls[name], client.prepare(questions[0].operation))
+        for name, (client, questions) in protocols.items()
+    ]
 
 
 async def left_over(
@@ -158,8 +160,8 @@ async def left_over(
             ),
         ]
         if needed_mib is not None:
-            left = now.triton_mib + now.gateway_mib - before.triton_mib - before.gateway_mib
-            limits.append(Limit(f"{part}: MiB left", round(left, 1), round(SPARE_MIB + needed_mib, 1)))
+            bound = round(SPARE_MIB + needed_mib, 1)
+            limits.append(Limit(f"{part}: MiB left", round(now.mib - before.mib, 1), bound))
         if all(limit.held for limit in limits) or time.monotonic() > deadline:
             return limits
         await asyncio.sleep(0.5)
@@ -175,7 +177,7 @@ async def _send_slowly(attack: Attack, each: Raw) -> None:
 
 async def _read_slowly(attack: Attack, each: Raw) -> None:
     with await connected(each, receive_buffer=1) as connection:
-        requests = 1 if each.way == "grpc" else PIPELINED  # its stingy head alone holds the answer up
+        requests = 1 if each.protocol == "grpc" else PIPELINED  # its stingy head alone holds the answer up
         sending = asyncio.create_task(attack.send(connection, (each.stingy_head + each.body) * requests))
         try:
             while True:

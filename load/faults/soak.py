@@ -1,6 +1,6 @@
 """`python -m load.faults.soak --minutes 30`: a long time at 70 % of what the service carries. Does anything grow?
 
-Requests arrive at random by all ways in, every answer is checked. Resident memory, descriptors and shared memory of
+Requests arrive at random over all protocols, every answer is checked. Resident memory, descriptors and shared memory of
 Triton's processes and the gateway are sampled every 10 s (or 60 times in all, where that is more often), and the p99
 of the answers in between. `load.faults.trends` says what growth is. Writes JSON, CSV and a chart; exits with 1 where
 anything grew, was wrong, failed or hung.
@@ -12,9 +12,8 @@ import csv
 import json
 import math
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from load.core.checks import Outcome
-from load.core.generator import Result, Traffic
+from load.core.generator import Generator, Result, together
 from load.core.inputs import Spec
 from load.core.machine import describe_machine
-from load.core.process_stats import Usage
-from load.faults.background_load import Ways, ask_beside, ways_in
+from load.faults.background_load import all_protocols, ask_beside
 from load.faults.overload import find_rate
 from load.faults.service import Service
 from load.faults.trends import Tolerance, Trend, judge
 
 REPOSITORY = Path("build/models/demo")
 RESULTS = Path("build/soak")
-PICTURES = Spec(count=32)
+IMAGES = Spec(count=32)
 SHARE = 0.7
 KNEE_SECONDS = 5.0
 FILL_SECONDS = 5.0
-FILL_CLIENTS = 128  # on each way
+FILL_CLIENTS = 128  # over each protocol
 SAMPLE_SECONDS = 10.0
 LEAST_SAMPLES = 60
 P99 = "p99_ms"
@@ -68,9 +66,7 @@ class Soak:
         """The verdict on each series, where it has values: no request may have been answered between two moments."""
         trends = {}
         for name, values in self.series.items():
-            known = [
-                (moment, value) for moment, value in zip(self.moments, values, strict=True) if not math.isnan(value)
-            ]
+            known = [pair for pair in zip(self.moments, values, strict=True) if not math.isnan(pair[1])]
             moments, numbers = zip(*known, strict=True)
             trends[name] = judge(moments, numbers, TOLERANCES[name])
         return trends
@@ -95,13 +91,7 @@ class Soak:
             "seconds": round(self.moments[-1], 1),
             "counts": {outcome.value: self.counts[outcome] for outcome in Outcome},
             "trends": {
-                name: {
-                    "median": round(trend.median, 2),
-                    "growth": round(trend.growth, 3),
-                    "tolerance": round(trend.tolerance, 2),
-                    "z": round(trend.z, 2),
-                    "growing": trend.growing,
-                }
+                name: {key: round(value, 3) for key, value in asdict(trend).items()} | {"growing": trend.growing}
                 for name, trend in self.trends().items()
             },
             "notes": list(self.notes),
@@ -109,58 +99,33 @@ class Soak:
         }
 
 
-async def soak(service: Service, *, seconds: float, spec: Spec = PICTURES) -> Soak:
+async def soak(service: Service, *, seconds: float, spec: Spec = IMAGES) -> Soak:
     """Find the knee through the gateway, which all of the service takes part in, and run at 70 % of it.
 
     Before that as much is asked at once as the service ever lets in, so that a stall of the machine, after which much
     is under way at a time, finds allocators that have grown to it already.
     """
-    async with ways_in(service, spec) as ways:
-        await ask_beside(ways, FILL_SECONDS, clients=FILL_CLIENTS)
-        rate = SHARE * (await find_rate(Traffic(*ways["gateway"]), KNEE_SECONDS))[0]
-        sampling = asyncio.create_task(_sample(service, min(SAMPLE_SECONDS, seconds / LEAST_SAMPLES)))
-        results = await _ask(ways, rate / len(ways), seconds)
-        sampling.cancel()
-        clocks, usages = await sampling
-    p99 = _p99_between(results, clocks)
+    async with all_protocols(service, spec) as protocols:
+        await ask_beside(protocols, FILL_SECONDS, clients=FILL_CLIENTS)
+        rate = SHARE * (await find_rate(Generator(*protocols["gateway"]), KNEE_SECONDS))[0]
+        watch = asyncio.create_task(service.watch(min(SAMPLE_SECONDS, seconds / LEAST_SAMPLES)))
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(Generator(*asked).open_loop(rate / len(protocols), seconds, warm_up=0.0, seed=number))
+                for number, asked in enumerate(protocols.values())
+            ]
+        watch.cancel()
+        clocks, usages = zip(*await watch, strict=True)
+    whole = together(task.result() for task in tasks)
+    held = [usage.to_json() for usage in usages[1:]]
+    series = {name: [each[name] for each in held] for name in TOLERANCES if name != P99}
     moments = [clock - clocks[0] for clock in clocks[1:]]
-    series = {name: [usage.to_json()[name] for usage in usages[1:]] for name in TOLERANCES if name != P99}
-    totals = [result.totals() for result in results]
-    return Soak(
-        rate,
-        moments,
-        series | {P99: p99},
-        {outcome: sum(counts[outcome] for counts in totals) for outcome in Outcome},
-        [note for result in results for note in result.notes(2)],
-    )
+    return Soak(rate, moments, series | {P99: _p99_between(whole, clocks)}, whole.totals(), whole.notes())
 
 
-async def _ask(ways: Ways, rate: float, seconds: float) -> list[Result]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(Traffic(target, questions).open_loop(rate, seconds, warm_up=0.0, seed=number))
-            for number, (target, questions) in enumerate(ways.values())
-        ]
-    return [task.result() for task in tasks]
-
-
-async def _sample(service: Service, every: float) -> tuple[list[float], list[Usage]]:
-    """Moments on the requests' clock and what was held then, until cancelled."""
-    clocks: list[float] = []
-    usages: list[Usage] = []
-    try:
-        while True:
-            usage = await asyncio.to_thread(service.usage)
-            clocks.append(time.perf_counter())
-            usages.append(usage)
-            await asyncio.sleep(every)
-    except asyncio.CancelledError:
-        return clocks, usages
-
-
-def _p99_between(results: Sequence[Result], clocks: Sequence[float]) -> list[float]:
+def _p99_between(result: Result, clocks: Sequence[float]) -> list[float]:
     """p99 in milliseconds of the right answers that came between each two moments; not a number where none came."""
-    answered = [s for result in results for s in result.samples if s.outcome is Outcome.ANSWERED]
+    answered = [sample for sample in result.samples if sample.outcome is Outcome.ANSWERED]
     intervals = np.searchsorted(clocks, [sample.finished for sample in answered])
     taken: list[list[float]] = [[] for _ in clocks]
     for sample, interval in zip(answered, intervals, strict=True):
@@ -203,11 +168,10 @@ def draw(run: Soak, path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     command = argparse.ArgumentParser(prog="python -m load.faults.soak", description=__doc__)
-    command.add_argument(
-        "repository", nargs="?", type=Path, default=REPOSITORY, metavar="REPOSITORY", help="default: %(default)s"
-    )
-    command.add_argument("--minutes", type=float, default=30.0, metavar="M", help="default: %(default)s")
-    command.add_argument("--into", type=Path, default=RESULTS, metavar="FOLDER", help="default: %(default)s")
+    add = command.add_argument
+    add("repository", nargs="?", type=Path, default=REPOSITORY, metavar="REPOSITORY", help="default: %(default)s")
+    add("--minutes", type=float, default=30.0, metavar="M", help="default: %(default)s")
+    add("--into", type=Path, default=RESULTS, metavar="FOLDER", help="default: %(default)s")
     options = command.parse_args(arguments)
     with Service(options.repository) as service:
         run = asyncio.run(soak(service, seconds=60 * options.minutes))

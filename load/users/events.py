@@ -1,7 +1,7 @@
 """What Locust calls around the users: options, preparation, the shape, and the verdict.
 
     --scenario ─> ScenarioShape: users at each moment                       every process with users
-                  test_start: pictures and right answers ─> RUN.deck        └─ fails: "unprepared" to the master, which
+                  test_start: images and right answers ─> RUN.workload      └─ fails: "unprepared" to the master, which
                   test_stop: figures, verdicts, JSON report, exit code                 ends the run with exit code 2
 
 The master's options reach its workers with each run, the key too.
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,39 +24,46 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
-from load.core.clients_gevent import GrpcWay, PostWay, open_way
-from load.core.probe import WrongModel
-from load.core.workload import PATIENCE, Corpus, Deck, make_corpus, prepare
+from load.core import clients_gevent
+from load.core.workload import PATIENCE, WrongModel, ask
 from load.users.report import count_from_first_request, figures_of, report, write
-from load.users.scenarios import SCENARIOS, WAYS, Scenario, ScenarioError, read_scenarios
+from load.users.scenarios import PROTOCOLS, SCENARIOS, Scenario, read_scenarios
 from load.users.shapes import users_at
-from load.users.thresholds import THRESHOLDS, ThresholdError, Thresholds, all_held, judge, read_thresholds
+from load.users.tables import TableError
+from load.users.thresholds import THRESHOLDS, Thresholds, all_held, judge, read_thresholds
+from load.users.workload import Inputs, Workload, make_inputs, prepare
 from tritonclip import Client
 
 UNPREPARED = "unprepared"
 MISSED, COULD_NOT_RUN = 1, 2  # exit codes
 LAST_REPORTS = 4.0  # seconds in which every worker has told the master what it counted last; they do every 3
+URLS = {"grpc": "triton_grpc_url", "http": "triton_http_url", "gateway": "gateway_url"}  # protocol: option
 
 
-def _scenarios() -> dict[str, Scenario]:
-    """Those of the repository, or of the file that TRITONCLIP_SCENARIOS names."""
+@cache
+def known_scenarios() -> dict[str, Scenario]:
+    """Those of the repository, or of the file that TRITONCLIP_SCENARIOS names; raises TableError."""
+    return read_scenarios(Path(os.environ.get("TRITONCLIP_SCENARIOS") or SCENARIOS))
+
+
+def _names_of_scenarios() -> list[str] | None:
+    """What can be chosen; anything where the file cannot be read, which `start_process` says."""
     try:
-        return read_scenarios(Path(os.environ.get("TRITONCLIP_SCENARIOS") or SCENARIOS))
-    except ScenarioError as error:
-        sys.exit(f"error: scenario {error}")
+        return list(known_scenarios())
+    except TableError:
+        return None
 
 
 @dataclass
 class Run:
     """The run in this process: what its users ask, or why they cannot; a number for each user; lines to print last."""
 
-    deck: Deck | None = None
+    workload: Workload | None = None
     failure: str | None = None
     numbers: Iterator[int] = field(default_factory=count)
     lines: Sequence[str] = ()
 
 
-KNOWN = _scenarios()
 RUN = Run()
 
 
@@ -64,7 +72,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     """Locust's own command line, and its page, get these."""
     parser.add_argument(
         "--scenario",
-        choices=list(KNOWN),
+        choices=_names_of_scenarios(),
         default="smoke",
         env_var="TRITONCLIP_SCENARIO",
         help="which load to make; load/users/scenarios.toml, or the file of TRITONCLIP_SCENARIOS, has them",
@@ -90,31 +98,35 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 @events.init.add_listener
-def listen_to_workers(environment: Environment, runner: Runner, **_: Any) -> None:
-    """Refuse a file of thresholds that cannot be read before anything starts; hear of workers that cannot start."""
+def start_process(environment: Environment, runner: Runner, **_: Any) -> None:
+    """Refuse files that cannot be read before anything starts; hear of workers that cannot start."""
+    clients_gevent.patch()
+    try:
+        known_scenarios()
+    except TableError as error:
+        sys.exit(f"error: scenario {error}")
     if isinstance(runner, WorkerRunner):
         return
     try:
         read_thresholds(Path(options_of(environment).thresholds))
-    except ThresholdError as error:
+    except TableError as error:
         sys.exit(f"error: thresholds of {error}")
-
     runner.register_message(UNPREPARED, lambda environment, msg, **_: give_up(environment, str(msg.data)))
 
 
 @events.test_start.add_listener
 def prepare_users(environment: Environment, **_: Any) -> None:
-    """Make the pictures and ask for the right answers, in every process that has users."""
+    """Make the images and ask for the right answers, in every process that has users."""
     scenario = scenario_of(environment)
     environment.stop_timeout = scenario.deadline  # what is under way when the run ends is waited for, and counted
     if isinstance(environment.runner, MasterRunner):
         return
-    RUN.deck, RUN.numbers = None, count()
+    RUN.workload, RUN.numbers = None, count()
     try:
-        # In a thread: a worker that makes pictures must not look dead to its master.
-        corpus = gevent.get_hub().threadpool.apply(make_corpus, (scenario,))
-        RUN.deck = _deck(environment, scenario, corpus)
-    except Exception as error:  # whatever it was: without a deck there is no run
+        # In a thread: a worker that makes images must not look dead to its master.
+        inputs = gevent.get_hub().threadpool.apply(make_inputs, (scenario,))
+        RUN.workload = _workload(environment, scenario, inputs)
+    except Exception as error:  # whatever it was: without right answers there is no run
         runner: Any = environment.runner
         runner.send_message(UNPREPARED, f"{type(error).__name__}: {error}")
 
@@ -206,14 +218,15 @@ def options_of(environment: Environment) -> Any:
 
 def scenario_of(environment: Environment) -> Scenario:
     """The scenario that is chosen."""
-    return KNOWN[options_of(environment).scenario]
+    return known_scenarios()[options_of(environment).scenario]
 
 
 def classes_of(scenario: Scenario, environment: Environment) -> list[type[User]]:
     """The scenario's user classes, with its weights; of those that Locust was told to use, where it was."""
-    chosen = [user for user in environment.user_classes if user.__name__ in scenario.classes]
+    weights = {str(name): weight for name, weight in scenario.classes.items()}
+    chosen = [user for user in environment.user_classes if user.__name__ in weights]
     for user in chosen:
-        user.weight = scenario.classes[user.__name__]
+        user.weight = weights[user.__name__]
     return chosen
 
 
@@ -223,24 +236,27 @@ def number_of_user(environment: Environment) -> str:
     return f"{runner.worker_index}-{next(RUN.numbers)}"
 
 
-def open_ways(names: Iterable[str], environment: Environment) -> dict[str, GrpcWay | PostWay]:
-    """New ways in, by name."""
-    return {name: open_way(name, _url(name, environment), options_of(environment).api_key) for name in names}
+def open_clients(names: Iterable[str], environment: Environment) -> dict[str, Any]:
+    """New clients, by the names of their protocols."""
+    key = options_of(environment).api_key
+    return {name: clients_gevent.open_client(name, _url(name, environment), key) for name in names}
 
 
-def _deck(environment: Environment, scenario: Scenario, corpus: Corpus) -> Deck:
+def _workload(environment: Environment, scenario: Scenario, inputs: Inputs) -> Workload:
     """Right answers come from Triton itself where the scenario goes there, so that they judge the gateway too."""
-    used = {way for name in scenario.classes for way in WAYS[name]}
-    name = next(way for way in ("grpc", "http", "gateway") if way in used)
-    ways = open_ways([name], environment)
+    used = {protocol for name in scenario.classes for protocol in PROTOCOLS[name]}
+    name = next(protocol for protocol in URLS if protocol in used)
+    (client,) = open_clients([name], environment).values()
     try:
         if name == "gateway":
             _check_ready(_url(name, environment))
-            return prepare(scenario, corpus, ways[name], probe=None)
-        with Client(_url(name, environment)) as client:
-            return prepare(scenario, corpus, ways[name], client.manifest().raw.get("probe"))
+            probe = None
+        else:
+            with Client(_url(name, environment)) as triton:
+                probe = triton.manifest().raw.get("probe")
+        return ask(client, prepare(scenario, inputs, probe))
     finally:
-        ways[name].close()
+        client.close()
 
 
 def _check_ready(gateway: str) -> None:
@@ -250,7 +266,5 @@ def _check_ready(gateway: str) -> None:
         raise WrongModel(f"the gateway is not ready: {answer.text[:200]}")
 
 
-def _url(way: str, environment: Environment) -> str:
-    options = options_of(environment)
-    urls = {"grpc": options.triton_grpc_url, "http": options.triton_http_url, "gateway": options.gateway_url}
-    return str(urls[way])
+def _url(protocol: str, environment: Environment) -> str:
+    return str(getattr(options_of(environment), URLS[protocol]))

@@ -14,12 +14,13 @@ from gevent.pool import Group
 from locust import User, task
 from locust.env import Environment
 
+from load.core.checks import Check, Outcome
 from load.core.protocols import Prepared
-from load.core.sender import ask
-from load.core.workload import Asked
-from load.users.events import RUN, ScenarioShape, number_of_user, open_ways
-from load.users.scenarios import WAYS, tasks_of
+from load.core.sender import BlockingClient, send
+from load.users.events import RUN, ScenarioShape, number_of_user, open_clients
+from load.users.scenarios import PROTOCOLS, tasks_of
 from load.users.shapes import gaps
+from load.users.workload import Fault
 
 __all__ = ["GatewayUser", "MixedUser", "ScenarioShape", "TextUser", "TritonGrpcUser", "TritonHttpUser"]
 
@@ -27,7 +28,7 @@ REST = 0.05  # seconds that a user of a closed loop waits after a failure: askin
 
 
 class ScenarioUser(User):
-    """Asks what the scenario says, over the ways of its class.
+    """Asks what the scenario says, over the protocols of its class.
 
     In a closed loop it waits for each answer and thinks; in an open loop it is a source of arrivals at random, none of
     which waits for another.
@@ -38,15 +39,15 @@ class ScenarioUser(User):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._under_way = Group()
-        self._ways: dict[str, Any] = {}
+        self._clients: dict[str, Any] = {}
 
     def on_start(self) -> None:
-        """Open the ways in; in an open loop, wait for the first arrival."""
-        if RUN.deck is None:  # the server could not be asked for the right answers, which ends the run
+        """Open the clients; in an open loop, wait for the first arrival."""
+        if RUN.workload is None:  # the server could not be asked for the right answers, which ends the run
             raise GreenletExit
-        self._deck, self._scenario = RUN.deck, RUN.deck.scenario
+        self._workload, self._scenario = RUN.workload, RUN.workload.scenario
         self._generator = random.Random(f"{self._scenario.seed} {number_of_user(self.environment)}")  # noqa: S311
-        self._ways = open_ways(WAYS[type(self).__name__], self.environment)
+        self._clients = open_clients(PROTOCOLS[type(self).__name__], self.environment)
         self._next = self._draw()
         if self._scenario.is_open:
             self._gaps = gaps(self._scenario, self._generator)
@@ -56,8 +57,8 @@ class ScenarioUser(User):
     def on_stop(self) -> None:
         """Wait for what is under way, and close."""
         self._under_way.join()
-        for way in self._ways.values():
-            way.close()
+        for client in self._clients.values():
+            client.close()
 
     def wait_time(self) -> float:
         """Seconds to think, or to the next arrival."""
@@ -76,23 +77,25 @@ class ScenarioUser(User):
             gevent.sleep(REST)
         self._next = self._draw()
 
-    def _draw(self) -> tuple[Any, Asked, Prepared]:
-        way = self._ways[self._generator.choice(list(self._ways))]
-        asked = self._deck.draw(tasks_of(type(self).__name__, way.name, self._scenario), self._generator)
-        return way, asked, way.prepare(asked.task)
+    def _draw(self) -> tuple[BlockingClient, Prepared, Check]:
+        client = self._clients[self._generator.choice(list(self._clients))]
+        tasks = tasks_of(type(self).__name__, client.name, self._scenario)
+        question = self._workload.draw(tasks, self._generator)
+        return client, client.prepare(question.operation), question.check
 
-    def _send(self, way: Any, asked: Asked, request: Prepared, since: float) -> bool:
+    def _send(self, client: BlockingClient, request: Prepared, check: Check, since: float) -> bool:
         """Send a request and report it to Locust; whether its answer was right."""
-        ended = ask(way, asked, request, self._scenario.deadline, since)
+        sample = send(client, request, check, self._scenario.deadline, since)
+        right = sample.outcome is Outcome.ANSWERED
         self.environment.events.request.fire(
-            request_type=way.name,
-            name=asked.name,
-            response_time=1000 * ended.seconds,
-            response_length=ended.size,
-            exception=ended.fault,
+            request_type=client.name,
+            name=request.operation.name,
+            response_time=1000 * sample.latency,
+            response_length=sample.size,
+            exception=None if right else Fault(sample.outcome, sample.note),
             context={},
         )
-        return ended.fault is None
+        return right
 
 
 class TritonGrpcUser(ScenarioUser):
@@ -112,4 +115,4 @@ class TextUser(ScenarioUser):
 
 
 class MixedUser(ScenarioUser):
-    """Draws a way in for each request."""
+    """Draws a protocol for each request."""

@@ -13,7 +13,7 @@ from load.core.checks import Outcome
 from load.users.scenarios import Scenario
 from load.users.thresholds import Figures, Verdict, all_held
 
-PERCENTILES = (0.5, 0.95, 0.99)
+PERCENTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 
 
 def count_from_first_request(stats: RequestStats) -> None:
@@ -26,15 +26,14 @@ def figures_of(stats: RequestStats) -> Figures:
     """The figures of all requests together. Locust rounds times to two digits from 100 ms on."""
     total = stats.total
     seconds = (total.last_request_timestamp or total.start_time) - total.start_time
-    p50, p95, p99 = _percentiles(total)
-    return Figures(total.num_requests, total.num_failures, seconds, p50, p95, p99)
+    return Figures(total.num_requests, total.num_failures, seconds, **_percentiles(total))
 
 
 def report(scenario: Scenario, stats: RequestStats, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """The whole report. Its keys are for programs: they stay."""
     figures = figures_of(stats)
     return {
-        "scenario": asdict(scenario),
+        "scenario": scenario.model_dump(),
         "passed": all_held(verdicts),
         "figures": asdict(figures) | {"error_share": figures.error_share, "throughput": figures.throughput},
         "outcomes": _outcomes(stats),
@@ -54,7 +53,7 @@ def write(document: dict[str, Any], path: Path) -> None:
 
 
 def _outcomes(stats: RequestStats) -> dict[str, int]:
-    """Requests by how they ended. A fault's text begins with its outcome."""
+    """Requests by how they ended."""
     counts = Counter({Outcome.ANSWERED.value: stats.total.num_requests - stats.total.num_failures})
     for error in stats.errors.values():
         counts[_text(error).partition(":")[0]] += error.occurrences
@@ -62,24 +61,20 @@ def _outcomes(stats: RequestStats) -> dict[str, int]:
 
 
 def _entry(entry: StatsEntry) -> dict[str, Any]:
-    p50, p95, p99 = _percentiles(entry)
     return {
         "way": entry.method,
         "task": entry.name,
         "requests": entry.num_requests,
         "failures": entry.num_failures,
-        "p50_ms": p50,
-        "p95_ms": p95,
-        "p99_ms": p99,
+        **_percentiles(entry),
         "max_ms": entry.max_response_time,
         "requests_per_s": entry.total_rps,
     }
 
 
-def _percentiles(entry: StatsEntry) -> list[float | None]:
-    if not entry.num_requests:
-        return [None] * len(PERCENTILES)
-    return [float(entry.get_response_time_percentile(share)) for share in PERCENTILES]
+def _percentiles(entry: StatsEntry) -> dict[str, float | None]:
+    found = entry.get_response_time_percentile if entry.num_requests else lambda _share: None
+    return {name: found(share) for name, share in PERCENTILES.items()}
 
 
 def _text(error: StatsError) -> str:

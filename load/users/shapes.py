@@ -7,20 +7,20 @@ spike      users users MORE  users          open   each user is a source; source
 import random
 from collections.abc import Iterator
 
-from load.users.scenarios import Scenario, Spike, Step
+from load.users.scenarios import Scenario
 
 
 def users_at(scenario: Scenario, elapsed: float) -> int | None:
     """Users wanted after `elapsed` seconds of full load; None once the scenario is over."""
     if elapsed >= scenario.seconds:
         return None
-    shape = scenario.shape
-    if isinstance(shape, Step):
-        reached = 1 + int(elapsed / scenario.seconds * shape.steps)
-        return max(1, round(scenario.users * reached / shape.steps))
-    if isinstance(shape, Spike):
-        begin = (scenario.seconds - shape.seconds) / 2
-        return round(scenario.users * shape.factor) if begin <= elapsed < begin + shape.seconds else scenario.users
+    if scenario.steps is not None:
+        reached = 1 + int(elapsed / scenario.seconds * scenario.steps)
+        return max(1, round(scenario.users * reached / scenario.steps))
+    if scenario.spike_seconds is not None and scenario.spike_factor is not None:
+        begin = (scenario.seconds - scenario.spike_seconds) / 2
+        if begin <= elapsed < begin + scenario.spike_seconds:
+            return round(scenario.users * scenario.spike_factor)
     return scenario.users
 
 

@@ -1,32 +1,30 @@
 """What a scenario must hold: limits from `thresholds.toml`, figures of a run, and a verdict on each limit. Pure."""
 
-import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
-from load.users.tables import Table, TableError
+from pydantic import Field
+
+from load.users.tables import Table, TableError, parse_table, read_tables
 
 THRESHOLDS = Path(__file__).with_name("thresholds.toml")
+Limit = Annotated[float, Field(ge=0)]
 
 
-class ThresholdError(TableError):
-    """A threshold that cannot be meant; `table` is the scenario, `key` what is wrong."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
+class Thresholds(Table):
     """Limits of one scenario; those that are None are not looked at.
 
     Times are in milliseconds, of all requests together, failures too. `error_share` is failures per request, at most;
     `throughput` right answers per second, at least.
     """
 
-    p50_ms: float | None = None
-    p95_ms: float | None = None
-    p99_ms: float | None = None
-    error_share: float | None = None
-    throughput: float | None = None
+    p50_ms: Limit | None = None
+    p95_ms: Limit | None = None
+    p99_ms: Limit | None = None
+    error_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    throughput: Limit | None = None
 
 
 @dataclass(frozen=True)
@@ -74,35 +72,24 @@ class Verdict:
 
 def read_thresholds(path: Path = THRESHOLDS) -> dict[str, Thresholds]:
     """The limits of every scenario in a file, by the scenario's name."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ThresholdError(path.name, "file", str(error)) from error
-    return {name: parse_thresholds(name, values) for name, values in document.items()}
+    return {name: parse_thresholds(name, values) for name, values in read_tables(path).items()}
 
 
-def parse_thresholds(name: str, values: object) -> Thresholds:
+def parse_thresholds(name: str, values: Any) -> Thresholds:
     """The limits of one scenario, from its table."""
-    table = Table(name, values, ThresholdError)
-    most = {"error_share": 1.0}
-    limits = {
-        field.name: table.number(field.name, most=most.get(field.name, 1e9))
-        for field in fields(Thresholds)
-        if table.has(field.name)
-    }
-    table.done()
-    if not limits:
-        raise table.fault("table", "states no limit")
-    times = [limits[key] for key in ("p50_ms", "p95_ms", "p99_ms") if key in limits]
+    limits = parse_table(Thresholds, name, values)
+    if not limits.model_fields_set:
+        raise TableError(name, "table", "states no limit")
+    times = [time for time in (limits.p50_ms, limits.p95_ms, limits.p99_ms) if time is not None]
     if times != sorted(times):
-        raise table.fault("p99_ms", "a higher percentile has a lower limit")
-    return Thresholds(**limits)
+        raise TableError(name, "p99_ms", "a higher percentile has a lower limit")
+    return limits
 
 
 def judge(thresholds: Thresholds, figures: Figures) -> list[Verdict]:
     """A verdict on every limit that is stated."""
-    limits = {field.name: getattr(thresholds, field.name) for field in fields(Thresholds)}
-    return [Verdict(name, limit, getattr(figures, name)) for name, limit in limits.items() if limit is not None]
+    stated = thresholds.model_dump(exclude_none=True)
+    return [Verdict(name, limit, getattr(figures, name)) for name, limit in stated.items()]
 
 
 def all_held(verdicts: Sequence[Verdict]) -> bool:

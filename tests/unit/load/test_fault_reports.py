@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from load.core.checks import Outcome, Sample
+from load.core.checks import Outcome
 from load.core.generator import Result
+from load.core.sender import Sample
 from load.faults.overload import growth
 from load.faults.process_kill import back_seconds
 from load.faults.reports import Limit, Report, Row, unanswered

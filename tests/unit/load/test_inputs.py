@@ -1,4 +1,4 @@
-"""Pictures and texts to send are what the spec says, the same each time, and no two alike."""
+"""Images and texts to send are what the spec says, the same each time, and no two alike."""
 
 import io
 import subprocess
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from load.core.inputs import Spec, pictures, sentences
+from load.core.inputs import Spec, images, sentences
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
 def test_size_and_format(name: str) -> None:
-    for data in pictures(Spec(224, 160, name, count=3)):  # type: ignore[arg-type]
+    for data in images(Spec(224, 160, name, count=3)):  # type: ignore[arg-type]
         image = Image.open(io.BytesIO(data))
         assert image.format == name
         assert image.size == (224, 160)
@@ -21,18 +21,18 @@ def test_size_and_format(name: str) -> None:
 
 
 def test_twelve_megapixels() -> None:
-    (data,) = pictures(Spec(4000, 3000, count=1))
+    (data,) = images(Spec(4000, 3000, count=1))
     assert Image.open(io.BytesIO(data)).size == (4000, 3000)
 
 
 def test_the_seed_decides() -> None:
-    made = pictures(Spec(64, 64, count=12))
+    made = images(Spec(64, 64, count=12))
     assert len(set(made)) == 12
-    assert pictures(Spec(64, 64, count=12)) is made, "made once"
-    pictures.cache_clear()
-    assert pictures(Spec(64, 64, count=12)) == made
-    assert pictures(Spec(64, 64, count=4)) == made[:4]
-    assert not set(pictures(Spec(64, 64, count=12, seed=1))) & set(made)
+    assert images(Spec(64, 64, count=12)) is made, "made once"
+    images.cache_clear()
+    assert images(Spec(64, 64, count=12)) == made
+    assert images(Spec(64, 64, count=4)) == made[:4]
+    assert not set(images(Spec(64, 64, count=12, seed=1))) & set(made)
 
 
 def test_sentences() -> None:

@@ -1,6 +1,6 @@
 """How long one request keeps the gateway from all others: the longest block of its event loop, by kind of request.
 
-    python -m load.capacity.gateway_loop [--json FILE]
+    python -m tests.sweep.gateway_loop [--json FILE]
 
 The gateway runs in this process, over an engine that answers at once, so that nothing but the gateway's own work is
 measured. A task that wants to run every few milliseconds says how much processor time the process took between two of
@@ -172,8 +172,6 @@ def cases() -> dict[str, Callable[[], Case]]:
 class Instant:
     """An engine that knows its answers beforehand."""
 
-    # ruff: noqa: D102, ARG002 - the methods, and their parameters, are those of gateway.engine.Engine
-
     def __init__(self) -> None:
         features = np.random.default_rng(0).standard_normal((8192, WIDTH), np.float32)  # no two are the same
         self._features = features / np.linalg.norm(features, axis=1, keepdims=True)
@@ -248,7 +246,7 @@ def resident_mib() -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure each kind in a process of its own, and print a table."""
-    command = argparse.ArgumentParser(prog="python -m load.capacity.gateway_loop", description=__doc__.splitlines()[0])
+    command = argparse.ArgumentParser(prog="python -m tests.sweep.gateway_loop", description=__doc__.splitlines()[0])
     command.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     command.add_argument("--kind", help="measure this kind alone, in this process, and print it as JSON")
     options = command.parse_args(arguments)
@@ -260,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{'kind':36} {'status':>6} {'block ms':>9} {'cpu ms':>8} {'peak MiB':>9}")
     rows = []
     for kind in known:
-        program = [sys.executable, "-m", "load.capacity.gateway_loop", "--kind", kind]
+        program = [sys.executable, "-m", "tests.sweep.gateway_loop", "--kind", kind]
         row = Block(**json.loads(subprocess.run(program, capture_output=True, text=True, check=True).stdout))
         print(f"{row.kind:36} {row.status:6} {row.block_ms:9.1f} {row.cpu_ms:8.1f} {row.peak_mib:9.1f}", flush=True)
         rows.append(asdict(row))

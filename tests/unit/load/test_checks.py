@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from load.core.checks import References, check_scores
-from tests.unit.load.fake_way import vectors
-from tritonclip._messages import FloatArray
+from tests.unit.load.fake_client import vectors
+from tritonclip.protocol import FloatArray
 
 ITEMS = [b"one", b"two", b"three", b"four"]
 

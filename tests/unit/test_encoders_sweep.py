@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from load.capacity.encoders import WAYS, Timing, Way, make_inputs, time_encoder, to_markdown
+from tests.sweep.encoders import WAYS, Timing, Way, make_inputs, time_encoder, to_markdown
 from tritonclip_server.export.tracing import trace
 
 PIXELS = 'name: "image_encoder" input [ { name: "pixels" data_type: TYPE_UINT8 dims: [ 3, 8, 8 ] } ]'

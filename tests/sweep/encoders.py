@@ -1,4 +1,4 @@
-"""`python -m load.capacity.encoders REPOSITORY`: a repository's bare encoders, by batch size and way of loading.
+"""`python -m tests.sweep.encoders REPOSITORY`: a repository's bare encoders, by batch size and way of loading.
 
     model.pt ──loaded in each way, a process each──> first calls of a batch size ──> its median call
                                                      (what a new size costs)         ("whole": inputs and features in
@@ -63,7 +63,7 @@ class Timing:
 
     @property
     def items_per_s(self) -> float:
-        """Of a loop that copies each batch there and its features back, as `load.capacity.baseline` does."""
+        """Of a loop that copies each batch there and its features back, as the baseline of `load.capacity` does."""
         return 1000 * self.batch / self.whole_ms
 
 
@@ -155,7 +155,7 @@ def _cell(timing: Timing) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the measurement; returns the exit code."""
-    command = argparse.ArgumentParser(prog="python -m load.capacity.encoders", description=__doc__.splitlines()[0])
+    command = argparse.ArgumentParser(prog="python -m tests.sweep.encoders", description=__doc__.splitlines()[0])
     command.add_argument("repository", type=Path, help="a served repository")
     command.add_argument("--batches", type=int, nargs="+", default=BATCHES, metavar="N", help="default: %(default)s")
     command.add_argument("--seconds", type=float, default=0.5, help="of each loop, two a size (default: %(default)s)")

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from load.capacity.encodings import WAYS, Features, as_int8, as_int8_of_length_1, as_signs, embed, shares, table
 from tests.pictures import BLUE, RED
+from tests.sweep.encodings import WAYS, Features, as_int8, as_int8_of_length_1, as_signs, embed, shares, table
 from tritonclip import Client
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.answers import FloatArray

@@ -1,4 +1,4 @@
-"""How requests end, and what is counted of them: each outcome is shown with a target that does just that."""
+"""How requests end, and what is counted of them: each outcome is shown with a client that does just that."""
 
 import asyncio
 import time
@@ -9,39 +9,40 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from load.core.checks import Outcome, References, Sample
-from load.core.generator import Result, Traffic, arrivals, percentiles
-from load.core.operations import EmbedImages, EmbedTexts, Task
+from load.core.checks import Outcome, References
+from load.core.generator import Generator, Result, arrivals, percentiles, together
+from load.core.operations import EmbedImages, EmbedTexts, Operation
 from load.core.protocols import Disconnected, Failed, Malformed, Prepared, Refused, Unanswered
-from load.core.questions import Question, never_sent
-from tests.unit.load.fake_way import FakeWay, text_vectors, vectors
-from tritonclip._messages import FloatArray
+from load.core.sender import Sample
+from load.core.workload import Answers, Question
+from tests.unit.load.fake_client import FakeClient, text_vectors, vectors
+from tritonclip.protocol import FloatArray
 
-PICTURE, OTHER = b"picture", b"other"
+IMAGE, OTHER = b"image", b"other"
 
 
-class Target:
+class Client:
     """Does for each request what it is told to, or answers rightly."""
 
     name = "fake"
 
     def __init__(self, behave: Callable[[], Awaitable[FloatArray | None]] | None = None) -> None:
-        self._way = FakeWay()
+        self._client = FakeClient()
         self._behave = behave
         self.patience: list[float] = []
 
     @property
-    def asked(self) -> list[Task]:
-        return self._way.asked
+    def asked(self) -> list[Operation]:
+        return self._client.asked
 
-    def prepare(self, task: Task) -> Prepared:
-        return self._way.prepare(task)
+    def prepare(self, operation: Operation) -> Prepared:
+        return self._client.prepare(operation)
 
     async def send(self, request: Prepared, deadline: float) -> FloatArray:
         self.patience.append(deadline)
         await asyncio.sleep(0.001)
         special = await self._behave() if self._behave is not None else None
-        return special if special is not None else self._way.send(request, deadline)
+        return special if special is not None else self._client.send(request, deadline)
 
     async def close(self) -> None:
         pass
@@ -54,18 +55,18 @@ def raising(problem: Exception) -> Callable[[], Awaitable[FloatArray | None]]:
     return behave
 
 
-async def other_picture() -> FloatArray | None:
+async def other_image() -> FloatArray | None:
     return vectors([OTHER])
 
 
-def question(target: Target) -> Question:
-    references = References(vectors([PICTURE, OTHER]))
-    return Question(target.prepare(EmbedImages([PICTURE])), references.check([0]))
+def question() -> Question:
+    references = References(vectors([IMAGE, OTHER]))
+    return Question(EmbedImages([IMAGE]), references.check([0]))
 
 
-def ask(target: Target, *, killed: bool = False) -> Sample:
-    traffic = Traffic(target, [question(target)], deadline=3, grace=2, was_killed=lambda: killed)
-    return asyncio.run(traffic.ask(question(target), time.perf_counter()))
+def ask(client: Client, *, killed: bool = False) -> Sample:
+    generator = Generator(client, [question()], deadline=3, grace=2, was_killed=lambda: killed)
+    return asyncio.run(generator.ask(client.prepare(question().operation), question().check, time.perf_counter()))
 
 
 @pytest.mark.parametrize(
@@ -79,33 +80,33 @@ def ask(target: Target, *, killed: bool = False) -> Sample:
         (raising(Refused("queue full")), True, Outcome.REFUSED),  # a server that says no is no dead one
         (raising(Unanswered("nothing")), False, Outcome.HUNG),
         (raising(Malformed("noise")), False, Outcome.WRONG),
-        (other_picture, False, Outcome.WRONG),
+        (other_image, False, Outcome.WRONG),
     ],
 )
 def test_each_outcome(
     behave: Callable[[], Awaitable[FloatArray | None]] | None, killed: bool, outcome: Outcome
 ) -> None:
-    sample = ask(Target(behave), killed=killed)
+    sample = ask(Client(behave), killed=killed)
     assert sample.outcome is outcome
     assert bool(sample.note) is (outcome is not Outcome.ANSWERED)
 
 
 def test_a_request_has_its_deadline_and_its_grace() -> None:
-    target = Target()
-    ask(target)
-    assert target.patience == [5]
+    client = Client()
+    ask(client)
+    assert client.patience == [5]
 
 
 def test_what_is_no_problem_of_a_request_is_not_counted_as_one() -> None:
     """A mistake in the load itself must end the run, not pass for a failing server."""
-    target = Target(raising(ZeroDivisionError()))
+    client = Client(raising(ZeroDivisionError()))
     with pytest.raises(ExceptionGroup):
-        asyncio.run(Traffic(target, [question(target)]).closed_loop(2, 0.05, 0))
+        asyncio.run(Generator(client, [question()]).closed_loop(2, 0.05, 0))
 
 
 def test_the_check_is_outside_the_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("load.core.generator.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr("load.core.sender.time", SimpleNamespace(perf_counter=lambda: now))
 
     async def answer_after_two_seconds() -> FloatArray | None:
         nonlocal now
@@ -117,9 +118,10 @@ def test_the_check_is_outside_the_latency(monkeypatch: pytest.MonkeyPatch) -> No
         now += 5
         return None
 
-    target = Target(answer_after_two_seconds)
-    asked = Question(question(target).request, check_for_five)
-    assert asyncio.run(Traffic(target, [asked]).ask(asked, started=99.0)).latency == 3, "from when it should have begun"
+    client = Client(answer_after_two_seconds)
+    request = client.prepare(question().operation)
+    sample = asyncio.run(Generator(client, []).ask(request, check_for_five, started=99.0))
+    assert sample.latency == 3, "from when it should have begun"
     assert now == 107
 
 
@@ -134,17 +136,15 @@ def test_a_closed_loop_has_so_many_requests_under_way_and_asks_in_turn() -> None
         under_way -= 1
         return None
 
-    target = Target(watch)
-    references = References(vectors([PICTURE, OTHER]))
-    questions = [
-        Question(target.prepare(EmbedImages([item])), references.check([i])) for i, item in enumerate([PICTURE, OTHER])
-    ]
-    result = asyncio.run(Traffic(target, questions).closed_loop(7, 0.2, 0.05))
+    client = Client(watch)
+    references = References(vectors([IMAGE, OTHER]))
+    questions = [Question(EmbedImages([item]), references.check([i])) for i, item in enumerate([IMAGE, OTHER])]
+    result = asyncio.run(Generator(client, questions).closed_loop(7, 0.2, 0.05))
     assert most == 7
     assert set(result.totals()) == set(Outcome)
-    assert result.totals()[Outcome.ANSWERED] == len(result.samples) == len(target.asked)
-    sent = [task.images[0] for task in target.asked if isinstance(task, EmbedImages)]
-    assert abs(sent.count(PICTURE) - sent.count(OTHER)) <= 7
+    assert result.totals()[Outcome.ANSWERED] == len(result.samples) == len(client.asked)
+    sent = [task.images[0] for task in client.asked if isinstance(task, EmbedImages)]
+    assert abs(sent.count(IMAGE) - sent.count(OTHER)) <= 7
     assert result.counts()[Outcome.ANSWERED] < result.totals()[Outcome.ANSWERED], "the warm-up counts for nothing"
 
 
@@ -174,20 +174,21 @@ def test_an_open_loop_asks_on_time_whatever_became_of_the_others() -> None:
         await done.wait()
         return None
 
-    target = Target(wait_for_all)
-    result = asyncio.run(Traffic(target, [question(target)]).open_loop(100, 0.4, 0.1, seed=9))
+    client = Client(wait_for_all)
+    result = asyncio.run(Generator(client, [question()]).open_loop(100, 0.4, 0.1, seed=9))
     assert result.totals()[Outcome.ANSWERED] == expected
     started = np.array([sample.started for sample in sorted(result.samples, key=lambda sample: sample.started)])
     assert np.allclose(started - (result.begin - 0.1), arrivals(100, 0.5, 9), atol=1e-6)
 
 
 def test_texts_that_no_cache_knows() -> None:
-    target = Target()
+    client = Client()
     texts = ["a cat", "a dog", "a bird"]
-    questions: Iterable[Question] = never_sent(target, texts, References(text_vectors(texts)), per_request=2)
-    result = asyncio.run(Traffic(target, questions).closed_loop(3, 0.1, 0))
+    answers = Answers([], texts, References(text_vectors(texts)), References(text_vectors(texts)))
+    questions: Iterable[Question] = answers.about_new_texts(per_request=2)
+    result = asyncio.run(Generator(client, questions).closed_loop(3, 0.1, 0))
     assert result.totals()[Outcome.ANSWERED] == len(result.samples) >= 3
-    sent = [text for task in target.asked if isinstance(task, EmbedTexts) for text in task.texts]
+    sent = [text for task in client.asked if isinstance(task, EmbedTexts) for text in task.texts]
     assert len(set(sent)) == len(sent)
     assert {text.strip() for text in sent} == set(texts)
 
@@ -240,3 +241,10 @@ def test_notes_are_the_most_frequent() -> None:
     samples += [Sample(11, 1, Outcome.FAILED, note=f"once {next(numbers)}") for _ in range(9)]
     assert result_of(samples).notes(most=2)[0] == "3x failed: often"
     assert len(result_of(samples).notes(most=2)) == 2
+
+
+def test_runs_together() -> None:
+    first, second = result_of([Sample(11, 1, Outcome.FAILED)]), result_of([Sample(21, 1, Outcome.ANSWERED)], 20, 30)
+    whole = together([first, second])
+    assert (whole.begin, whole.end, whole.wall_seconds) == (10, 30, 24)
+    assert whole.totals()[Outcome.FAILED] == whole.totals()[Outcome.ANSWERED] == 1

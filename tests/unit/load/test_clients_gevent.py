@@ -1,4 +1,4 @@
-"""The ways in over gevent, each in a process that it may patch, against servers that do what is asked of them."""
+"""The clients over gevent, each in a process that it may patch, against servers that do what is asked of them."""
 
 import subprocess
 import sys
@@ -25,12 +25,13 @@ monkey.patch_all()
 import sys
 import gevent
 from load.core.operations import EmbedTexts
-from load.core.clients_gevent import open_way
+from load.core.clients_gevent import open_client, patch
 
-way = open_way("grpc", sys.argv[1], None)
+patch()
+client = open_client("grpc", sys.argv[1], None)
 
 def send(text):
-    return way.send(way.prepare(EmbedTexts([text])), 20.0)
+    return client.send(client.prepare(EmbedTexts([text])), 20.0)
 
 held = [gevent.spawn(send, "hold") for _ in range({HELD})]
 quick = gevent.spawn(send, "answer")
@@ -88,7 +89,7 @@ monkey.patch_all()
 import gevent
 from gevent.server import StreamServer
 from load.core.operations import EmbedTexts
-from load.core.clients_gevent import open_way
+from load.core.clients_gevent import open_client, patch
 from load.core.protocols import RequestProblem
 
 def answering(answer):
@@ -112,9 +113,9 @@ ANSWERS = [
 ]
 urls = [answering(answer) for answer in ANSWERS] + ["http://127.0.0.1:9"]
 for url in urls:
-    way = open_way("gateway", url, "tclip-key")
+    client = open_client("gateway", url, "tclip-key")
     try:
-        print(way.send(way.prepare(EmbedTexts(["a text"])), 2.0).tolist())
+        print(client.send(client.prepare(EmbedTexts(["a text"])), 2.0).tolist())
     except RequestProblem as problem:
         print(type(problem).__name__, problem.outcome)
 """

@@ -1,6 +1,6 @@
 """What the gateway's encodings of vectors cost: recall and zero-shot accuracy with each, of the same features.
 
-    python -m load.capacity.encodings CAPTIONS LABELS --label-set NAME [--url URL]
+    python -m tests.sweep.encodings CAPTIONS LABELS --label-set NAME [--url URL]
 
     images, captions, labels ──Triton──> features ──gateway.encodings──> numbers ──compared as a store does──> shares
 
@@ -135,7 +135,7 @@ def table(found: Features) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    command = argparse.ArgumentParser(prog="python -m load.capacity.encodings", description=__doc__)
+    command = argparse.ArgumentParser(prog="python -m tests.sweep.encodings", description=__doc__)
     command.add_argument("captions", type=Path, metavar="CAPTIONS")
     command.add_argument("labels", type=Path, metavar="LABELS")
     command.add_argument("--label-set", required=True, metavar="NAME", help="what LABELS names")

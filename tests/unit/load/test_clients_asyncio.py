@@ -12,51 +12,41 @@ from typing import Any
 import numpy as np
 import pytest
 
-from load.core.clients_asyncio import (
-    Disconnected,
-    Failed,
-    GatewayTarget,
-    GrpcTarget,
-    HttpTarget,
-    Malformed,
-    Refused,
-    Target,
-    Unanswered,
-)
-from load.core.generator import Traffic
+from load.core.clients_asyncio import open_client
+from load.core.generator import Generator
 from load.core.operations import EmbedImages, EmbedTexts
-from load.core.probe import WrongModel
-from load.core.questions import about_both, about_images, about_texts, check_probe
+from load.core.protocols import Disconnected, Failed, Malformed, Refused, Unanswered
+from load.core.sender import AsyncClient
+from load.core.workload import Answers, Question, WrongModel, ask_async, learn
 from tests.unit.client.wire_servers import serve_grpc, serve_http
-from tritonclip._errors import status_error
+from tritonclip.protocol import status_error
 from tritonclip.testing import FakeServer, features_of
 
 IMAGES = [b"a cat", b"a dog", b"a bird"]
-Made = tuple[FakeServer, Callable[[], Target]]
+Made = tuple[FakeServer, Callable[[], AsyncClient]]
 
 
 @pytest.fixture(params=["grpc", "http"])
 def triton(request: pytest.FixtureRequest) -> Iterator[Made]:
     fake = FakeServer()
     serve: Any = serve_grpc if request.param == "grpc" else serve_http
-    kind = GrpcTarget if request.param == "grpc" else HttpTarget
     with serve(fake) as (url, _):
-        yield fake, lambda: kind(url)
+        yield fake, lambda: open_client(request.param, url)
 
 
-def run(make: Callable[[], Target], what: Callable[[Target], Any]) -> Any:
+def run(make: Callable[[], AsyncClient], what: Callable[[AsyncClient], Any]) -> Any:
     async def main() -> Any:
-        target = make()
+        client = make()
         try:
-            return await what(target)
+            return await what(client)
         finally:
-            await target.close()
+            await client.close()
 
     return asyncio.run(main())
 
 
-def embed(target: Target, deadline: float = 10.0) -> Any:
-    return target.send(target.prepare(EmbedImages(IMAGES)), deadline)
+def embed(client: AsyncClient, deadline: float = 10.0) -> Any:
+    return client.send(client.prepare(EmbedImages(IMAGES)), deadline)
 
 
 def test_vectors_come_through(triton: Made) -> None:
@@ -91,16 +81,16 @@ def test_no_answer(triton: Made) -> None:
     fake._before = lambda call: answered.wait(30)
     try:
         with pytest.raises(Unanswered):
-            run(make, lambda target: embed(target, deadline=0.3))
+            run(make, lambda client: embed(client, deadline=0.3))
     finally:
         answered.set()
 
 
-@pytest.mark.parametrize("make", [GrpcTarget, HttpTarget, GatewayTarget])
-def test_nobody_listens(make: Callable[[str], Target], free_port: int) -> None:
-    scheme = "grpc" if make is GrpcTarget else "http"
+@pytest.mark.parametrize("name", ["grpc", "http", "gateway"])
+def test_nobody_listens(name: str, free_port: int) -> None:
+    scheme = "grpc" if name == "grpc" else "http"
     with pytest.raises(Disconnected):
-        run(lambda: make(f"{scheme}://127.0.0.1:{free_port}"), embed)
+        run(lambda: open_client(name, f"{scheme}://127.0.0.1:{free_port}"), embed)
 
 
 @pytest.fixture
@@ -111,31 +101,38 @@ def free_port() -> int:
         return port
 
 
+async def learned(client: AsyncClient, images: list[bytes], texts: list[str]) -> Answers:
+    return await ask_async(client, learn(images, texts))
+
+
+async def outcomes(client: AsyncClient, questions: list[Question]) -> list[str]:
+    generator = Generator(client, [])
+    samples = [await generator.ask(client.prepare(asked.operation), asked.check, 0.0) for asked in questions]
+    return [sample.outcome.value for sample in samples]
+
+
 def test_questions_of_all_kinds_are_answered_rightly(triton: Made) -> None:
     _, make = triton
-    texts = ["a cat", "a dog"]
 
-    async def ask(target: Target) -> list[str]:
-        questions = [
-            *await about_images(target, IMAGES, per_request=2),
-            *await about_texts(target, texts),
-            *await about_both(target, IMAGES, texts, per_request=4),
-        ]
-        samples = [await Traffic(target, questions).ask(question, 0.0) for question in questions]
-        return [sample.outcome.value for sample in samples]
+    async def ask(client: AsyncClient) -> list[str]:
+        answers = await learned(client, IMAGES, ["a cat", "a dog"])
+        texts = [answers.embed_texts([0]), answers.embed_texts([1], ["a dog"])]
+        return await outcomes(client, [*answers.about_images(2), *texts, *answers.about_both(4)])
 
     assert run(make, ask) == ["answered"] * 8
 
 
 def test_another_item_s_vector_is_wrong(triton: Made) -> None:
-    """A server that mixes up the images of a batch, from one moment on."""
-    fake, make = triton
+    """The images of a batch come in another order than the one that is asked about."""
+    _, make = triton
 
-    async def ask(target: Target) -> list[str]:
-        questions = await about_images(target, IMAGES, per_request=2)
-        right = fake._embed
-        fake._embed = lambda tensor, model: right(tensor, model)[::-1]  # type: ignore[method-assign]
-        return [(await Traffic(target, []).ask(question, 0.0)).outcome.value for question in questions]
+    async def ask(client: AsyncClient) -> list[str]:
+        answers = await learned(client, IMAGES, [])
+        mixed = [
+            Question(EmbedImages(list(reversed(operation.images))), check)
+            for operation, check in answers.about_images(2)
+        ]
+        return await outcomes(client, mixed)
 
     assert run(make, ask) == ["wrong"] * 3
 
@@ -157,7 +154,7 @@ def test_the_probe(triton: Made) -> None:
     right = probe_of(b"a cat", "a dog")
 
     def check(probe: dict[str, str] | None) -> None:
-        run(make, lambda target: check_probe(target, probe))
+        run(make, lambda client: ask_async(client, learn([], probe=probe)))
 
     check(right)
     check(None)
@@ -209,4 +206,7 @@ class TestGateway:
     )
     def test_statuses(self, status: int, body: bytes, problem: type[Exception]) -> None:
         with self.serving(status, body) as url, pytest.raises(problem):
-            run(lambda: GatewayTarget(url), lambda target: target.send(target.prepare(EmbedTexts(["a cat"])), 10.0))
+            run(
+                lambda: open_client("gateway", url),
+                lambda client: client.send(client.prepare(EmbedTexts(["a cat"])), 10.0),
+            )

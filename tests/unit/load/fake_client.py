@@ -1,31 +1,31 @@
-"""A way in without a server, for the load tests' own tests."""
+"""A client without a server, for the load tests' own tests."""
 
 import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from load.core.operations import Classify, Compare, EmbedImages, EmbedTexts, Task
+from load.core.operations import Classify, Compare, EmbedImages, EmbedTexts, Operation
 from load.core.protocols import Prepared, RequestProblem
-from tritonclip._messages import FloatArray
+from tritonclip.protocol import FloatArray
 
 WIDTH = 16
 
 
-class FakeWay:
+class FakeClient:
     """Vectors that follow from an item alone, texts stripped as the model does; `problem` is raised where it is set."""
 
     name = "grpc"
 
     def __init__(self) -> None:
-        self.asked: list[Task] = []
+        self.asked: list[Operation] = []
         self.problem: RequestProblem | None = None
 
-    def prepare(self, task: Task) -> Prepared:
-        return Prepared(task, task.infer(), None)
+    def prepare(self, operation: Operation) -> Prepared:
+        return Prepared(operation, operation.infer(), None)
 
     def send(self, request: Prepared, deadline: float) -> FloatArray:
-        task = request.task
+        task = request.operation
         self.asked.append(task)
         if self.problem is not None:
             raise self.problem

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from load.capacity.pipeline import FreeEncoder, cpu_seconds, with_free_encoder
+from load.capacity.repositories import FreeEncoder, cpu_seconds, with_free_encoder
 
 
 @pytest.mark.parametrize("size", [64, 256, 100])
-def test_the_free_encoder_tells_pictures_apart(size: int) -> None:
+def test_the_free_encoder_tells_images_apart(size: int) -> None:
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=generator)
     features = FreeEncoder(size, 32)(pixels)
