@@ -14,7 +14,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from load.core.knee import NotMeasurable
 from tritonclip import Client, Manifest, TritonClipError
 from tritonclip_server.embedded.server import Ports, Server
-from tritonclip_server.export.configs import read_config
+from tritonclip_server.repository.configs import read_config
 
 STAGES = {
     "image_preprocess": "decode and resize",

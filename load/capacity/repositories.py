@@ -27,7 +27,7 @@ from load.capacity.meter import Meter, in_turn, meter, ratio
 from load.capacity.workload import Closed, Load, Workload
 from load.core.inputs import Spec
 from load.core.machine import describe_machine
-from tritonclip_server.export.manifest import file_digest, write_manifest
+from tritonclip_server.repository.manifest import file_digest, write_manifest
 from tritonclip_server.export.tracing import trace
 
 RESULTS = Path("build/compare.json")

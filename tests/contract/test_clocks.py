@@ -37,7 +37,7 @@ def test_a_wall_clock_is_seen() -> None:
 def test_only_dates_go_by_the_wall_clock() -> None:
     found = {
         path.relative_to(ROOT).as_posix()
-        for folder in ("client/tritonclip", "gateway", "serve", "model_repository")
+        for folder in ("client/tritonclip", "server/tritonclip_server", "model_repository")
         for path in (ROOT / folder).rglob("*.py")
         if wall_clocks(path.read_text(encoding="utf-8"))
     }

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from load.core.machine import describe_machine
-from tritonclip_server.export.configs import read_config
+from tritonclip_server.repository.configs import read_config
 
 ENCODERS = ("image_encoder", "text_encoder")
 BATCHES = (1, 2, 4, 8, 16, 32, 64)

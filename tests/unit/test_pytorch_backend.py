@@ -13,7 +13,15 @@ from torch import nn
 
 from tests import modules
 
-STAND_IN = Path(__file__).resolve().parents[2] / "serve" / "backend" / "pytorch" / "model.py"
+STAND_IN = (
+    Path(__file__).resolve().parents[2]
+    / "server"
+    / "tritonclip_server"
+    / "embedded"
+    / "backend"
+    / "pytorch"
+    / "model.py"
+)
 
 
 class Counted(nn.Module):

@@ -183,7 +183,7 @@ def test_a_bad_image_costs_a_label_set_only_itself(stored: FakeServer) -> None:
 def test_a_label_set_that_is_not_there(stored: FakeServer, fake: FakeServer) -> None:
     with Client(transport=stored.transport()) as client, pytest.raises(ConfigError, match="'plants'; it has animals"):
         client.classify(b"image", label_set="plants")
-    with Client(transport=fake.transport()) as client, pytest.raises(ConfigError, match="export labels"):
+    with Client(transport=fake.transport()) as client, pytest.raises(ConfigError, match="tritonclip-server labels"):
         client.classify(b"image", label_set="plants")
 
 

@@ -18,7 +18,7 @@ from load.core.generator import Result
 from load.core.knee import NotMeasurable, find_knee
 from load.core.sender import Sample
 from load.core.triton_stats import Batches, Counters
-from tritonclip_server.export.configs import read_config
+from tritonclip_server.repository.configs import read_config
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 
