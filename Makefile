@@ -37,7 +37,7 @@ ifeq ($(VARIANT),demo)
 endif
 	@exec $(BIN)/tritonclip-server serve $(SERVED) --gateway-port 8080 --greet $${GATEWAY_FLAGS:+"--gateway-flags=$$GATEWAY_FLAGS"} $(SERVE_FLAGS)
 
-# A scenario of load/scenarios.toml, judged by load/thresholds.toml; an error where a limit is missed.
+# A scenario of load/users/scenarios.toml, judged by load/users/thresholds.toml; an error where a limit is missed.
 SCENARIO ?= smoke
 
 load: setup
@@ -83,7 +83,7 @@ docs: build/docs/.installed
 	build/docs/python/bin/zensical build --strict --clean
 
 bench: setup
-	$(BIN)/python -m load.bench
+	$(BIN)/python -m load.capacity bench
 
 demo: setup
 	$(BIN)/python -m examples.demo_model train

@@ -4,26 +4,26 @@ Triton refuses at once what its queues do not hold. The gateway has requests wai
 let in within its limit.
 
 The knee is found first, in the same run, by closed loops; then requests arrive at random at four times its rate,
-whatever became of the others. Heavy pictures cost more to decode than to send, so that the sender, which shares the
-machine, is not what is measured. Before a slow encoder usual ones do: it is Triton's encoder that refuses then, and a
-picture that is decoded in order to be refused costs those that are not.
+whatever became of the others. Heavy images cost more to decode than to send, so that the sender, which shares the
+machine, is not what is measured. Before a slow encoder usual ones do: it is Triton's encoder that refuses then, and an
+image that is decoded in order to be refused costs those that are not.
 """
 
 import asyncio
 
 import numpy as np
 
-from load.capacity.knee import find_knee
-from load.corpus import Spec
-from load.faults.beside import ask_beside, ways_in
+from load.core.checks import Outcome
+from load.core.generator import Generator, Result, together
+from load.core.inputs import Spec
+from load.core.knee import find_knee
+from load.faults.background_load import all_protocols, ask_beside
 from load.faults.reports import Limit, Report, Row, unanswered
-from load.outcomes import Outcome
-from load.service import Service
-from load.traffic import Result, Traffic
+from load.faults.service import Service
 from tritonclip_server.gateway.settings import Limits
 
 HEAVY = Spec(width=1280, height=960, format="WEBP", count=8)
-PICTURES = {"heavy": HEAVY, "usual": Spec(width=640, height=480)}
+IMAGES = {"heavy": HEAVY, "usual": Spec(width=640, height=480)}
 CONCURRENCIES = (2, 8, 32)
 TIMES = 4.0
 GOODPUT_SHARE = 0.8
@@ -35,19 +35,19 @@ USAGE_SECONDS = 1.0
 
 
 async def overload(service: Service, *, seconds: float, spec: Spec = HEAVY) -> Report:
-    """Each way in for so many seconds, one after the other."""
+    """Over each protocol for so many seconds, one after the other."""
     rows, limits = [], []
-    async with ways_in(service, spec) as ways:
-        for name, (target, questions) in ways.items():
-            traffic = Traffic(target, questions)
-            knee, steps = await find_rate(traffic, seconds / 10)
-            watch = asyncio.create_task(_watch_memory(service))
-            result = await traffic.open_loop(TIMES * knee, seconds)
+    async with all_protocols(service, spec) as protocols:
+        for name, asked in protocols.items():
+            generator = Generator(*asked)
+            knee, steps = await find_rate(generator, seconds / 10)
+            watch = asyncio.create_task(service.watch(USAGE_SECONDS))
+            result = await generator.open_loop(TIMES * knee, seconds)
             watch.cancel()
-            memory = await watch
+            memory = [usage.mib for _, usage in await watch]
             share = result.goodput / knee
             rows += [
-                Row("to find the knee", name, _sum_of(steps), figures={"knee_per_s": round(knee, 2)}),
+                Row("to find the knee", name, together(steps).totals(), figures={"knee_per_s": round(knee, 2)}),
                 Row.of(f"{TIMES:g} times the knee", name, result, goodput_share=round(share, 3)),
             ]
             limits += [
@@ -64,15 +64,15 @@ async def overload(service: Service, *, seconds: float, spec: Spec = HEAVY) -> R
                 Limit(f"{name}: failed or lost", _broken(result), 0),
                 Limit(f"{name}: growth of resident memory", growth(memory), GROWTH_SHARE),
             ]
-        after = await ask_beside(ways, min(5.0, seconds))
+        after = await ask_beside(protocols, min(5.0, seconds))
     rows += [Row.of("afterwards", name, result) for name, result in after.items()]
     limits.append(Limit("not answered afterwards", unanswered(rows[-len(after) :]), 0))
     return Report("overload", rows, limits)
 
 
-async def find_rate(traffic: Traffic, seconds: float) -> tuple[float, list[Result]]:
+async def find_rate(generator: Generator, seconds: float) -> tuple[float, list[Result]]:
     """Items a second at the knee, by closed loops of so many seconds each, and their results."""
-    steps = [await traffic.closed_loop(clients, max(1.0, seconds)) for clients in CONCURRENCIES]
+    steps = [await generator.closed_loop(clients, max(1.0, seconds)) for clients in CONCURRENCIES]
     knee = find_knee([(clients, step.goodput) for clients, step in zip(CONCURRENCIES, steps, strict=True)])
     return knee.goodput, steps
 
@@ -84,25 +84,9 @@ def growth(memory: list[float]) -> float:
     return end / middle - 1
 
 
-async def _watch_memory(service: Service) -> list[float]:
-    """Resident MiB of all processes each second, until cancelled."""
-    memory = []
-    try:
-        while True:
-            usage = await asyncio.to_thread(service.usage)
-            memory.append(usage.triton_mib + usage.gateway_mib)
-            await asyncio.sleep(USAGE_SECONDS)
-    except asyncio.CancelledError:
-        return memory
-
-
 def _p99(result: Result, outcome: Outcome) -> float:
     return (result.latency_ms(outcome) or {"p99": 0.0})["p99"]
 
 
 def _broken(result: Result) -> int:
     return result.totals()[Outcome.FAILED] + result.totals()[Outcome.LOST]
-
-
-def _sum_of(results: list[Result]) -> dict[Outcome, int]:
-    return {outcome: sum(result.totals()[outcome] for result in results) for outcome in Outcome}

@@ -1,5 +1,6 @@
 """What the commands promise: options by name, and the README's export commands as they stand there."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -94,6 +95,23 @@ def test_the_default_variant_is_the_same_everywhere() -> None:
     assert name in README
 
 
-def test_ci_runs_the_readmes_test_command() -> None:
-    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-    assert "make test" in README
+def test_ci_runs_the_readmes_test_command_first_and_stops_at_a_failure(tmp_path: Path) -> None:
+    """`.ci/run` itself, with a `make` that says what it was asked for, and fails where it is told to."""
+    make = tmp_path / "make"
+    make.write_text('#!/bin/sh\necho "make $*"\n[ "$*" != "$FAILING" ]\n')
+    make.chmod(0o755)
+
+    def run(failing: str) -> tuple[int, list[str]]:
+        environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FAILING": failing}
+        done = subprocess.run([ROOT / ".ci" / "run"], env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout.splitlines()
+
+    code, asked = run(failing="")
+    assert code == 0
+    assert asked[0] == "make test"
+    assert {"make test-clients", "make test-compose"} < set(asked)
+    assert any(line.startswith("make test ") for line in code_lines(ROOT / "README.md"))
+    for command in asked:
+        code, until = run(failing=command.removeprefix("make "))
+        assert code != 0
+        assert until[-1] == command

@@ -18,7 +18,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tritonclip_server.embedded.server import Server
-from tritonclip_server.export.configs import read_config
+from tritonclip_server.repository.configs import read_config
 
 pytestmark = pytest.mark.alone
 

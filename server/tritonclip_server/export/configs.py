@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelWarmup
 
 from tritonclip_server.export.checkpoint import Preprocessing
+from tritonclip_server.repository.configs import read_config, write_config
 
 OVERLAY = Path(__file__).with_name("overlay")  # models that only the embedded server needs
 
@@ -64,11 +64,6 @@ class Deployment:
         return {"clean": self.clean} if model == "text_tokenize" else {}
 
 
-def read_config(path: Path) -> ModelConfig:
-    """Parse a config.pbtxt."""
-    return text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
-
-
 def configure(repository: Path, deployment: Deployment) -> None:
     """Rewrite, in place, the configs of a copy of model_repository/ that this deployment changes."""
     for path in sorted(repository.glob("*/config.pbtxt")):
@@ -82,7 +77,7 @@ def configure(repository: Path, deployment: Deployment) -> None:
             if config.name == "image_encoder":
                 _set_image_encoder(config, small=deployment.small_image_encoder)
         if config != committed:
-            path.write_text(text_format.MessageToString(config), encoding="utf-8")
+            write_config(config, path)
 
 
 def _set_image_encoder(config: ModelConfig, *, small: bool) -> None:

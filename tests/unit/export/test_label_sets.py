@@ -17,12 +17,13 @@ from tritonclip_server.embedded.errors import RepositoryProblem
 from tritonclip_server.embedded.repository import check_repository
 from tritonclip_server.export import label_sets, labels_cli
 from tritonclip_server.export.checkpoint import Checkpoint
-from tritonclip_server.export.configs import read_config
 from tritonclip_server.export.errors import BadLabels, LabelSetMismatch, RepositoryDamaged, RepositoryNotFound
-from tritonclip_server.export.label_sets import carry_over, is_published, publish_label_set, stored_label_sets
+from tritonclip_server.export.label_sets import carry_over, is_published, publish_label_set
 from tritonclip_server.export.label_sources import Prompts, read_templates
 from tritonclip_server.export.pipeline import Request, export
 from tritonclip_server.export.variants import Variant
+from tritonclip_server.repository.configs import read_config
+from tritonclip_server.repository.label_sets import stored_label_sets
 from tritonclip_server.resources import MODEL_REPOSITORY
 
 CPU = torch.device("cpu")
