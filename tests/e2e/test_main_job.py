@@ -77,8 +77,8 @@ def running() -> Iterator[Running]:
 def test_it_ends_its_start_with_scores_that_are_open_clips(running: Running, demo_checkpoint: Checkpoint) -> None:
     assert "RANDOM WEIGHTS" not in running.output
     sentences = ["a red triangle", "a red square", "a blue triangle"]
-    picture = Image.open(SCENES / "red-triangle-15.jpg").convert("RGB")
-    expected = (image_features(demo_checkpoint, [picture]) @ text_features(demo_checkpoint, sentences).T)[0]
+    image = Image.open(SCENES / "red-triangle-15.jpg").convert("RGB")
+    expected = (image_features(demo_checkpoint, [image]) @ text_features(demo_checkpoint, sentences).T)[0]
     assert expected.argmax() == 0
     for sentence, cosine in zip(sentences, expected, strict=True):
         found = re.search(rf"^ *(-?[\d.]+) +(-?[\d.]+) +([\d.]+)  {sentence}$", running.output, re.MULTILINE)

@@ -1,12 +1,12 @@
 """When connections are opened, given up and closed: the same for gRPC and HTTP.
 
-A line is what carries calls: a gRPC channel, or a pool of HTTP connections. The first call opens it, and a new one
+A channel carries calls: it is gRPC's own, or a pool of HTTP connections. The first call opens it, and a new one
 takes its place
 
 - in a forked process, since the old one is the parent's;
-- once a deadline has passed on a line that was silent meanwhile. Its peer may be gone without a word (a machine that
+- once a deadline has passed on a channel that was silent meanwhile. Its peer may be gone without a word (a machine that
   lost power, a NAT that forgot), and would cost every later call its whole deadline too. What is still under way there
-  goes on, so that a server which is merely slow loses nothing; the line is closed when the last such call has ended.
+  goes on, so that a server which is merely slow loses nothing; the channel is closed when the last such call has ended.
 """
 
 import threading
@@ -36,10 +36,10 @@ Answer = TypeVar("Answer")
 Read = TypeVar("Read")
 
 _NOTHING_HEARD = (ConnectError, DeadlineExceededError, RequestCancelledError)
-"""Errors of this side's own making. A line does not give statuses that came over HTTP: those are answers to it."""
+"""Errors of this side's own making. A channel does not give statuses that came over HTTP: those are answers to it."""
 
 
-class Line(ABC, Generic[Message, Answer]):
+class Channel(ABC, Generic[Message, Answer]):
     """Carries calls to the server. The counts are the transport's."""
 
     def __init__(self) -> None:
@@ -66,19 +66,19 @@ class Line(ABC, Generic[Message, Answer]):
         """In a forked child: let go of it, and leave the parent's connections as they are."""
 
 
-class LineTransport(ABC, Generic[Message, Answer]):
-    """Sends calls over one line at a time. Subclasses say what a line is, and how calls are written."""
+class ChannelTransport(ABC, Generic[Message, Answer]):
+    """Sends calls over one channel at a time. Subclasses say what a channel is, and how calls are written."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
-        self._line: Line[Message, Answer] | None = None
-        self._left: set[Line[Message, Answer]] = set()
+        self._channel: Channel[Message, Answer] | None = None
+        self._left: set[Channel[Message, Answer]] = set()
         self._closed = False
         _forks.follow(self)
 
     @abstractmethod
-    def _open(self) -> Line[Message, Answer]: ...
+    def _open(self) -> Channel[Message, Answer]: ...
 
     @abstractmethod
     def _encode(self, call: Call) -> Message: ...
@@ -93,55 +93,55 @@ class LineTransport(ABC, Generic[Message, Answer]):
     def exchange(self, call: Call, message: Message, timeout: float, read: Callable[[Answer], Read]) -> Future[Read]:
         """Send a call that is encoded already, and read its answer with ``read``."""
         future: Future[Read] = Future()
-        line, began = self._take_line(), time.monotonic()
+        channel, began = self._take_channel(), time.monotonic()
         try:
-            give_up = line.send(call, message, timeout, partial(self._finish, line, began, read, future))
+            give_up = channel.send(call, message, timeout, partial(self._finish, channel, began, read, future))
         except BaseException:
-            self._release(line)
+            self._release(channel)
             raise
-        future.add_done_callback(partial(self._give_up_if_cancelled, line, began, give_up))
+        future.add_done_callback(partial(self._give_up_if_cancelled, channel, began, give_up))
         return future
 
     def close(self) -> None:
         """Let go of all connections; calls under way end with ClosedError."""
         with self._lock:
             self._closed = True
-            lines = self._let_go()
-        for line in lines:
-            line.close()
+            channels = self._let_go()
+        for channel in channels:
+            channel.close()
 
     def is_disturbed_by_forks(self) -> bool:
         """Whether calls are under way that a fork should wait for."""
-        return any(line.is_disturbed_by_forks() for line in self._lines())
+        return any(channel.is_disturbed_by_forks() for channel in self._channels())
 
     def forget_parent(self) -> None:
-        """In a forked child: the next call opens a line of its own."""
+        """In a forked child: the next call opens a channel of its own."""
         self._lock = threading.Lock()  # another thread may have held it when the process forked
-        for line in self._let_go():
-            line.forget()
+        for channel in self._let_go():
+            channel.forget()
 
-    def _lines(self) -> list[Line[Message, Answer]]:
-        line = self._line
-        return [*self._left, line] if line is not None else [*self._left]
+    def _channels(self) -> list[Channel[Message, Answer]]:
+        channel = self._channel
+        return [*self._left, channel] if channel is not None else [*self._left]
 
-    def _let_go(self) -> list[Line[Message, Answer]]:
-        lines = self._lines()
-        self._line = None
+    def _let_go(self) -> list[Channel[Message, Answer]]:
+        channels = self._channels()
+        self._channel = None
         self._left = set()
-        return lines
+        return channels
 
-    def _take_line(self) -> Line[Message, Answer]:
+    def _take_channel(self) -> Channel[Message, Answer]:
         with self._lock:
             if self._closed:
                 raise ClosedError("the client is closed")
-            if self._line is None:
-                self._line = self._open()
-            self._line.calls += 1
-            return self._line
+            if self._channel is None:
+                self._channel = self._open()
+            self._channel.calls += 1
+            return self._channel
 
     def _finish(
         self,
-        line: Line[Message, Answer],
+        channel: Channel[Message, Answer],
         began: float,
         read: Callable[[Answer], Read],
         future: Future[Read],
@@ -149,11 +149,11 @@ class LineTransport(ABC, Generic[Message, Answer]):
     ) -> None:
         """Take in how a call ended, and settle its future."""
         if not isinstance(outcome, _NOTHING_HEARD):
-            line.heard = time.monotonic()
+            channel.heard = time.monotonic()
         elif self._closed:
             outcome = ClosedError("the client was closed while the request was under way")
         elif isinstance(outcome, DeadlineExceededError):
-            self._leave_if_silent(line, began)
+            self._leave_if_silent(channel, began)
         if isinstance(outcome, ConnectError):
             outcome = self._explain(outcome)
         if future.set_running_or_notify_cancel():
@@ -163,7 +163,7 @@ class LineTransport(ABC, Generic[Message, Answer]):
                 future.set_result(read(outcome))
             except Exception as exc:
                 future.set_exception(exc)
-        self._release(line)
+        self._release(channel)
 
     def _explain(self, error: ConnectError) -> ConnectError:
         """Add how it was tried: what refuses a connection is not always what the URL names, and does not say why."""
@@ -179,26 +179,26 @@ class LineTransport(ABC, Generic[Message, Answer]):
         return explained
 
     def _give_up_if_cancelled(
-        self, line: Line[Message, Answer], began: float, give_up: Callable[[], object], future: Future[Any]
+        self, channel: Channel[Message, Answer], began: float, give_up: Callable[[], object], future: Future[Any]
     ) -> None:
         if future.cancelled():
-            self._leave_if_silent(line, began)  # whoever gives up has waited in vain as well
+            self._leave_if_silent(channel, began)  # whoever gives up has waited in vain as well
             give_up()
 
-    def _leave_if_silent(self, line: Line[Message, Answer], began: float) -> None:
-        if time.monotonic() - max(began, line.heard) < SILENCE:
+    def _leave_if_silent(self, channel: Channel[Message, Answer], began: float) -> None:
+        if time.monotonic() - max(began, channel.heard) < SILENCE:
             return
         with self._lock:
-            if self._line is line:
-                self._line = None
-                self._left.add(line)
-            line.is_left = True
+            if self._channel is channel:
+                self._channel = None
+                self._left.add(channel)
+            channel.is_left = True
 
-    def _release(self, line: Line[Message, Answer]) -> None:
+    def _release(self, channel: Channel[Message, Answer]) -> None:
         with self._lock:
-            line.calls -= 1
-            ended = line.is_left and line.calls == 0
+            channel.calls -= 1
+            ended = channel.is_left and channel.calls == 0
             if ended:
-                self._left.discard(line)
+                self._left.discard(channel)
         if ended:
-            line.close()
+            channel.close()
