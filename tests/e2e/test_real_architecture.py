@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from load.faults.beside import ways_in
-from load.faults.overload import DECODED_SHARE, PICTURES, TIMES, WAITING_MS, worked_on
-from load.outcomes import Outcome
-from load.service import Service
-from load.traffic import Result, Traffic
+from load.core.checks import Outcome
+from load.core.generator import Generator, Result
+from load.faults.background_load import all_protocols
+from load.faults.overload import DECODED_SHARE, IMAGES, TIMES, WAITING_MS, worked_on
+from load.faults.service import Service
 from tests.reference import PHOTOS, cosines, image_features, photographs, text_features
 from tests.serving import start
 from tritonclip import Client
@@ -131,20 +131,22 @@ def rate(results: Iterable[Result]) -> float:
 
 
 async def flood(service: Service, kind: str) -> tuple[float, dict[str, Result], float]:
-    """Four times the knee's load by all ways at once: the knee, what came of it, and images decoded ÷ encoded."""
-    async with ways_in(service, PICTURES[kind]) as ways:
-        knee = rate([await Traffic(*ways["grpc"]).closed_loop(16, 5.0, warm_up=0.0)])
+    """Four times the knee's load over all protocols at once: the knee, what came of it, and images decoded ÷ encoded."""
+    async with all_protocols(service, IMAGES[kind]) as protocols:
+        knee = rate([await Generator(*protocols["grpc"]).closed_loop(16, 5.0, warm_up=0.0)])
         before = await worked_on(service)
         async with asyncio.TaskGroup() as group:
             tasks = {
-                name: group.create_task(Traffic(*way).open_loop(TIMES * knee / len(ways), 8.0, warm_up=0.0, seed=seed))
-                for seed, (name, way) in enumerate(ways.items())
+                name: group.create_task(
+                    Generator(*asked).open_loop(TIMES * knee / len(protocols), 8.0, warm_up=0.0, seed=seed)
+                )
+                for seed, (name, asked) in enumerate(protocols.items())
             }
         decoded, encoded = (now - then for now, then in zip(await worked_on(service), before, strict=True))
     return knee, {name: task.result() for name, task in tasks.items()}, decoded / encoded
 
 
-@pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.parametrize("kind", IMAGES)
 def test_overload_costs_those_who_are_answered_little(kind: str, repository: Path) -> None:
     with Service(repository) as service:
         knee, results, decoded = asyncio.run(flood(service, kind))

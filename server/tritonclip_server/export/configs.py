@@ -23,7 +23,7 @@ CPU_MAX_QUEUE = 64
 # encoder's throughput, with one 0.91 to 0.95.
 CPU_BATCHED_INSTANCES = 2
 # A small encoder's layers are too small to share out among threads, which then wait for each other: one thread each,
-# and the two processes fill the cores. docs/performance.md ("The pipeline's own limit") has the figures, of 3.4 million
+# and the two processes fill the cores. Decision 5 in docs/decisions.md has the figures, of 3.4 million
 # parameters; at 88 million threads pay. The limit lies between them, nobody knows where best.
 SMALL_ENCODER_PARAMETERS = 20_000_000
 # A large one encodes a few images a second, and an execution takes all that wait: this many in the queue, and as many
