@@ -17,6 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.programs_needed import find_program
 from tests.reference import cosines, image_features, text_features
 from tritonclip import Client
 from tritonclip_server.export.checkpoint import Checkpoint
@@ -107,6 +108,8 @@ def run(command: str, running: Running) -> subprocess.CompletedProcess[bytes]:
     """A documented command as a shell runs it, with this server in place of the default ports."""
     grpc_url, http_url = running.urls
     command = command.replace("localhost:8000", http_url.removeprefix("http://"))
+    if command.startswith("curl "):
+        find_program("curl")
     command = command.replace("localhost:8080", running.gateway.removeprefix("http://"))
     return subprocess.run(
         ["bash", "-c", command],
@@ -130,7 +133,7 @@ def test_every_command_of_the_readme_runs(command: str, running: Running) -> Non
 
 def test_the_readme_has_the_commands_this_file_believes() -> None:
     assert {shlex.split(command)[0] for command in README_COMMANDS} == {
-        ".venv/bin/tritonclip", ".venv/bin/python", "curl",
+        ".venv/bin/tritonclip", ".venv/bin/tritonclip-server", "curl",
     }  # fmt: skip
     assert len(README_COMMANDS) >= 7
     for target in commands("\n".join(blocks("")), "make "):

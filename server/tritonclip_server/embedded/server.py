@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tritonclip_server.embedded.claim import Claim, clear_abandoned, new_identity
+from tritonclip_server.embedded.claim import SHARED_MEMORY, Claim, clear_abandoned, new_identity
 from tritonclip_server.embedded.environment import Installation, find_installation
 from tritonclip_server.embedded.errors import LogProblem, ServerDied, Stopped
 from tritonclip_server.embedded.family import Family, Stopping, drain, never
@@ -41,6 +41,9 @@ PING_INTERVAL_MS = 1_000
 CACHE_BYTES = 64 * 2**20  # response cache of embed_text: about 20,000 texts
 # Latency quantiles of the last minute, each with the rank error that is tolerated; Triton has none of them by itself.
 METRICS_CONFIG = ("summary_latencies=true", "summary_quantiles=0.5:0.05,0.95:0.01,0.99:0.001")
+# Where the processes of its models keep how much waits for an encoder (model_repository/image_preprocess/1/backlog.py):
+# beside their other shared memory, and like it removed before they start anew.
+BACKLOG_VARIABLE = "TRITONCLIP_BACKLOG"
 STOP_SECONDS = 15
 # Where a process of a model has died: what waits for that one holds Triton's end up to no purpose, and nobody new is
 # served meanwhile.
@@ -185,7 +188,7 @@ class Server:
         self._stubs = {}
         self._family = Family(
             [str(installation.binary), *self._arguments(claim.folder, installation.caches)],
-            installation.environment(),
+            installation.environment() | {BACKLOG_VARIABLE: str(SHARED_MEMORY / f"{self._identity}-backlog")},
             hidden=self._restrictions(),
             warn=self._say,
             claim=claim,

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from tritonclip import AsyncClient, ConfigError
+from tritonclip_server.gateway.access.keys import KeyFileError
 from tritonclip_server.gateway.app import create_app
-from tritonclip_server.gateway.cors import parse_origin
-from tritonclip_server.gateway.keys import KeyFileError
+from tritonclip_server.gateway.http.cors import parse_origin
+from tritonclip_server.gateway.http.server import allow_descriptors, make_server
 from tritonclip_server.gateway.logs import start_logging
 from tritonclip_server.gateway.options import add_keys_option, positive
-from tritonclip_server.gateway.server import allow_descriptors, make_server
 from tritonclip_server.gateway.settings import Limits, Settings, UrlImages
 
 DEFAULT_PORT = 8080

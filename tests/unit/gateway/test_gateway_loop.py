@@ -1,7 +1,7 @@
 """No request keeps the event loop, and with it everybody else, for long: the worst that bodies can hold.
 
 What is measured is processor time, so that a busy machine changes little, and the bound is far above what is allowed
-(50 ms): each of these took seconds. `python -m load.gateway_loop` has the figures.
+(50 ms): each of these took seconds. `python -m tests.sweep.gateway_loop` has the figures.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import gc
 
 import pytest
 
-from load.gateway_loop import cases, measure
+from tests.sweep.gateway_loop import cases, measure
 
 CASES = cases()
 SECONDS_ONCE = 0.4

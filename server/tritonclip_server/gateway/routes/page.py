@@ -6,7 +6,7 @@ from starlette.responses import FileResponse
 from tritonclip_server.resources import PACKAGE
 
 FOLDER = PACKAGE / "gateway" / "page"
-# Everything comes from this server; pictures that the visitor chose exist in the browser alone.
+# Everything comes from this server; images that the visitor chose exist in the browser alone.
 POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {"content-security-policy": POLICY, "x-content-type-options": "nosniff", "cache-control": "no-cache"}
 
