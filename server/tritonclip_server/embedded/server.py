@@ -78,7 +78,7 @@ class Server:
         self._admin_key = admin_key
         self._startup_seconds = startup_seconds
         self._say = say
-        self._identity = new_identity()
+        self.identity = new_identity()  # what Triton calls itself, and its shared memory
         self._errors: list[str] = []
         self._drained = threading.Event()
         self._stubs: dict[psutil.Process, str] = {}  # model instance by process
@@ -122,7 +122,7 @@ class Server:
         self._open_log()
         clear_abandoned()
         try:
-            self._claim = Claim(self._identity)
+            self._claim = Claim(self.identity)
             self._installation.copy_backends(self._claim.folder)
             self._launch(self._installation, self._claim, stopping)
         except BaseException:
@@ -217,7 +217,7 @@ class Server:
 
     def _arguments(self, backends: Path, caches: Path) -> list[str]:
         arguments = {
-            "id": self._identity,
+            "id": self.identity,
             "model-repository": self.repository,
             "backend-directory": backends,
             "cache-directory": caches,
@@ -237,7 +237,7 @@ class Server:
         flags += [f"--metrics-config={setting}" for setting in METRICS_CONFIG]
         flags += ["--disable-auto-complete-config"]
         # Stubs name their shared memory after this server, so that what a killed one leaves can be told from others'.
-        flags += [f"--backend-config={name},shm-region-prefix-name={self._identity}" for name in ("python", "pytorch")]
+        flags += [f"--backend-config={name},shm-region-prefix-name={self.identity}" for name in ("python", "pytorch")]
         return flags
 
     def _restrictions(self) -> list[str]:
@@ -265,16 +265,16 @@ class Server:
                 code = self._running().poll()
                 if code is not None:
                     raise ServerDied(self._obituary(f"Triton ended with code {code} before it was ready"))
-                if self._answers(http):
+                if self.answers(http):
                     self._stubs = _instances(self.pid)
                     return
                 time.sleep(0.1)
         raise ServerDied(self._obituary(f"Triton was not ready after {self._startup_seconds:.0f} s"))
 
-    def _answers(self, http: httpx.Client) -> bool:
+    def answers(self, http: httpx.Client) -> bool:
         """Whether THIS server is ready: a ready one on the same port could be somebody else's."""
         try:
-            return http.get("/v2/health/ready").status_code == 200 and http.get("/v2").json()["name"] == self._identity
+            return http.get("/v2/health/ready").status_code == 200 and http.get("/v2").json()["name"] == self.identity
         except (httpx.HTTPError, ValueError, LookupError, TypeError):
             return False
 
