@@ -188,7 +188,7 @@ class Server:
         self._stubs = {}
         self._family = Family(
             [str(installation.binary), *self._arguments(claim.folder, installation.caches)],
-            installation.environment() | {BACKLOG_VARIABLE: str(SHARED_MEMORY / f"{self._identity}-backlog")},
+            installation.environment() | {BACKLOG_VARIABLE: str(SHARED_MEMORY / f"{self.identity}-backlog")},
             hidden=self._restrictions(),
             warn=self._say,
             claim=claim,
