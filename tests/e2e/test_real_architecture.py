@@ -28,7 +28,7 @@ pytestmark = pytest.mark.alone  # it measures
 
 SIZES = (*range(1, 17), 32, 64)
 # An image takes as long as ten captions: around a slice, and the ends. All sizes, in a few minutes:
-# `python -m load.encoders REPOSITORY --batches $(seq 16) 32 64`.
+# `python -m tests.sweep.encoders REPOSITORY --batches $(seq 16) 32 64`.
 IMAGE_SIZES = (1, 2, 4, 7, 8, 9, 16, 64)
 MOST = 1.6  # times the best seconds an item of all batch sizes up to one's own
 AGAIN = 4
@@ -131,7 +131,7 @@ def rate(results: Iterable[Result]) -> float:
 
 
 async def flood(service: Service, kind: str) -> tuple[float, dict[str, Result], float]:
-    """Four times the knee's load over all protocols at once: the knee, the results, and images decoded ÷ encoded."""
+    """Four times the knee's load over all protocols at once: the knee, what came of it, images decoded ÷ encoded."""
     async with all_protocols(service, IMAGES[kind]) as protocols:
         knee = rate([await Generator(*protocols["grpc"]).closed_loop(16, 5.0, warm_up=0.0)])
         before = await worked_on(service)
