@@ -27,8 +27,8 @@ from load.capacity.meter import Meter, in_turn, meter, ratio
 from load.capacity.workload import Closed, Load, Workload
 from load.core.inputs import Spec
 from load.core.machine import describe_machine
-from tritonclip_server.repository.manifest import file_digest, write_manifest
 from tritonclip_server.export.tracing import trace
+from tritonclip_server.repository.manifest import file_digest, write_manifest
 
 RESULTS = Path("build/compare.json")
 GRID = 8  # the free encoder looks at so many pixels a side: enough to tell images apart
