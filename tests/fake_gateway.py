@@ -11,7 +11,7 @@ from typing import Any
 from tritonclip import AsyncClient, Embeddings
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway import cli
-from tritonclip_server.gateway.engine import OnError
+from tritonclip_server.gateway.inference.engine import OnError
 
 
 class SlowClient(AsyncClient):

@@ -11,17 +11,17 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from tritonclip_server.gateway.gate import Patience
-from tritonclip_server.gateway.server import make_server
+from tritonclip_server.gateway.http.connection_limits import ConnectionTimeouts
+from tritonclip_server.gateway.http.server import make_server
 from tritonclip_server.gateway.settings import Limits
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
-def listening(app: FastAPI, limits: Limits = Limits(), patience: Patience | None = None) -> Iterator[str]:  # noqa: B008
+def listening(app: FastAPI, limits: Limits = Limits(), timeouts: ConnectionTimeouts | None = None) -> Iterator[str]:  # noqa: B008
     """Serve an application on a free loopback port; gives its URL, and stops it. It queues requests from the start."""
-    server = make_server(app, limits, patience)
+    server = make_server(app, limits, timeouts)
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()

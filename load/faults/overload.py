@@ -5,8 +5,8 @@ let in within its limit.
 
 The knee is found first, in the same run, by closed loops; then requests arrive at random at four times its rate,
 whatever became of the others. Heavy images cost more to decode than to send, so that the sender, which shares the
-machine, is not what is measured. Before a slow encoder usual ones do: it is Triton's encoder that refuses then, and an
-image that is decoded in order to be refused costs those that are not.
+machine, is not what is measured. Before a slow encoder usual ones are enough. An image that is decoded in order to be
+refused costs those that are not: Triton's statistics say how many were.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from load.core.checks import Outcome
 from load.core.generator import Generator, Result, together
 from load.core.inputs import Spec
 from load.core.knee import find_knee
+from load.core.triton_stats import Statistics
 from load.faults.background_load import all_protocols, ask_beside
 from load.faults.reports import Limit, Report, Row, unanswered
 from load.faults.service import Service
@@ -27,6 +28,7 @@ IMAGES = {"heavy": HEAVY, "usual": Spec(width=640, height=480)}
 CONCURRENCIES = (2, 8, 32)
 TIMES = 4.0
 GOODPUT_SHARE = 0.8
+DECODED_SHARE = 1.1  # of the images that are encoded; some callers leave in between
 REFUSED_MS = 1000.0  # p99, beyond the time that a request may wait; the sender is as busy as the server
 WAITING_MS = {"gateway": 1000 * Limits().waiting_seconds}
 ACCEPTED_MS = 30_000.0  # p99: what the gateway grants a request; Triton's queues are shorter than that
@@ -41,10 +43,11 @@ async def overload(service: Service, *, seconds: float, spec: Spec = HEAVY) -> R
         for name, asked in protocols.items():
             generator = Generator(*asked)
             knee, steps = await find_rate(generator, seconds / 10)
-            watch = asyncio.create_task(service.watch(USAGE_SECONDS))
+            watch, before = asyncio.create_task(service.watch(USAGE_SECONDS)), await worked_on(service)
             result = await generator.open_loop(TIMES * knee, seconds)
             watch.cancel()
             memory = [usage.mib for _, usage in await watch]
+            decoded, encoded = (now - then for now, then in zip(await worked_on(service), before, strict=True))
             share = result.goodput / knee
             rows += [
                 Row("to find the knee", name, together(steps).totals(), figures={"knee_per_s": round(knee, 2)}),
@@ -52,6 +55,7 @@ async def overload(service: Service, *, seconds: float, spec: Spec = HEAVY) -> R
             ]
             limits += [
                 Limit(f"{name}: goodput at {TIMES:g} times the knee, of the knee's", share, GOODPUT_SHARE, True, True),
+                Limit(f"{name}: decoded, of what was encoded", decoded / max(1, encoded), DECODED_SHARE),
                 Limit(
                     f"{name}: p99 of refusals, ms",
                     _p99(result, Outcome.REFUSED),
@@ -82,6 +86,16 @@ def growth(memory: list[float]) -> float:
     third = max(1, len(memory) // 3)
     middle, end = float(np.mean(memory[third : 2 * third] or memory)), float(np.mean(memory[-third:]))
     return end / middle - 1
+
+
+async def worked_on(service: Service) -> tuple[int, int]:
+    """How many images have been decoded, and how many encoded."""
+    statistics = Statistics(service.grpc_url)
+    try:
+        counted = await asyncio.to_thread(statistics.read)
+    finally:
+        statistics.close()
+    return counted["image_preprocess"].items, counted["image_encoder"].items
 
 
 def _p99(result: Result, outcome: Outcome) -> float:

@@ -79,6 +79,22 @@ def test_a_label_set_is_added_by_the_command_that_the_docs_name(stack: Stack, ke
     assert all(word in best for word in SCENES[0].stem.split("-")[:2])
 
 
+COMPILED = """
+import pathlib
+print(sorted((str(path), path.stat().st_mtime_ns) for path in pathlib.Path("/compiled").rglob("*.nb?")))
+"""
+
+
+def test_a_container_that_starts_again_compiles_nothing(stack: Stack) -> None:
+    (before,) = stack.containers("triton")
+    compiled = stack.python(before["Id"], COMPILED)
+    assert "resample._resize" in compiled
+    stack.compose("up", "--wait", "--force-recreate", "triton")
+    (after,) = stack.containers("triton")
+    assert after["Id"] != before["Id"]
+    assert stack.python(after["Id"], COMPILED) == compiled
+
+
 @pytest.mark.parametrize("service", ["triton", "gateway"])
 def test_containers_run_as_nobody_special_on_a_read_only_system(stack: Stack, service: str) -> None:
     for container in stack.containers(service):

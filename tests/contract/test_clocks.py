@@ -8,10 +8,10 @@ WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "
 ALLOWED = {
     "server/tritonclip_server/gateway/routes/models.py",  # `created`, which OpenAI's clients want
     "server/tritonclip_server/gateway/routes/vllm.py",  # likewise
-    "server/tritonclip_server/gateway/keys.py",  # the day a key was made
+    "server/tritonclip_server/gateway/access/keys.py",  # the day a key was made
     "server/tritonclip_server/gateway/logs.py",  # when something was logged
     "server/tritonclip_server/embedded/launcher.py",  # likewise
-    "client/tritonclip/_retry_after.py",  # how far away the date is that a server names; bounded by the deadline
+    "client/tritonclip/protocol/statuses.py",  # how far away the date is that a server names; bounded by the deadline
 }
 
 

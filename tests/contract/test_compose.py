@@ -146,6 +146,16 @@ def test_models_are_written_by_the_exporter_alone() -> None:
     assert not any("models" in volume for volume in found["gateway"]["volumes"])
 
 
+@pytest.mark.parametrize("dockerfile", ["triton", "python"])
+def test_compiled_code_outlives_a_container(dockerfile: str) -> None:
+    """The root file system is read-only and /tmp in memory: without a place of its own each start compiles anew."""
+    lines = (ROOT / f"deploy/docker/{dockerfile}.Dockerfile").read_text().splitlines()
+    (folder,) = [line.split("=")[1] for line in lines if line.startswith("ENV NUMBA_CACHE_DIR=")]
+    assert any(line.startswith("RUN") and "install -d -o" in line and folder in line for line in lines)
+    assert f"compiled:{folder}" in services(GPU)["triton"]["volumes"]
+    assert "volumes" not in services(CPU)["triton"], "they would have to be looked at too"
+
+
 def published(service: dict[str, Any]) -> dict[str, str]:
     return {port.rsplit(":", 1)[1]: port.rsplit(":", 2)[0] for port in service["ports"]}
 

@@ -235,7 +235,7 @@ def test_a_cpu_host_changes_instances_queues_warmup_and_the_shape_of_compare(tmp
         assert (warmup["batchSize"], warmup["count"]) == (1, 1)
     gate = changed["compare"].pop("ensembleScheduling.step")
     assert changed == {
-        "image_preprocess": {"instanceGroup[0].count": 2, queue: 64},
+        "image_preprocess": {"instanceGroup[0].count": 2, queue: 8},
         "text_tokenize": {queue: 64},
         "image_encoder": {"instanceGroup[0].kind": None, queue: 8},
         "text_encoder": {"instanceGroup[0].kind": None, queue: 64},

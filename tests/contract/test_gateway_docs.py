@@ -10,7 +10,7 @@ from tritonclip_server.gateway.app import create_app
 from tritonclip_server.gateway.cli import parser
 from tritonclip_server.gateway.errors import STATUSES
 from tritonclip_server.gateway.metrics import Metrics
-from tritonclip_server.gateway.neutral import NEUTRAL
+from tritonclip_server.gateway.parsing.noop_fields import NOOP_FIELDS
 from tritonclip_server.gateway.settings import Limits, Settings
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "gateway.md").read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def test_every_field_that_asks_for_nothing_with_its_values() -> None:
     for names, values in re.findall(r"^\| ([^|]*) \| (`null`[^:]*?): ", section("Endpoints"), re.MULTILINE):
         for name in re.findall(r"`(\w+)`", names):
             listed[name] = [json.loads(value) for value in re.findall(r"`([^`]*)`", values)]
-    assert listed == {name: [None, *neutral.values] for name, neutral in NEUTRAL.items()}
+    assert listed == {name: [None, *neutral.values] for name, neutral in NOOP_FIELDS.items()}
 
 
 def test_every_option_with_its_help() -> None:

@@ -20,10 +20,11 @@ from huggingface_hub import InferenceClient
 
 from tests.bad_inputs import BAD_INPUTS, LIMITS, Bad
 from tests.gateway_server import ROOT, GatewayProcess
+from tests.programs_needed import find_program
 from tests.reference import PHOTOS, cosines
 from tritonclip import Client
 from tritonclip_server.embedded.server import Server
-from tritonclip_server.gateway.replies import EmbeddingsReply
+from tritonclip_server.gateway.responses.response_models import EmbeddingsResponse
 
 TEXTS = ["a photo of a cat", "a cup of coffee", "ein Foto 🐈"]
 CLOSE = 0.9999  # cosine of the same item in another batch
@@ -125,7 +126,7 @@ def test_similarity_over_httpx_is_the_servers_compare(gateway: str, direct: Clie
         "data%3Aimage%2Fjpeg%3Bbase64%2C{}",
     ],
 )
-def test_a_data_url_in_any_spelling_is_the_pictures_vector(gateway: str, direct: Client, spelling: str) -> None:
+def test_a_data_url_in_any_spelling_is_the_images_vector(gateway: str, direct: Client, spelling: str) -> None:
     image = base64.b64encode(PHOTOS[0].read_bytes()).decode()
     for text in (spelling.format(image), spelling.format(image.rstrip("=").replace("+", "-").replace("/", "_"))):
         answer = httpx.post(f"{gateway}/v1/embeddings", json={"input": text}, timeout=60).json()
@@ -193,7 +194,9 @@ def test_a_packed_body(gateway: str) -> None:
 
 
 def curl(*arguments: str) -> Any:
-    done = subprocess.run(["curl", "-s", "-S", *arguments], cwd=ROOT, capture_output=True, check=True, timeout=120)
+    done = subprocess.run(
+        [find_program("curl"), "-s", "-S", *arguments], cwd=ROOT, capture_output=True, check=True, timeout=120
+    )
     return json.loads(done.stdout)
 
 
@@ -203,7 +206,7 @@ def test_curl_uploads(gateway: str) -> None:
     document = {"image": data_url(ROOT / cat), "texts": ["a cat", "a dog"]}
     expected = httpx.post(f"{gateway}/v1/similarity", json=document, timeout=60).json()
     assert answer["logits"][0] == pytest.approx(expected["logits"][0], abs=1e-2)
-    EmbeddingsReply.model_validate(curl(f"{gateway}/v1/embeddings", "-F", f"image=@{cat}", "-F", "text=a cat"))
+    EmbeddingsResponse.model_validate(curl(f"{gateway}/v1/embeddings", "-F", f"image=@{cat}", "-F", "text=a cat"))
 
 
 GUIDE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")

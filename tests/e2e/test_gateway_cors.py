@@ -10,7 +10,7 @@ import pytest
 from selenium import webdriver
 
 from tests.gateway_server import GatewayProcess
-from tritonclip_server.gateway.keys import KeyFile
+from tritonclip_server.gateway.access.keys import KeyFile
 
 ASK = """
 const [url, headers, done] = arguments;

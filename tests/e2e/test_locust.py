@@ -20,7 +20,7 @@ from fastapi import FastAPI
 
 from tests.gateway_server import ROOT, GatewayProcess, listening
 from tritonclip_server.embedded.server import LOOPBACK, Server, find_port
-from tritonclip_server.gateway.draining import Drain
+from tritonclip_server.gateway.http.draining import Drain
 from tritonclip_server.gateway.metrics import Metrics
 
 pytestmark = pytest.mark.alone

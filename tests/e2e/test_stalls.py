@@ -33,7 +33,7 @@ _numbers = itertools.count()
 
 def texts(count: int) -> Tensor:
     """Never the same, so that no cache answers."""
-    return np.array([[f"picture {next(_numbers)}".encode()] for _ in range(count)], dtype=np.object_)
+    return np.array([[f"image {next(_numbers)}".encode()] for _ in range(count)], dtype=np.object_)
 
 
 def tokens(count: int) -> Tensor:

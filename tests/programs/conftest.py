@@ -19,7 +19,7 @@ import pytest
 
 from tests.gateway_server import GatewayProcess
 from tritonclip_server.embedded.server import Server
-from tritonclip_server.gateway.keys import KeyFile
+from tritonclip_server.gateway.access.keys import KeyFile
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from tritonclip import Client
 from tritonclip.evaluation import first_hit_ranks, read_captioned, read_labelled
-from tritonclip_server.gateway.answers import FloatArray
-from tritonclip_server.gateway.encodings import INT8_ONE, quantized
+from tritonclip.protocol import FloatArray
+from tritonclip_server.gateway.responses.encodings import INT8_ONE, quantized
 
 RECALLS = (1, 5, 10)
 TEMPLATE = "a photo of a {}"

@@ -15,6 +15,7 @@ from tritonclip_server.export.label_sets import carry_over
 from tritonclip_server.export.manifest import build_manifest
 from tritonclip_server.export.probe import build_probe
 from tritonclip_server.export.publishing import staged
+from tritonclip_server.export.slices import InSlices, images_in_a_slice
 from tritonclip_server.export.tokenizer import tokenizer_settings, write_tokenizer
 from tritonclip_server.export.tracing import DTYPES, resolve_device, resolve_precision, trace
 from tritonclip_server.export.variants import LocalVariant, Variant
@@ -136,8 +137,10 @@ def _trace_all(
     dtype = DTYPES[precision]
     settings = checkpoint.preprocessing
     report(f"trace: image_encoder in {precision}")
-    image_encoder = ImageEncoder(checkpoint.image_tower, settings.mean, settings.std, dtype)
-    trace(image_encoder.to(device), (pixels[:2].to(device),), _artifact(repository, "image_encoder"))
+    image_encoder = ImageEncoder(checkpoint.image_tower, settings.mean, settings.std, dtype).to(device)
+    images = pixels[:2].to(device)
+    sliced = InSlices(image_encoder, images_in_a_slice(image_encoder, images))
+    trace(sliced, (images,), _artifact(repository, "image_encoder"))
     report(f"trace: text_encoder in {precision}")
     text_encoder = TextEncoder(checkpoint.model, dtype)
     trace(text_encoder.to(device), (tokens[:2].to(device),), _artifact(repository, "text_encoder"))

@@ -11,23 +11,26 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from tritonclip import TritonClipError, __version__
-from tritonclip_server.gateway.access import split_path
-from tritonclip_server.gateway.answers import error_answer
-from tritonclip_server.gateway.budget import Budget
-from tritonclip_server.gateway.cors import Cors
-from tritonclip_server.gateway.draining import Drain
-from tritonclip_server.gateway.engine import Engine
+from tritonclip_server.gateway.access.keys import KeyStore
+from tritonclip_server.gateway.access.policy import split_path
+from tritonclip_server.gateway.access.rate_limit import RateLimiter
+from tritonclip_server.gateway.admission.byte_budget import ByteBudget
+from tritonclip_server.gateway.admission.fair_semaphore import QueueLimits
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.exchange import exchange_of
-from tritonclip_server.gateway.keys import KeyRing
+from tritonclip_server.gateway.fetching.url_fetcher import UrlFetcher
+from tritonclip_server.gateway.http.access_middleware import AccessMiddleware
+from tritonclip_server.gateway.http.cors import CorsMiddleware
+from tritonclip_server.gateway.http.draining import Drain
+from tritonclip_server.gateway.http.error_middleware import ErrorMiddleware
+from tritonclip_server.gateway.http.paths import HeadMiddleware, PathMiddleware
+from tritonclip_server.gateway.http.request_context import context_of
+from tritonclip_server.gateway.inference.engine import Engine
+from tritonclip_server.gateway.inference.readiness import Readiness
+from tritonclip_server.gateway.inference.service import Service
 from tritonclip_server.gateway.logs import trace
 from tritonclip_server.gateway.metrics import Metrics
-from tritonclip_server.gateway.middleware import Doorkeeper, Envelope
 from tritonclip_server.gateway.openapi import complete
-from tritonclip_server.gateway.paths import Head, Tidy
-from tritonclip_server.gateway.rates import RateLimiter
-from tritonclip_server.gateway.readiness import Readiness
-from tritonclip_server.gateway.room import Bounds
+from tritonclip_server.gateway.responses.json_responses import error_response
 from tritonclip_server.gateway.routes import (
     classify,
     cohere,
@@ -43,9 +46,7 @@ from tritonclip_server.gateway.routes import (
     voyage,
     weaviate,
 )
-from tritonclip_server.gateway.service import Service
 from tritonclip_server.gateway.settings import Settings
-from tritonclip_server.gateway.urls import Fetcher
 
 log = logging.getLogger("gateway")
 
@@ -55,15 +56,15 @@ REFRESH_SECONDS = 5.0  # how soon a model that is exchanged behind the gateway i
 DESCRIPTION = "OpenCLIP embeddings, similarity and zero-shot labels, in the shapes of APIs that programs know already."
 
 
-def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = None) -> FastAPI:
+def create_app(engine: Engine, settings: Settings, *, fetcher: UrlFetcher | None = None) -> FastAPI:
     """The gateway as an ASGI application over an engine, which it closes when it ends.
 
     `fetcher` replaces the one that the settings ask for, in tests.
     """
-    metrics, rates, drain = Metrics(), RateLimiter(), Drain()
+    metrics, rate_limiter, drain = Metrics(), RateLimiter(), Drain()
     if fetcher is None and settings.url_images is not None:
-        fetcher = Fetcher(settings.url_images, settings.limits.image_bytes)
-    service = Service(engine, settings, metrics=metrics, rates=rates, fetcher=fetcher)
+        fetcher = UrlFetcher(settings.url_images, settings.limits.image_bytes)
+    service = Service(engine, settings, metrics=metrics, rate_limiter=rate_limiter, fetcher=fetcher)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -80,7 +81,8 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # its page would load scripts from elsewhere; the document itself is at /openapi.json
+        openapi_url=None,  # the route is ours (routes.page), and makes the document in a thread
+        docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # a redirect would lose keys and bodies; paths are tidied instead
         exception_handlers={HTTPException: _no_such_route},
@@ -91,26 +93,28 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: Fetcher | None = 
     for router in ROUTERS:
         app.include_router(router)
     limits = settings.limits
-    budget = Budget(
+    budget = ByteBudget(
         limit=limits.bytes_in_flight,
         share=limits.bytes_in_flight_per_key,
         body=limits.body_bytes,
-        bounds=Bounds(limits.waiting, limits.waiting_seconds),
+        bounds=QueueLimits(limits.waiting, limits.waiting_seconds),
         metrics=metrics,
     )
-    keys = KeyRing(settings.keys) if settings.keys is not None else None
-    app.add_middleware(Head)
-    app.add_middleware(Doorkeeper, settings=settings, keys=keys, rates=rates, budget=budget, drain=drain)
-    app.add_middleware(Cors, origins=settings.origins)
+    keys = KeyStore(settings.keys) if settings.keys is not None else None
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(
-        Envelope,
+        AccessMiddleware, settings=settings, keys=keys, rate_limiter=rate_limiter, budget=budget, drain=drain
+    )
+    app.add_middleware(CorsMiddleware, origins=settings.origins)
+    app.add_middleware(
+        ErrorMiddleware,
         metrics=metrics,
         seconds=limits.seconds,
         fingerprint=lambda: service.fingerprint,
         endpoint_of=endpoint_of,
         drain=drain,
     )
-    app.add_middleware(Tidy)  # the last added is the outermost
+    app.add_middleware(PathMiddleware)  # the last added is the outermost
     return app
 
 
@@ -161,7 +165,7 @@ async def _no_such_route(request: Request, error: HTTPException) -> Response:
         there_is = _meant(request.scope)
         hint = f"; there is {there_is}, so the base URL is another" if there_is else ""
         refusal = ApiError("not_found", f"there is no {path} here{hint}; /openapi.json has what there is")
-    exchange_of(request.scope).code = refusal.code
-    answer = error_answer(refusal)
+    context_of(request.scope).code = refusal.code
+    answer = error_response(refusal)
     answer.headers.update(error.headers or {})
     return answer

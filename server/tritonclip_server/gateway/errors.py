@@ -1,4 +1,4 @@
-"""Every way in which a request can fail: one table, one envelope.
+"""Every way in which a request can fail: one table, one shape.
 
     refused here            raise ApiError(code, …)
     TritonClipError         from the engine; `translate` finds its code in FAILURES

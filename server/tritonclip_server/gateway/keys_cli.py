@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from tritonclip import ConfigError
-from tritonclip_server.gateway.keys import Key, KeyFile, KeyFileError
+from tritonclip_server.gateway.access.keys import Key, KeyFile, KeyFileError
 from tritonclip_server.gateway.options import add_keys_option, positive
 
 

@@ -1,6 +1,6 @@
 """The gateway's log: lines on stderr that cost no request any time, that callers can neither forge nor flood.
 
-record ─> Sieve (a minute's worth of a kind) ─> one line, without control characters ─> queue ─> thread ─> descriptor
+record ─> LineLimiter (a minute's worth of a kind) ─> one line, no control characters ─> queue ─> thread ─> descriptor
 
 Nothing that a caller sent belongs into it. So a traceback has the kinds of errors and where they came from, but not
 their words, which may quote a text. A disk that is full or a pipe that nobody reads costs lines, never answers.
@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tritonclip_server.gateway.rates import Bucket
+from tritonclip_server.gateway.access.rate_limit import TokenBucket
 
 PER_MINUTE = 60  # lines of a kind, all at once if need be; then they are counted
 ALL_PER_MINUTE = 600  # lines of all kinds: some 100 MB a day at most
@@ -33,7 +33,7 @@ Clock = Callable[[], float]
 
 
 def start_logging(descriptor: int = 2) -> None:
-    """Send everything that is logged in this process to a descriptor, through the sieve."""
+    """Send everything that is logged in this process to a descriptor, past the limiter."""
     logging.basicConfig(level=logging.INFO, handlers=[LogWriter(descriptor)], force=True)
     logging.captureWarnings(True)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the URLs of callers' images
@@ -74,18 +74,23 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", shown)
 
 
-class Sieve:
+class LineLimiter:
     """Lets a minute's worth of each kind of line through, and counts the rest."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
-        self._all = Bucket(ALL_PER_MINUTE, clock)
-        self._kinds: dict[str, Bucket] = {}
+        self._all = TokenBucket(ALL_PER_MINUTE, clock)
+        self._kinds: dict[str, TokenBucket] = {}
         self._left_out: dict[str, int] = {}
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds are told apart now."""
+        return len(self._kinds)
 
     def admit(self, kind: str) -> bool:
         """Whether a line of this kind may be written; otherwise it is counted."""
-        bucket = self._kinds.pop(kind, None) or Bucket(PER_MINUTE, self._clock)
+        bucket = self._kinds.pop(kind, None) or TokenBucket(PER_MINUTE, self._clock)
         self._kinds[kind] = bucket  # at the end: the first is the one that was not seen for longest
         if len(self._kinds) > KINDS:
             del self._kinds[next(iter(self._kinds))]
@@ -107,18 +112,23 @@ class LogWriter(logging.Handler):
     A record's attribute `kind` says what it is like; without one it is its logger's name and its message's template.
     """
 
-    def __init__(self, descriptor: int, sieve: Sieve | None = None) -> None:
+    def __init__(self, descriptor: int, limiter: LineLimiter | None = None) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._sieve = sieve or Sieve()
+        self._limiter = limiter or LineLimiter()
         self._lines: queue.Queue[str | None] = queue.Queue(QUEUED_LINES)
-        self._lost = 0
+        self.lost = 0  # lines that could not be queued or written, since it was last said
         self._thread = threading.Thread(target=self._write_lines, name="log", daemon=True)
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether lines are still written."""
+        return self._thread.is_alive()
+
     def emit(self, record: logging.LogRecord) -> None:
         """Put a record's line into the queue, or count it where that is full."""
-        if not self._sieve.admit(getattr(record, "kind", f"{record.name}: {record.msg}")):
+        if not self._limiter.admit(getattr(record, "kind", f"{record.name}: {record.msg}")):
             return
         try:
             line = _line(record.created, record.levelname, record.name, record.getMessage())
@@ -132,7 +142,7 @@ class LogWriter(logging.Handler):
 
     def close(self) -> None:
         """Write what is still queued, as far as that goes quickly."""
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if self.is_alive and self._thread is not threading.current_thread():
             self._report()
             with contextlib.suppress(queue.Full):
                 self._lines.put(None, timeout=CLOSE_SECONDS)
@@ -143,7 +153,7 @@ class LogWriter(logging.Handler):
         try:
             self._lines.put_nowait(line)
         except queue.Full:
-            self._lost += 1
+            self.lost += 1
 
     def _write_lines(self) -> None:
         reported = time.monotonic()
@@ -163,7 +173,7 @@ class LogWriter(logging.Handler):
     def _report(self) -> None:
         self.acquire()  # the handler's own lock, under which `emit` runs
         try:
-            counts, lost, self._lost = self._sieve.left_out(), self._lost, 0
+            counts, lost, self.lost = self._limiter.left_out(), self.lost, 0
         finally:
             self.release()
         if lost:
@@ -177,7 +187,7 @@ class LogWriter(logging.Handler):
             while rest:  # never through sys.stderr, whose lock a write that hangs would keep until the process ends
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
-            self._lost += 1
+            self.lost += 1
 
 
 def _line(created: float, level: str, name: str, message: str) -> str:

@@ -10,9 +10,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from tritonclip_server.gateway.access import is_open
-from tritonclip_server.gateway.replies import ErrorReply
-from tritonclip_server.gateway.schemas import (
+from tritonclip_server.gateway.access.policy import is_open
+from tritonclip_server.gateway.parsing.request_models import (
     ClassifyRequest,
     EmbeddingsRequest,
     RequestModel,
@@ -20,6 +19,7 @@ from tritonclip_server.gateway.schemas import (
     SimilarityRequest,
     ZeroShotRequest,
 )
+from tritonclip_server.gateway.responses.response_models import ErrorResponse
 
 REQUESTS: list[type[RequestModel]] = []
 """The request models of all routes that were described, for the document's schemas."""
@@ -39,7 +39,7 @@ _REASONS = {
     504: "No answer within the time limit",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorReply, "description": reason} for status, reason in _REASONS.items()
+    status: {"model": ErrorResponse, "description": reason} for status, reason in _REASONS.items()
 }
 
 # What a form may hold, by request: files under the names that take images.

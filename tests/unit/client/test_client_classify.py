@@ -241,7 +241,7 @@ def spoil(fake: FakeServer, change: Any) -> None:
 
 def test_over_a_wire(wire: Wire) -> None:
     """The classification extension's parameter, and its texts, over gRPC and HTTP, blocking and not."""
-    wire.fake.__init__(label_sets={"animals": LABELS})  # type: ignore[misc]
+    wire.fake.store_label_set("animals", LABELS)
     result = wire.run(lambda client: client.classify([b"dog", b"a: cat"], label_set="animals", top_k=2))
     assert [row[0].label for row in result] == ["dog", "a: cat"]
     assert [len(row) for row in result] == [2, 2]

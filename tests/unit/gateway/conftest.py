@@ -13,9 +13,9 @@ from tests.modules import MODELS, load_module
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.app import create_app
-from tritonclip_server.gateway.engine import Engine
+from tritonclip_server.gateway.fetching.url_fetcher import UrlFetcher
+from tritonclip_server.gateway.inference.engine import Engine
 from tritonclip_server.gateway.settings import Settings
-from tritonclip_server.gateway.urls import Fetcher
 
 PREPROCESS = load_module(MODELS / "image_preprocess" / "1" / "preprocess.py")
 DEFAULTS = Settings()
@@ -65,7 +65,7 @@ class Gateway:
 
 @contextmanager
 def gateway_over(
-    fake: FakeServer, settings: Settings = DEFAULTS, *, fetcher: Fetcher | None = None, engine: Engine | None = None
+    fake: FakeServer, settings: Settings = DEFAULTS, *, fetcher: UrlFetcher | None = None, engine: Engine | None = None
 ) -> Iterator[Gateway]:
     """A gateway in memory."""
     app = create_app(

@@ -7,9 +7,9 @@ import numpy as np
 import orjson
 import pytest
 
-from tritonclip_server.gateway.answers import FloatArray
-from tritonclip_server.gateway.encodings import Dtype, Format, encoded, encoding_of, quantized
+from tritonclip.protocol import FloatArray
 from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.responses.encodings import Dtype, Format, encoded, encoding_of, quantized
 
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 NUMPY: dict[Dtype, str] = {"float": "<f4", "int8": "i1", "uint8": "u1", "binary": "i1", "ubinary": "u1"}  # Voyage's

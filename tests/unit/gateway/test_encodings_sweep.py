@@ -8,8 +8,8 @@ import pytest
 from tests.pictures import BLUE, RED
 from tests.sweep.encodings import WAYS, Features, as_int8, as_int8_of_length_1, as_signs, embed, shares, table
 from tritonclip import Client
+from tritonclip.protocol import FloatArray
 from tritonclip.testing import FakeServer
-from tritonclip_server.gateway.answers import FloatArray
 
 
 def unit(rows: object) -> FloatArray:

@@ -1,205 +1,188 @@
-"""What needs a key, however it is spelt and wherever the gateway is mounted; and who may ask where none is needed."""
+"""What all doors of other APIs have in common: keys, limits, metrics, and errors where their clients look for them."""
 
-import asyncio
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.routing import Mount
-from starlette.testclient import TestClient
-from starlette.types import Message, Receive, Scope, Send
 
-from tests.gateway_server import GatewayProcess, listening
-from tests.raw_http import exchange, statuses
-from tritonclip import AsyncClient
+from tests.pictures import RED_URL, data_url
+from tests.unit.gateway.conftest import Gateway, gateway_over
+from tritonclip import AsyncClient, ServerError
 from tritonclip.testing import FakeServer
-from tritonclip_server.gateway.access import OPEN_PATHS, foreign, is_open
+from tritonclip_server.gateway.access.keys import KeyFile
 from tritonclip_server.gateway.app import create_app
-from tritonclip_server.gateway.keys import KeyFile
-from tritonclip_server.gateway.settings import Settings
+from tritonclip_server.gateway.settings import Limits, Settings
+
+TWO_TEXTS = ["a", "b"]
+IMAGE_CONTENT = {"content": [{"type": "image_url", "image_url": {"url": RED_URL}}]}
+BAD = data_url(b"no image at all")
+BAD_CONTENT = {"content": [{"type": "image_url", "image_url": BAD}]}
+
+# By path: a request that is right, one of an image and texts, one with an item that is bad, and where that is.
+DOORS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
+    "/embeddings": ({"input": TWO_TEXTS}, {"input": RED_URL}, {"input": ["a", BAD]}, "input[1]"),
+    "/rerank": (
+        {"query": "a", "documents": TWO_TEXTS},
+        {"query": "a", "documents": [RED_URL]},
+        {"query": "a", "documents": ["a", BAD]},
+        "documents[1]",
+    ),
+    "/v1/embed": ({"texts": TWO_TEXTS}, {"images": [RED_URL]}, {"images": [RED_URL, BAD]}, "images[1]"),
+    "/v2/embed": (
+        {"texts": TWO_TEXTS},
+        {"inputs": [IMAGE_CONTENT]},
+        {"inputs": [IMAGE_CONTENT, BAD_CONTENT]},
+        "inputs[1].content[0].image_url",
+    ),
+    "/v1/multimodalembeddings": (
+        {"inputs": [{"content": [{"type": "text", "text": text}]} for text in TWO_TEXTS]},
+        {"inputs": [{"content": [{"type": "image_base64", "image_base64": RED_URL}]}]},
+        {"inputs": [{"content": [{"type": "image_base64", "image_base64": BAD}]}]},
+        "inputs[0].content[0].image_base64",
+    ),
+    "/": ({"inputs": TWO_TEXTS}, {"inputs": RED_URL}, {"inputs": ["a", BAD]}, "inputs[1]"),
+    "/embed": ({"inputs": TWO_TEXTS}, {"inputs": RED_URL}, {"inputs": ["a", BAD]}, "inputs[1]"),
+    "/pipeline/feature-extraction/fake": (
+        {"inputs": TWO_TEXTS}, {"inputs": RED_URL}, {"inputs": ["a", BAD]}, "inputs[1]",
+    ),
+    "/models/fake/pipeline/feature-extraction": (
+        {"inputs": TWO_TEXTS}, {"inputs": RED_URL}, {"inputs": ["a", BAD]}, "inputs[1]",
+    ),
+    "/vectorize": ({"texts": TWO_TEXTS}, {"images": [RED_URL]}, {"texts": ["a"], "images": [BAD]}, "images[0]"),
+    "/score": (
+        {"text_1": "a", "text_2": TWO_TEXTS},
+        {"text_1": "a", "text_2": RED_URL},
+        {"text_1": "a", "text_2": ["b", BAD]},
+        "text_2[1]",
+    ),
+    "/v1/score": (
+        {"queries": "a", "documents": TWO_TEXTS},
+        {"queries": "a", "documents": [IMAGE_CONTENT]},
+        {"queries": "a", "documents": [BAD_CONTENT]},
+        "documents[0].content[0].image_url",
+    ),
+    "/v1/ranking": (
+        {"query": {"text": "a"}, "passages": [{"text": text} for text in TWO_TEXTS]},
+        {"query": {"text": "a"}, "passages": [{"image": RED_URL}]},
+        {"query": {"text": "a"}, "passages": [{"text": "a"}, {"image": BAD}]},
+        "passages[1].image",
+    ),
+    "/v1/classify": (
+        {"input": TWO_TEXTS, "labels": ["c", "d"]},
+        {"input": [RED_URL], "labels": ["c", "d"]},
+        {"input": ["a", BAD], "labels": ["c", "d"]},
+        "input[1]",
+    ),
+}  # fmt: skip
+COHERES = {"/v1/embed", "/v2/embed"}
+PLAIN = {
+    path for path in DOORS if path == "/" or path.endswith(("/embed", "vectorize")) or "pipeline" in path
+} - COHERES
 
 
-def application(settings: Settings) -> Starlette:
-    return create_app(AsyncClient(transport=FakeServer().async_transport()), settings)
+def error_of(path: str, document: dict[str, Any]) -> dict[str, Any]:
+    """An error's parts, wherever that API's clients look for its message."""
+    if path in PLAIN:
+        assert isinstance(document["error"], str)
+        assert document["error_type"] in ("Validation", "Overloaded", "Unhealthy", "Backend")
+        return document | {"message": document["error"]}
+    found: dict[str, Any] = document["error"]
+    assert document["message" if path in COHERES else "detail"] == found["message"]
+    return found
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    KeyFile(tmp_path / "keys.json").create("alice")
-    return tmp_path / "keys.json"
+@pytest.mark.parametrize("path", DOORS)
+def test_a_bad_item_is_named_where_clients_look(gateway: Gateway, path: str) -> None:
+    answer = gateway.http.post(path, json=DOORS[path][2])
+    assert answer.status_code == 400, answer.text
+    error = error_of(path, answer.json())
+    assert (error["code"], error["param"]) == ("invalid_image", DOORS[path][3])
+    assert "image" in error["message"]
 
 
-ODD_PATHS = [
-    "/v1", "/v1/", "//v1/embeddings", "/V1/embeddings", "/./v1/embeddings", "/v1/../v1/embeddings", "/v1//embeddings",
-    "/%76%31/embeddings", "/v1%2fembeddings", "/v1/embeddings/", "/v1/embeddings.", "/v1/embeddings%00",
-    "/v1;x/embeddings", "/v3/embeddings", "/nothing", "/metrics//x", "/metrics;/", "/metrics/../v1/models",
-    "/health/live/x", "/.well-known", "/docs", "/Metrics", "/page.css/../v1/models", "/openapi.json.", "/metrics%2f%00",
-    "/v1/models?path=/metrics", "/v2/rerank#/metrics",
-]  # fmt: skip
+@pytest.mark.parametrize("path", DOORS)
+def test_a_field_that_there_is_not_is_named(gateway: Gateway, path: str) -> None:
+    answer = gateway.http.post(path, json=DOORS[path][0] | {"nonsense": 1})
+    assert (answer.status_code, error_of(path, answer.json())["code"]) == (400, "unknown_field")
 
 
-def test_whatever_is_no_open_path_needs_a_key(keys: Path) -> None:
-    """401 before 404 or 405, by any method; sent as they are, with no library to tidy them up."""
-    with listening(create_app(AsyncClient(transport=FakeServer().async_transport()), Settings(keys=keys))) as url:
-        for path in [*ODD_PATHS, "http://localhost/v1/models", "*", "/v1/models\\..\\metrics"]:
-            for method in ("GET", "POST", "HEAD", "OPTIONS", "DELETE", "PURGE"):
-                sent = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-                assert statuses(exchange(url, sent.encode())) in ([401], [400]), (method, path)
+@pytest.mark.parametrize("path", DOORS)
+def test_another_model_is_not_there(gateway: Gateway, path: str) -> None:
+    other = path.replace("fake", "another/model")
+    answer = gateway.http.post(other, json=DOORS[path][0] | ({"model": "another/model"} if other == path else {}))
+    assert answer.status_code == 404
+    assert error_of(path, answer.json())["code"] == "model_not_found"
 
 
-def test_open_paths_are_those_that_exist_and_are_no_api(keys: Path) -> None:
-    app = create_app(AsyncClient(transport=FakeServer().async_transport()), Settings(keys=keys))
-    with TestClient(app) as http:
-        for path in OPEN_PATHS:
-            assert http.get(path).status_code in (200, 204)
-            assert http.head(path).status_code in (200, 204)
-            assert http.post(path).status_code == 401
-        for path, operations in app.openapi()["paths"].items():
-            for method in operations:
-                answer = http.request(method, path)
-                assert (answer.status_code == 401) is not (path in OPEN_PATHS and method == "get"), path
+@pytest.mark.parametrize("path", DOORS)
+def test_it_needs_a_key_and_its_images_are_counted(tmp_path: Path, fake: FakeServer, path: str) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    key = {"authorization": f"Bearer {file.create('alice', images_per_minute=1)[1]}"}
+    with gateway_over(fake, Settings(keys=file.path)) as gateway:
+        refused = gateway.http.post(path, json=DOORS[path][0])
+        assert (refused.status_code, error_of(path, refused.json())["code"]) == (401, "invalid_api_key")
+        assert gateway.http.post(path, json=DOORS[path][0], headers=key).status_code == 200
+        first = gateway.http.post(path, json=DOORS[path][1], headers=key)
+        assert (first.status_code, first.headers["x-ratelimit-remaining-images"]) == (200, "0")
+        second = gateway.http.post(path, json=DOORS[path][1], headers=key)
+        assert (second.status_code, error_of(path, second.json())["code"]) == (429, "rate_limit_exceeded")
+        assert int(second.headers["retry-after"]) > 0
 
 
-@pytest.mark.parametrize("prefix", ["/clip", "/clip/v1", "/metrics", "/v1", "/health/live"])
-def test_mounted_in_another_application(keys: Path, prefix: str) -> None:
-    outer = Starlette(routes=[Mount(prefix, application(Settings(keys=keys)))])
-    with TestClient(outer) as http:
-        assert http.get(f"{prefix}/v1/models").status_code == 401
-        assert http.post(f"{prefix}/v1/embeddings", json={"input": "a"}).status_code == 401
-        assert http.get(f"{prefix}/health/live").status_code == 200
+@pytest.mark.parametrize("path", DOORS)
+def test_it_is_counted_under_its_own_name(gateway: Gateway, path: str) -> None:
+    assert gateway.http.post(path, json=DOORS[path][0]).status_code == 200
+    endpoint = path.replace("/fake", "/{model}")
+    assert gateway.metric(f'tritonclip_gateway_requests_total{{endpoint="{endpoint}",status="200"}}') == 1
+    assert gateway.metric('tritonclip_gateway_items_total{kind="text"}') >= 2
 
 
-@pytest.mark.parametrize("root", ["", "/clip", "/metrics", "/v1"])
-@pytest.mark.parametrize("kept", [True, False])
-def test_behind_a_root_path(keys: Path, root: str, kept: bool) -> None:
-    """Whether the server leaves it in the path or not."""
-    inner = application(Settings(keys=keys))
-
-    async def rooted(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope = {**scope, "root_path": root, "path": (root if kept else "") + scope["path"]}
-        await inner(scope, receive, send)
-
-    with TestClient(rooted) as http:
-        assert http.get("/v1/models").status_code == 401
-        assert http.get("/v2/rerank").status_code == 401
-        assert http.get("/health/live").status_code == 200
+@pytest.mark.parametrize("path", DOORS)
+def test_its_items_are_limited(fake: FakeServer, path: str) -> None:
+    with gateway_over(fake, Settings(limits=Limits(texts=1))) as gateway:
+        answer = gateway.http.post(path, json=DOORS[path][0])
+        assert (answer.status_code, error_of(path, answer.json())["code"]) == (400, "too_many_items")
+    assert fake.requests("embed_text") == []
 
 
-def test_a_path_is_open_as_the_router_takes_it() -> None:
-    get = {"method": "GET"}
-    assert is_open(get | {"path": "/metrics"})
-    assert is_open({"method": "HEAD", "path": "/metrics"})
-    assert not is_open({"method": "POST", "path": "/"})
-    assert is_open(get | {"path": "/clip/metrics", "root_path": "/clip"})
-    assert not is_open(get | {"path": "/clipmetrics", "root_path": "/clip"})
-    assert not is_open(get | {"path": "/clip", "root_path": "/clip"})
-    assert is_open(get | {"path": "/metrics", "root_path": "/met"})
-    assert not is_open(get | {"path": "/metrics", "root_path": "/metrics"})
+@pytest.mark.parametrize("path", DOORS)
+def test_a_model_server_that_fails_is_told_without_its_words(path: str) -> None:
+    def fail(call: object) -> None:
+        if "embed" in getattr(call, "model", ""):
+            raise ServerError("in /opt/tritonserver/secret", status_code="INTERNAL", model="embed_text")
+
+    with gateway_over(FakeServer(before=fail)) as gateway:
+        answer = gateway.http.post(path, json=DOORS[path][0])
+    assert (answer.status_code, error_of(path, answer.json())["code"]) == (502, "engine_failed")
+    assert "secret" not in answer.text
 
 
-def test_a_web_socket_is_no_way_round(keys: Path) -> None:
-    sent: list[Message] = []
-
-    async def talk() -> None:
-        async def receive() -> Message:
-            return {"type": "websocket.connect"}
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        await application(Settings(keys=keys))({"type": "websocket", "path": "/v1/x", "headers": []}, receive, send)
-
-    asyncio.run(talk())
-    assert [message["type"] for message in sent] == ["websocket.close"]
+@pytest.mark.parametrize("path", DOORS)
+def test_json_of_no_type_is_json(gateway: Gateway, path: str) -> None:
+    """As Weaviate's module sends it."""
+    request = gateway.http.build_request("POST", path, json=DOORS[path][0])
+    del request.headers["content-type"]
+    assert gateway.http.send(request).status_code == 200
 
 
-FOREIGN = [
-    ({}, None),
-    ({"host": "localhost"}, None),
-    ({"host": "LOCALHOST:8080"}, None),
-    ({"host": "127.0.0.1:8080"}, None),
-    ({"host": "127.1.2.3"}, None),
-    ({"host": "[::1]:8080"}, None),
-    ({"host": "My-Box:8080"}, None),
-    ({"host": "localhost:8080", "origin": "http://localhost:8080"}, None),
-    ({"host": "localhost:8080", "origin": "http://127.0.0.1:3000", "sec-fetch-site": "same-site"}, None),
-    ({"host": "localhost:8080", "origin": "http://127.0.0.1:3000", "sec-fetch-site": "cross-site"}, None),
-    ({"host": "localhost:8080", "sec-fetch-site": "none", "sec-fetch-mode": "navigate"}, None),
-    ({"host": "localhost:8080", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, None),
-    ({"host": "evil.example"}, "Host"),
-    ({"host": "127.0.0.1.evil.example:8080"}, "Host"),
-    ({"host": "localhost.evil.example"}, "Host"),
-    ({"host": "localhost@evil.example"}, "Host"),
-    ({"host": "192.168.1.7:8080"}, "Host"),
-    ({"host": "0.0.0.0:8080"}, "Host"),
-    ({"host": "169.254.169.254"}, "Host"),
-    ({"host": ""}, "Host"),
-    ({"host": "[::1"}, "Host"),
-    ({"host": "localhost:99999"}, "Host"),
-    ({"host": "localhost", "origin": "http://evil.example"}, "Origin"),
-    ({"host": "localhost", "origin": "https://localhost.evil.example"}, "Origin"),
-    ({"host": "localhost", "origin": "null"}, "Origin"),
-    ({"host": "localhost", "origin": ""}, "Origin"),
-    ({"host": "localhost", "origin": "file://"}, "Origin"),
-    ({"host": "localhost", "origin": "chrome-extension://localhost"}, "Origin"),
-    ({"host": "localhost", "sec-fetch-site": "cross-site"}, "Sec-Fetch-Site"),
-    ({"host": "localhost", "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, "Sec-Fetch-Site"),
-]
+def test_every_route_that_takes_a_request_is_here_or_our_own() -> None:
+    paths = create_app(AsyncClient(transport=FakeServer().async_transport()), Settings()).openapi()["paths"]
+    here = {path.replace("/fake", "/{model}") for path in DOORS}
+    own = {
+        "/v1/embeddings", "/v1/similarity", "/v1/rerank", "/v2/rerank",
+        "/v1/models/{model}/zero-shot-image-classification",
+    }  # fmt: skip
+    assert {path for path, operations in paths.items() if "post" in operations} == here | own
 
 
-@pytest.mark.parametrize(("headers", "betrayed"), FOREIGN)
-def test_what_betrays_another_sites_page(headers: dict[str, str], betrayed: str | None) -> None:
-    assert foreign("GET", headers, "my-box") == betrayed
-
-
-def test_a_form_that_navigates_is_still_foreign() -> None:
-    headers = {"host": "localhost", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
-    assert foreign("POST", headers, "localhost") == "Sec-Fetch-Site"
-
-
-@pytest.fixture(scope="module")
-def open_gateway() -> Iterator[str]:
-    """As it is started without keys."""
-    running = GatewayProcess(fake=0)
-    yield running.url
-    running.stop()
-
-
-@pytest.mark.parametrize("name", ["host", "origin"])
-@pytest.mark.parametrize("foreign_first", [True, False])
-def test_who_names_two_hosts_comes_by_none(open_gateway: str, name: str, foreign_first: bool) -> None:
-    own, other = ("localhost", "evil.example") if name == "host" else ("http://localhost", "http://evil.example")
-    values = [other, own] if foreign_first else [own, other]
-    lines = [f"{name}: {value}" for value in values] + ([] if name == "host" else ["Host: localhost"])
-    said = "\r\n".join(["GET /v1/models HTTP/1.1", *lines, "Connection: close", "", ""])
-    answer = exchange(open_gateway, said.encode())
-    assert statuses(answer) == [403]
-    assert b"forbidden_origin" in answer
-
-
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/models", "/", "/metrics", "/health/live", "/nothing"])
-@pytest.mark.parametrize(
-    "headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}]
-)
-def test_a_gateway_without_keys_answers_no_foreign_page(open_gateway: str, path: str, headers: dict[str, str]) -> None:
-    answer = httpx.post(open_gateway + path, json={"input": "a"}, headers=headers)
-    assert answer.status_code == 403
-    assert '"code":"forbidden_origin"' in answer.text
-
-
-def test_a_gateway_without_keys_answers_programs_and_its_own_page(open_gateway: str) -> None:
-    port = open_gateway.rpartition(":")[2]
-    for headers in ({}, {"host": "localhost"}, {"origin": open_gateway}, {"origin": f"http://localhost:{port}"}):
-        assert httpx.post(f"{open_gateway}/v1/embeddings", json={"input": "a"}, headers=headers).status_code == 200
-
-
-def test_with_keys_any_name_will_do(keys: Path) -> None:
-    """A gateway in a container is called by the container's name, and what a foreign page sends has no key."""
-    secret = KeyFile(keys).create("bob")[1]
-    with TestClient(application(Settings(keys=keys, host="0.0.0.0"))) as http:
-        headers = {"authorization": f"Bearer {secret}", "host": "gateway:8080", "origin": "https://app.example"}
-        assert http.post("/v1/embeddings", json={"input": "a"}, headers=headers).status_code == 200
-        assert http.get("/health/live", headers={"host": "gateway:8080"}).status_code == 200
+def test_a_base_url_that_is_off_by_its_version_is_told_so(gateway: Gateway) -> None:
+    for path, there_is in (
+        ("/v1/v1/embeddings", "/v1/embeddings"),
+        ("/v1/v2/embed", "/v2/embed"),
+        ("/v1/info", "/info"),
+        ("/v2/v2/rerank", "/v2/rerank"),
+        ("/ranking", "/v1/ranking"),
+    ):
+        error = gateway.refused(path, 404)
+        assert f"there is {there_is}," in error["message"]
+    assert "there is /" not in gateway.refused("/v1/nothing", 404)["message"]

@@ -18,8 +18,8 @@ import pytest
 
 from tests.gateway_server import GatewayProcess
 from tests.raw_http import GET_LIVE, answer, connect, exchange, post, received, statuses
+from tritonclip_server.gateway.access.keys import KeyFile
 from tritonclip_server.gateway.cli import main
-from tritonclip_server.gateway.keys import KeyFile
 from tritonclip_server.gateway.logs import PER_MINUTE
 
 MIB = 2**20

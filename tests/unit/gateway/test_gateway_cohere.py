@@ -9,8 +9,8 @@ import pytest
 from tests.pictures import BLUE_URL, RED, RED_URL
 from tests.unit.gateway.conftest import Gateway
 from tritonclip.testing import features_of
-from tritonclip_server.gateway.encodings import quantized
-from tritonclip_server.gateway.routes.cohere import CohereEmbedReply
+from tritonclip_server.gateway.responses.encodings import quantized
+from tritonclip_server.gateway.routes.cohere import CohereEmbedResponse
 
 V1, V2 = "/v1/embed", "/v2/embed"
 
@@ -21,7 +21,7 @@ def expected(*items: bytes) -> Any:
 
 def test_v1_answers_with_one_list_where_no_types_are_asked_for(gateway: Gateway) -> None:
     answer = gateway.post(V1, texts=["a", "b c"], model="fake", input_type="search_document", truncate="END")
-    CohereEmbedReply.model_validate(answer)
+    CohereEmbedResponse.model_validate(answer)
     assert answer["response_type"] == "embeddings_floats"
     assert answer["embeddings"] == pytest.approx(expected(b"a", b"b c"), abs=1e-6)
     assert answer["texts"] == ["a", "b c"]
@@ -32,7 +32,7 @@ def test_v1_answers_with_one_list_where_no_types_are_asked_for(gateway: Gateway)
 def test_vectors_come_in_every_type_that_is_asked_for(gateway: Gateway, path: str) -> None:
     types = ["float", "int8", "uint8", "binary", "ubinary", "base64", "float"]
     answer = gateway.post(path, texts=["a", "b"], embedding_types=types)
-    CohereEmbedReply.model_validate(answer)
+    CohereEmbedResponse.model_validate(answer)
     assert answer["response_type"] == "embeddings_by_type"
     vectors = answer["embeddings"]
     assert set(vectors) == set(types)

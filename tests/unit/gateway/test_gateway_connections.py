@@ -13,17 +13,17 @@ from tests.raw_http import GET_LIVE, answer, connect, exchange, post, received, 
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.app import create_app
-from tritonclip_server.gateway.connection import PIPELINED
-from tritonclip_server.gateway.gate import HEAD_BYTES, HEADERS, Patience
+from tritonclip_server.gateway.http.connection import PIPELINED
+from tritonclip_server.gateway.http.connection_limits import HEAD_BYTES, HEADERS, ConnectionTimeouts
 from tritonclip_server.gateway.settings import Limits, Settings
 
-HASTY = Patience(head=0.4, silent=1.0, unread=1.0, linger=1.0)
+HASTY = ConnectionTimeouts(head=0.4, silent=1.0, unread=1.0, linger=1.0)
 
 
 @contextmanager
-def gateway(limits: Limits = Limits(), *, patience: Patience | None = None, width: int = 16) -> Iterator[str]:  # noqa: B008
+def gateway(limits: Limits = Limits(), *, timeouts: ConnectionTimeouts | None = None, width: int = 16) -> Iterator[str]:  # noqa: B008
     client = AsyncClient(transport=FakeServer(width=width).async_transport())
-    with listening(create_app(client, Settings(limits=limits)), limits, patience) as url:
+    with listening(create_app(client, Settings(limits=limits)), limits, timeouts) as url:
         yield url
 
 
@@ -35,7 +35,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[str]:
-    with gateway(patience=HASTY) as running:
+    with gateway(timeouts=HASTY) as running:
         yield running
 
 
@@ -174,7 +174,7 @@ def test_the_rest_of_an_answered_request_is_not_waited_for(hasty: str) -> None:
 
 
 def test_an_answer_that_nobody_reads_is_given_up() -> None:
-    with gateway(patience=HASTY, width=8192) as url:
+    with gateway(timeouts=HASTY, width=8192) as url:
         before = metric(url, "tritonclip_gateway_connections")
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -208,7 +208,7 @@ def test_the_oldest_that_asks_for_nothing_makes_room() -> None:
 
 
 def test_unfinished_heads_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tritonclip_server.gateway.gate.BUFFERED_BYTES", 3 * HEAD_BYTES)
+    monkeypatch.setattr("tritonclip_server.gateway.http.connection_limits.BUFFERED_BYTES", 3 * HEAD_BYTES)
     with gateway() as url:
         halves = [connect(url) for _ in range(8)]
         for half in halves:

@@ -10,11 +10,11 @@ import pytest
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import ConfigError
 from tritonclip.testing import FakeServer
-from tritonclip_server.gateway.access import foreign
+from tritonclip_server.gateway.access.keys import KeyFile
+from tritonclip_server.gateway.access.policy import foreign
+from tritonclip_server.gateway.access.rate_limit import RateLimiter
 from tritonclip_server.gateway.cli import main
-from tritonclip_server.gateway.cors import EXPOSED, HINTED_ORIGINS, parse_origin
-from tritonclip_server.gateway.keys import KeyFile
-from tritonclip_server.gateway.rates import RateLimiter
+from tritonclip_server.gateway.http.cors import EXPOSED, HINTED_ORIGINS, parse_origin
 from tritonclip_server.gateway.settings import Limits, Settings
 
 APP = "https://app.example"

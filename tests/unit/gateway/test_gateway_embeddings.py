@@ -10,14 +10,14 @@ from openai import BadRequestError, OpenAI
 from tests.pictures import BLUE, BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import Gateway
 from tritonclip.testing import features_of
-from tritonclip_server.gateway.encodings import Dtype, quantized
-from tritonclip_server.gateway.replies import EmbeddingsReply
+from tritonclip_server.gateway.responses.encodings import Dtype, quantized
+from tritonclip_server.gateway.responses.response_models import EmbeddingsResponse
 
 PATH = "/v1/embeddings"
 
 
 def vectors(answer: dict[str, Any]) -> list[list[float]]:
-    EmbeddingsReply.model_validate(answer)
+    EmbeddingsResponse.model_validate(answer)
     assert [entry["index"] for entry in answer["data"]] == list(range(len(answer["data"])))
     return [entry["embedding"] for entry in answer["data"]]
 
@@ -78,7 +78,7 @@ def test_base64_is_little_endian_float32(gateway: Gateway, option: str) -> None:
 @pytest.mark.parametrize("option", ["encoding_format", "embedding_type", "output_dtype"])
 def test_vectors_as_integers(gateway: Gateway, option: str, dtype: Dtype) -> None:
     answer = gateway.post(PATH, input=["a", data_url(b"no"), RED_URL], partial=True, **{option: dtype})
-    EmbeddingsReply.model_validate(answer)
+    EmbeddingsResponse.model_validate(answer)
     features = np.stack([features_of(b"a", 16), features_of(RED, 16)])
     assert [entry["embedding"] for entry in answer["data"]] == quantized(features, dtype).tolist()
     assert [entry["index"] for entry in answer["data"]] == [0, 2]
@@ -128,7 +128,7 @@ def test_dimensions_are_the_models_own(gateway: Gateway, option: str) -> None:
 
 def test_partial_answers_for_the_good_and_names_the_bad(gateway: Gateway) -> None:
     answer = gateway.post(PATH, input=["a", data_url(b"no"), BLUE_URL, {"image": "!"}], partial=True)
-    EmbeddingsReply.model_validate(answer)
+    EmbeddingsResponse.model_validate(answer)
     assert [entry["index"] for entry in answer["data"]] == [0, 2]
     assert [entry["embedding"] for entry in answer["data"]] == expected(b"a", BLUE)
     errors = [(error["index"], error["param"], error["code"]) for error in answer["errors"]]

@@ -7,7 +7,7 @@ from tests.bad_inputs import BAD_INPUTS
 from tests.pictures import RED_URL
 from tests.unit.gateway.conftest import gateway_over, refuse
 from tritonclip import InputError
-from tritonclip._errors import refused_item, status_error
+from tritonclip.protocol import refused_item, status_error
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.errors import FAILURES, MESSAGES, item_error, translate
 

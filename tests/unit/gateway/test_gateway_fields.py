@@ -9,9 +9,9 @@ from tests.pictures import RED, RED_URL
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.neutral import NEUTRAL
 from tritonclip_server.gateway.openapi import REQUESTS
-from tritonclip_server.gateway.schemas import (
+from tritonclip_server.gateway.parsing.noop_fields import NOOP_FIELDS
+from tritonclip_server.gateway.parsing.request_models import (
     ClassifyRequest,
     EmbeddingsRequest,
     RequestModel,
@@ -20,8 +20,8 @@ from tritonclip_server.gateway.schemas import (
     ZeroShotParameters,
     ZeroShotRequest,
 )
+from tritonclip_server.gateway.parsing.validation import validate
 from tritonclip_server.gateway.settings import Limits, Settings
-from tritonclip_server.gateway.validation import validate
 
 EMBED, SIMILARITY, CLASSIFY, RERANK = "/v1/embeddings", "/v1/similarity", "/v1/classify", "/v1/rerank"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"
@@ -46,9 +46,9 @@ LONG = "word " * 200
 def test_what_asks_for_nothing_changes_nothing(gateway: Gateway, path: str) -> None:
     own = MODELS[path].model_fields
     expected = _without_id(gateway.post(path, **BARE[path]))
-    for name, neutral in NEUTRAL.items():
+    for name, noop in NOOP_FIELDS.items():
         if name not in own:
-            for value in (None, *neutral.values):
+            for value in (None, *noop.values):
                 assert _without_id(gateway.post(path, **BARE[path], **{name: value})) == expected, (name, value)
 
 
@@ -56,12 +56,12 @@ def _without_id(answer: Any) -> Any:
     return {name: value for name, value in answer.items() if name != "id"} if isinstance(answer, dict) else answer
 
 
-@pytest.mark.parametrize("name", NEUTRAL)
+@pytest.mark.parametrize("name", NOOP_FIELDS)
 def test_what_asks_for_something_else_is_refused_by_name(gateway: Gateway, name: str) -> None:
     for value in ("something", 7, ["something"], {"some": "thing"}, 1.5):
         error = gateway.refused(CLASSIFY, 400, **BARE[CLASSIFY], **{name: value})
         assert (error["code"], error["param"]) == ("invalid_value", name)
-        assert error["message"] == f"{name}: {NEUTRAL[name].reason}; leave this out"
+        assert error["message"] == f"{name}: {NOOP_FIELDS[name].reason}; leave this out"
 
 
 @pytest.mark.parametrize(
@@ -260,10 +260,10 @@ def test_no_words_of_pydantics_reach_anybody() -> None:
     assert {"expected at least 1", "expected at most 1", "expected an object", 'expected "text" or "image"'} <= refused
 
 
-def test_every_neutral_field_is_in_the_document(gateway: Gateway) -> None:
+def test_every_noop_field_is_in_the_document(gateway: Gateway) -> None:
     schemas = gateway.http.get("/openapi.json").json()["components"]["schemas"]
     for model in REQUESTS:
-        assert NEUTRAL.keys() <= schemas[model.__name__]["properties"].keys()
+        assert NOOP_FIELDS.keys() <= schemas[model.__name__]["properties"].keys()
     assert schemas["SimilarityRequest"]["properties"]["stream"]["enum"] == [None, False]
 
 

@@ -7,8 +7,8 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.http.error_middleware import ErrorMiddleware
 from tritonclip_server.gateway.metrics import Metrics
-from tritonclip_server.gateway.middleware import Envelope
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,7 +30,7 @@ def test_a_broken_connection_is_a_hang_up(
 ) -> None:
     """uvloop raises a RuntimeError for a closed connection, others an OSError."""
     metrics = Metrics()
-    envelope = Envelope(
+    middleware = ErrorMiddleware(
         app, metrics=metrics, seconds=1.0, fingerprint=lambda: None, endpoint_of=lambda scope: "/v1/embeddings"
     )
 
@@ -38,7 +38,8 @@ def test_a_broken_connection_is_a_hang_up(
         raise error
 
     with caplog.at_level(logging.INFO):
-        asyncio.run(envelope({"type": "http", "method": "POST", "headers": []}, receive, send))
+        asyncio.run(middleware({"type": "http", "method": "POST", "headers": []}, receive, send))
     (record,) = caplog.records
     assert (record.levelname, f"status={status}" in record.getMessage()) == ("INFO", True)
-    assert metrics.requests.labels("/v1/embeddings", status)._value.get() == 1
+    labels = {"endpoint": "/v1/embeddings", "status": status}
+    assert metrics.registry.get_sample_value("tritonclip_gateway_requests_total", labels) == 1

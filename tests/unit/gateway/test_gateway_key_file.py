@@ -11,10 +11,17 @@ from typing import Any
 
 import pytest
 
+from tritonclip_server.gateway.access.keys import (
+    UNREADABLE_SECONDS,
+    Key,
+    KeyFile,
+    KeyFileError,
+    KeyStore,
+    KeysUnavailable,
+)
 from tritonclip_server.gateway.cli import main
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.keys import UNREADABLE_SECONDS, Key, KeyFile, KeyFileError, KeyRing, KeysUnavailable
-from tritonclip_server.gateway.middleware import authenticate
+from tritonclip_server.gateway.http.access_middleware import authenticate
 
 
 @pytest.fixture
@@ -65,18 +72,18 @@ SPOILT = [
 def test_wrong_types_are_an_error_at_start_and_change_nothing_while_running(file: KeyFile, content: bytes) -> None:
     file.path.write_bytes(content)
     with pytest.raises(KeyFileError) as error:
-        KeyRing(file.path)
+        KeyStore(file.path)
     assert str(file.path) in str(error.value)
     assert "0" * 32 not in str(error.value)
 
     file.path.unlink()
     alice, secret = file.create("alice")
-    ring = KeyRing(file.path)
+    store = KeyStore(file.path)
     file.path.write_bytes(content)
-    assert ring.find(secret) == alice
-    assert ring.find("tclip-1a2b3c4d-x") is None
+    assert store.find(secret) == alice
+    assert store.find("tclip-1a2b3c4d-x") is None
     file.path.write_text('{"keys": []}')
-    assert ring.find(secret) is None
+    assert store.find(secret) is None
 
 
 def test_a_spoilt_file_stops_the_command(file: KeyFile, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,13 +115,13 @@ def test_a_revoked_key_ends_as_soon_as_the_file_can_be_read_again(
 ) -> None:
     """Although the file does not change once more."""
     alice, secret = file.create("alice")
-    ring = KeyRing(file.path)
+    store = KeyStore(file.path)
     failing = Failing(monkeypatch)
     file.revoke(alice.id)
     failing.times = 2
-    assert ring.find(secret) == alice
-    assert ring.find(secret) == alice
-    assert ring.find(secret) is None
+    assert store.find(secret) == alice
+    assert store.find(secret) == alice
+    assert store.find(secret) is None
 
 
 def test_a_file_that_stays_unreadable_lets_nobody_in(
@@ -122,26 +129,26 @@ def test_a_file_that_stays_unreadable_lets_nobody_in(
 ) -> None:
     alice, secret = file.create("alice")
     now = 0.0
-    ring = KeyRing(file.path, clock=lambda: now)
+    store = KeyStore(file.path, clock=lambda: now)
     file.create("bob")
     failing = Failing(monkeypatch)
     failing.times = math.inf
-    assert ring.find(secret) == alice
+    assert store.find(secret) == alice
     now = UNREADABLE_SECONDS
-    assert ring.find(secret) == alice
+    assert store.find(secret) == alice
     now = UNREADABLE_SECONDS + 1
     with pytest.raises(KeysUnavailable):
-        ring.find(secret)
+        store.find(secret)
     with pytest.raises(ApiError) as refused:
-        authenticate(ring, f"Bearer {secret}")
+        authenticate(store, f"Bearer {secret}")
     assert (refused.value.code, refused.value.status) == ("keys_unavailable", 503)
     assert "every request is refused" in caplog.text
     failing.times = 0
-    assert ring.find(secret) == alice
+    assert store.find(secret) == alice
     failing.times = math.inf
     file.path.touch()
     now += UNREADABLE_SECONDS  # counted anew
-    assert ring.find(secret) == alice
+    assert store.find(secret) == alice
 
 
 def test_a_symbolic_link_stays_one(file: KeyFile, tmp_path: Path) -> None:
@@ -152,11 +159,11 @@ def test_a_symbolic_link_stays_one(file: KeyFile, tmp_path: Path) -> None:
     alice, secret = linked.create("alice")
     assert link.is_symlink()
     assert file.read() == {alice.id: alice}
-    ring = KeyRing(link)
-    assert ring.find(secret) == alice
+    store = KeyStore(link)
+    assert store.find(secret) == alice
     assert linked.revoke(alice.id)
     assert link.is_symlink()
-    assert ring.find(secret) is None
+    assert store.find(secret) is None
 
 
 def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(
@@ -178,7 +185,7 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(
 
 def test_what_a_killed_command_left_is_gone_after_the_next(file: KeyFile) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from tritonclip_server.gateway.keys import KeyFile\n"
+        "import os, sys; from pathlib import Path; from tritonclip_server.gateway.access.keys import KeyFile\n"
         "os.fsync = lambda _: os._exit(9)\n"
         "KeyFile(Path(sys.argv[1])).create('alice')"
     )

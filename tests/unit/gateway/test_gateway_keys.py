@@ -11,10 +11,10 @@ from tests.pictures import RED_URL
 from tests.unit.gateway.conftest import gateway_over
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.access.keys import Key, KeyFile, KeyFileError, KeyStore
+from tritonclip_server.gateway.access.rate_limit import MANY_BUCKETS, RateLimiter, TokenBucket
 from tritonclip_server.gateway.app import create_app
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.keys import Key, KeyFile, KeyFileError, KeyRing
-from tritonclip_server.gateway.rates import MANY_BUCKETS, Bucket, RateLimiter
 from tritonclip_server.gateway.settings import Settings
 
 
@@ -33,7 +33,7 @@ def test_the_file_opens_nothing(file: KeyFile) -> None:
     assert secret not in stored
     assert secret.split("-", 2)[2] not in stored
     assert file.path.stat().st_mode & 0o077 == 0
-    assert KeyRing(file.path).find(f"tclip-{key.id}-{key.digest}") is None
+    assert KeyStore(file.path).find(f"tclip-{key.id}-{key.digest}") is None
 
 
 def test_equal_secrets_would_have_different_hashes(file: KeyFile) -> None:
@@ -45,32 +45,32 @@ def test_equal_secrets_would_have_different_hashes(file: KeyFile) -> None:
 @pytest.mark.parametrize("presented", ["", "x", "tclip", "tclip--", "tclip-00000000-x", "other-{id}-{secret}", "{id}"])
 def test_what_is_no_key_opens_nothing(file: KeyFile, presented: str) -> None:
     key, secret = file.create("alice")
-    ring = KeyRing(file.path)
-    assert ring.find(secret) == key
-    assert ring.find(secret + "x") is None
-    assert ring.find(presented.format(id=key.id, secret=secret.split("-", 2)[2])) is None
+    store = KeyStore(file.path)
+    assert store.find(secret) == key
+    assert store.find(secret + "x") is None
+    assert store.find(presented.format(id=key.id, secret=secret.split("-", 2)[2])) is None
 
 
 def test_revoked_and_new_keys_take_effect_at_once(file: KeyFile) -> None:
     alice, alices = file.create("alice")
-    ring = KeyRing(file.path)
+    store = KeyStore(file.path)
     bob, bobs = file.create("bob")
-    assert ring.find(bobs) == bob
+    assert store.find(bobs) == bob
     assert file.revoke(alice.id)
-    assert ring.find(alices) is None
+    assert store.find(alices) is None
     assert not file.revoke(alice.id)
     file.path.unlink()
-    assert ring.find(bobs) is None
+    assert store.find(bobs) is None
 
 
 def test_a_spoilt_file_changes_nothing_until_it_is_mended(file: KeyFile) -> None:
     alice, secret = file.create("alice")
-    ring = KeyRing(file.path)
+    store = KeyStore(file.path)
     good = file.path.read_text()
     file.path.write_text("{")
-    assert ring.find(secret) == alice
+    assert store.find(secret) == alice
     file.path.write_text(good.replace(alice.digest, "0" * 64))
-    assert ring.find(secret) is None
+    assert store.find(secret) is None
     file.path.write_text('{"keys": [{"name": "x"}]}')
     with pytest.raises(KeyFileError):
         file.read()
@@ -150,7 +150,7 @@ def test_a_request_that_is_refused_for_too_many_images_says_so(file: KeyFile) ->
 
 def test_buckets_refill_evenly() -> None:
     now = 0.0
-    bucket = Bucket(60, lambda: now)
+    bucket = TokenBucket(60, lambda: now)
     assert bucket.take(60) == 0
     assert bucket.take(1) == pytest.approx(1)
     now = 0.5
@@ -183,7 +183,7 @@ def test_the_buckets_of_many_keys_are_not_kept_for_ever() -> None:
     for number in range(3 * MANY_BUCKETS):
         limiter.charge(Key(str(number), "", "", "", "", requests_per_minute=60), "requests", 60, {})
         now += 1.0
-        assert len(limiter._buckets) <= MANY_BUCKETS
+        assert limiter.buckets <= MANY_BUCKETS
     last = Key(str(3 * MANY_BUCKETS - 1), "", "", "", "", requests_per_minute=60)
     with pytest.raises(ApiError):  # what is not full again is not forgotten
         limiter.charge(last, "requests", 60, {})

@@ -14,7 +14,7 @@ from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient, Embeddings
 from tritonclip.testing import FakeServer, features_of
-from tritonclip_server.gateway.replies import ClassifyReply, SimilarityReply
+from tritonclip_server.gateway.responses.response_models import ClassifyResponse, SimilarityResponse
 
 CLASSIFY, SIMILARITY = "/v1/classify", "/v1/similarity"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"
@@ -102,7 +102,7 @@ def test_commas_in_texts_are_commas(gateway: Gateway) -> None:
 
 def test_one_label_has_a_cosine_and_no_probability(gateway: Gateway) -> None:
     answer = gateway.post(CLASSIFY, images=[RED_URL, BLUE_URL], labels=["a"], template="{}")
-    ClassifyReply.model_validate(answer)
+    ClassifyResponse.model_validate(answer)
     for entry, image in zip(answer["data"], (RED_URL, BLUE_URL), strict=True):
         (label,) = entry["labels"]
         assert label["probability"] is None
@@ -115,7 +115,7 @@ def test_one_label_has_a_cosine_and_no_probability(gateway: Gateway) -> None:
 
 def test_one_text_has_no_probability_either(gateway: Gateway) -> None:
     answer = gateway.post(SIMILARITY, images=[RED_URL, BLUE_URL], text="a")
-    SimilarityReply.model_validate(answer)
+    SimilarityResponse.model_validate(answer)
     assert answer["probabilities"] == [[None], [None]]
     assert np.isfinite(answer["cosine"]).all()
     assert np.isfinite(answer["logits"]).all()

@@ -17,15 +17,15 @@ from tests.pictures import RED_URL
 from tests.unit.gateway.conftest import gateway_over
 from tritonclip import AsyncClient, Embeddings, ServerError
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.access.keys import KeyFile
 from tritonclip_server.gateway.app import create_app
-from tritonclip_server.gateway.keys import KeyFile
 from tritonclip_server.gateway.logs import (
     ALL_PER_MINUTE,
     KINDS,
     MOST_CHARACTERS,
     PER_MINUTE,
+    LineLimiter,
     LogWriter,
-    Sieve,
     printable,
     trace,
 )
@@ -139,22 +139,22 @@ def test_a_trace_ends_where_causes_go_in_circles() -> None:
 
 def test_a_flood_of_one_kind_leaves_room_for_others() -> None:
     now = 0.0
-    sieve = Sieve(lambda: now)
-    assert sum(sieve.admit("refused") for _ in range(1000)) == PER_MINUTE
-    assert sieve.admit("something else")
-    assert sieve.left_out() == {"refused": 1000 - PER_MINUTE}
-    assert sieve.left_out() == {}
+    limiter = LineLimiter(lambda: now)
+    assert sum(limiter.admit("refused") for _ in range(1000)) == PER_MINUTE
+    assert limiter.admit("something else")
+    assert limiter.left_out() == {"refused": 1000 - PER_MINUTE}
+    assert limiter.left_out() == {}
     now = 60.0
-    assert sum(sieve.admit("refused") for _ in range(1000)) == PER_MINUTE
+    assert sum(limiter.admit("refused") for _ in range(1000)) == PER_MINUTE
 
 
 def test_a_flood_of_many_kinds_is_bounded_too() -> None:
-    sieve = Sieve(lambda: 0.0)
-    assert sum(sieve.admit(f"kind {number}") for number in range(20 * KINDS)) == ALL_PER_MINUTE
-    counts = sieve.left_out()
+    limiter = LineLimiter(lambda: 0.0)
+    assert sum(limiter.admit(f"kind {number}") for number in range(20 * KINDS)) == ALL_PER_MINUTE
+    counts = limiter.left_out()
     assert len(counts) <= KINDS + 1
     assert sum(counts.values()) == 20 * KINDS - ALL_PER_MINUTE
-    assert len(sieve._kinds) <= KINDS
+    assert limiter.kinds <= KINDS
 
 
 @pytest.fixture
@@ -185,17 +185,18 @@ def test_lines_reach_the_descriptor_and_say_how_many_are_missing(logger: logging
 def test_a_log_that_nobody_reads_stops_nobody(logger: logging.Logger) -> None:
     """A full pipe holds its writer up; the lines beyond the queue are lost, and later counted."""
     reading, writing = os.pipe()
-    writer = LogWriter(writing, Sieve(iter(range(10**9)).__next__))  # a second between any two lines: none is left out
+    # A second passes between any two lines, so that none is left out.
+    writer = LogWriter(writing, LineLimiter(iter(range(10**9)).__next__))
     logger.addHandler(writer)
     begun = time.monotonic()
     for number in range(5000):
         logger.warning("%s", "x" * 400, extra={"kind": str(number % 100)})
     assert time.monotonic() - begun < 30
-    assert writer._lost > 1000
+    assert writer.lost > 1000
     thread = threading.Thread(daemon=True, target=lambda: [None for _ in iter(lambda: os.read(reading, 2**20), b"")])
     thread.start()
     writer.close()
-    assert not writer._thread.is_alive()
+    assert not writer.is_alive
     os.close(writing)
     thread.join(30)
     os.close(reading)
@@ -208,11 +209,11 @@ def test_a_disk_that_is_full_costs_lines_alone(logger: logging.Logger) -> None:
         for _ in range(10):
             logger.warning("lost")
         for _ in range(1000):
-            if writer._lost == 10:
+            if writer.lost == 10:
                 break
             time.sleep(0.01)
-        assert writer._lost == 10
-        assert writer._thread.is_alive()
+        assert writer.lost == 10
+        assert writer.is_alive
         writer.close()
 
 

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from tests.unit.gateway.conftest import LABEL_SETS, refuse
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
-from tritonclip_server.gateway.access import OPEN_PATHS
+from tritonclip_server.gateway.access.policy import OPEN_PATHS
 from tritonclip_server.gateway.app import create_app
 from tritonclip_server.gateway.openapi import REQUESTS
 from tritonclip_server.gateway.settings import Settings

@@ -10,13 +10,13 @@ from tests.pictures import RED_URL
 from tests.unit.gateway.conftest import gateway_over
 from tests.virtual_time import run
 from tritonclip import AsyncClient, Embeddings
-from tritonclip._errors import status_error
+from tritonclip.protocol import status_error
 from tritonclip.testing import FakeServer
-from tritonclip_server.gateway.admission import PLACE, Admission, Kind
-from tritonclip_server.gateway.engine import Engine
-from tritonclip_server.gateway.exchange import Exchange
+from tritonclip_server.gateway.admission.fair_semaphore import QueueLimits
+from tritonclip_server.gateway.admission.places import PLACE, Admission, Kind
+from tritonclip_server.gateway.http.request_context import RequestContext
+from tritonclip_server.gateway.inference.engine import Engine
 from tritonclip_server.gateway.metrics import Metrics
-from tritonclip_server.gateway.room import Bounds
 from tritonclip_server.gateway.settings import Limits, Settings
 
 EMBED = "/v1/embeddings"
@@ -111,7 +111,7 @@ class Clocked:
 
     def __init__(self, places: int) -> None:
         self._metrics = Metrics()
-        self._admission = Admission(places, Bounds(1000, 1e6), self._metrics)
+        self._admission = Admission(places, QueueLimits(1000, 1e6), self._metrics)
         self._engine = AsyncClient(transport=FakeServer().async_transport())
         self.now = 0  # parts in the engine
         self.most = 0
@@ -121,7 +121,7 @@ class Clocked:
         """The seconds that a request took."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        turn = self._admission.turn(Exchange("id", started + 1e6, peer=caller), self._engine)
+        turn = self._admission.turn(RequestContext("id", started + 1e6, peer=caller), self._engine)
 
         async def work(_engine: Engine, part: Sequence[int]) -> Sequence[int]:
             self.now += 1

@@ -12,9 +12,9 @@ from tests.raw_http import exchange, statuses
 from tests.unit.gateway.conftest import Gateway
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
-from tritonclip_server.gateway.access import OPEN_PATHS
+from tritonclip_server.gateway.access.keys import KeyFile
+from tritonclip_server.gateway.access.policy import OPEN_PATHS
 from tritonclip_server.gateway.app import create_app
-from tritonclip_server.gateway.keys import KeyFile
 from tritonclip_server.gateway.settings import Settings
 
 

@@ -11,10 +11,10 @@ import pytest
 from tests.pictures import BLUE_URL, RED_URL
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip.testing import FakeServer
-from tritonclip_server.gateway.answers import LABEL_BYTES, SCORE_BYTES
+from tritonclip_server.gateway.content.items import TextItem
+from tritonclip_server.gateway.content.labels import prompts_of
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.items import TextItem
-from tritonclip_server.gateway.labels import prompts_of
+from tritonclip_server.gateway.responses.json_responses import LABEL_BYTES, SCORE_BYTES
 from tritonclip_server.gateway.settings import MIB, Limits, Settings
 
 EMBED, SIMILARITY, CLASSIFY, RERANK = "/v1/embeddings", "/v1/similarity", "/v1/classify", "/v1/rerank"

@@ -9,9 +9,9 @@ import pytest
 from tests.pictures import RED, base64_of
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient
-from tritonclip._errors import status_error
+from tritonclip.protocol import status_error
 from tritonclip.testing import FakeServer, features_of
-from tritonclip_server.gateway.readiness import Readiness
+from tritonclip_server.gateway.inference.readiness import Readiness
 
 
 def packed(features: Any) -> str:

@@ -9,7 +9,7 @@ from tests.pictures import BLUE, BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import CLOSE, LABEL_SETS, Gateway, gateway_over, refuse
 from tritonclip import Client
 from tritonclip.testing import FakeServer
-from tritonclip_server.gateway.replies import ClassifyReply, RerankReply, SimilarityReply
+from tritonclip_server.gateway.responses.response_models import ClassifyResponse, RerankResponse, SimilarityResponse
 
 SIMILARITY, CLASSIFY, RERANK = "/v1/similarity", "/v1/classify", "/v1/rerank"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"
@@ -21,7 +21,7 @@ def test_similarity_is_what_the_client_says(bias: float | None) -> None:
     with gateway_over(fake) as gateway, Client(transport=fake.transport()) as client:
         answer = gateway.post(SIMILARITY, images=[RED_URL, base64_of(BLUE)], texts=["a", "b", "c"])
         expected = client.compare([RED, BLUE], ["a", "b", "c"])
-    SimilarityReply.model_validate(answer)
+    SimilarityResponse.model_validate(answer)
     np.testing.assert_allclose(answer["cosine"], expected.cosine, rtol=0, atol=CLOSE)
     for name in ("logits", "probabilities"):  # a probability is never further apart than its logits
         np.testing.assert_allclose(answer[name], getattr(expected, name), rtol=0, atol=20 * CLOSE)
@@ -56,7 +56,7 @@ def test_similarity_by_form(gateway: Gateway) -> None:
 
 def test_partial_similarity_has_null_rows(gateway: Gateway) -> None:
     answer = gateway.post(SIMILARITY, images=[data_url(b"no"), RED_URL], texts=["a", "b"], partial=True)
-    SimilarityReply.model_validate(answer)
+    SimilarityResponse.model_validate(answer)
     assert answer["cosine"][0] == answer["logits"][0] == answer["probabilities"][0] == [None, None]
     alone = gateway.post(SIMILARITY, image=RED_URL, texts=["a", "b"])
     assert answer["cosine"][1] == pytest.approx(alone["cosine"][0], abs=CLOSE)
@@ -66,7 +66,7 @@ def test_partial_similarity_has_null_rows(gateway: Gateway) -> None:
 def test_classify_is_what_the_client_says(gateway: Gateway) -> None:
     labels = ["cat", "dog", "cow"]
     answer = gateway.post(CLASSIFY, images=[RED_URL, BLUE_URL], labels=labels, template="one {}, please")
-    ClassifyReply.model_validate(answer)
+    ClassifyResponse.model_validate(answer)
     with Client(transport=gateway.fake.transport()) as client:
         expected = client.classify([RED, BLUE], labels, template="one {}, please")
     for entry, predictions in zip(answer["data"], expected, strict=True):
@@ -78,7 +78,7 @@ def test_classify_is_what_the_client_says(gateway: Gateway) -> None:
 
 def test_classify_by_a_stored_label_set(gateway: Gateway) -> None:
     answer = gateway.post(CLASSIFY, images=[RED_URL, BLUE_URL], label_set="colours", top_k=2)
-    ClassifyReply.model_validate(answer)
+    ClassifyResponse.model_validate(answer)
     with Client(transport=gateway.fake.transport()) as client:
         expected = client.classify([RED, BLUE], label_set="colours", top_k=2)
     for entry, predictions in zip(answer["data"], expected, strict=True):
@@ -134,7 +134,7 @@ def test_zero_shot_by_form(gateway: Gateway) -> None:
 def test_rerank_orders_by_cosine(gateway: Gateway, query: Any, path: str) -> None:
     documents = ["one", {"text": "two"}, {"image": BLUE_URL}, "three"]
     answer = gateway.post(path, query=query, documents=documents, return_documents=True)
-    RerankReply.model_validate(answer)
+    RerankResponse.model_validate(answer)
     given = gateway.post("/v1/embeddings", input=[query, *documents])["data"]
     features = np.array([entry["embedding"] for entry in given])
     cosines = features[1:] @ features[0]
@@ -159,8 +159,8 @@ def test_rerank_top_n_and_partial(gateway: Gateway) -> None:
 def test_rerank_by_form(gateway: Gateway) -> None:
     files = [("documents", ("red.png", RED)), ("documents", ("blue.png", BLUE))]
     answer = gateway.http.post(RERANK, files=files, data={"query": "a"}).json()
-    json_answer = gateway.post(RERANK, query="a", documents=[RED_URL, BLUE_URL])
-    assert answer["results"] == json_answer["results"]
+    json_response = gateway.post(RERANK, query="a", documents=[RED_URL, BLUE_URL])
+    assert answer["results"] == json_response["results"]
 
 
 def test_models_say_what_is_deployed(gateway: Gateway) -> None:

@@ -14,9 +14,9 @@ from PIL import Image
 from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, encoded
 from tests.unit.gateway.conftest import Gateway
 from tritonclip.testing import features_of
-from tritonclip_server.gateway.base64_text import BadBase64, decode
-from tritonclip_server.gateway.data_urls import HEAD_CHARACTERS, data_url
-from tritonclip_server.gateway.lookalikes import holds_json_items, image_lookalike, is_url
+from tritonclip_server.gateway.content.base64_text import BadBase64, decode
+from tritonclip_server.gateway.content.data_urls import HEAD_CHARACTERS, data_url
+from tritonclip_server.gateway.content.text_sniffing import disguised_image, holds_json_items, is_url
 
 EMBED, SIMILARITY = "/v1/embeddings", "/v1/similarity"
 B64 = base64_of(RED)
@@ -278,7 +278,7 @@ def test_what_is_wrong_with_base64_is_shown_at_its_place(text: str, said: str) -
 
 
 def test_blanks_that_were_pluses_are_no_layout() -> None:
-    """A program that takes base64 for a form's value turns "+" into a blank: left out, it is another picture."""
+    """A program that takes base64 for a form's value turns "+" into a blank: left out, it is another image."""
     four = "AAA+AA+AAAA+AAAAAA+" + "A" * 25
     with pytest.raises(BadBase64, match="percent-encode"):
         decode(four.replace("+", " "))
@@ -320,7 +320,7 @@ def test_json_lists_in_strings() -> None:
     assert holds_json_items(' ["a", {"text": "b"}] ', 100)
     for text in ("[MASK]", "[1, 2]", "[]", "a", '["a"', '["a", 1]', "[" + '"a",' * 99 + '"a"]'):
         assert not holds_json_items(text, 100)
-    assert image_lookalike('["a", "b"]') is None
+    assert disguised_image('["a", "b"]') is None
 
 
 def test_a_large_image_where_a_text_was_meant_is_told_before_its_length(gateway: Gateway) -> None:

@@ -13,9 +13,9 @@ from tiktoken.load import load_tiktoken_bpe
 
 from tests.pictures import RED_URL
 from tests.unit.gateway.conftest import Gateway
-from tritonclip_server.gateway import tokens
+from tritonclip_server.gateway.content import token_ids
+from tritonclip_server.gateway.content.token_ids import VOCABULARY, token_count
 from tritonclip_server.gateway.routes.common import MADE_IN_THREAD
-from tritonclip_server.gateway.tokens import VOCABULARY, token_count
 
 EMBED = "/v1/embeddings"
 WORDS = [
@@ -33,7 +33,7 @@ def encoding(tmp_path_factory: pytest.TempPathFactory) -> Encoding:
     from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
     table = tmp_path_factory.mktemp("cl100k") / "table"
-    table.write_bytes(gzip.decompress(tokens.TABLE.read_bytes()))
+    table.write_bytes(gzip.decompress(token_ids.TABLE.read_bytes()))
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TIKTOKEN_CACHE_DIR", "")
         patched.setattr(
@@ -122,9 +122,9 @@ def test_ids_are_read_where_texts_come_in_bulk_and_nowhere_else(gateway: Gateway
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    tokens._load.cache_clear()
+    token_ids.load_encoding.cache_clear()
     yield
-    tokens._load.cache_clear()
+    token_ids.load_encoding.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh")
@@ -135,9 +135,9 @@ def test_without_the_extra_both_remedies_are_named(
     if missing == "tiktoken":
         monkeypatch.setitem(sys.modules, "tiktoken", None)
     elif missing == "table":
-        monkeypatch.setattr(tokens, "TABLE", tmp_path / "there is none")
+        monkeypatch.setattr(token_ids, "TABLE", tmp_path / "there is none")
     else:
-        monkeypatch.setattr(tokens, "DIGEST", "0" * 64)
+        monkeypatch.setattr(token_ids, "DIGEST", "0" * 64)
     for ids, param in (([1, 2], "input"), ([[1], [2]], "input[0]")):
         error = gateway.refused(EMBED, 400, input=ids)
         assert (error["code"], error["param"]) == ("token_arrays_unsupported", param)

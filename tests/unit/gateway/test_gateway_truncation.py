@@ -7,7 +7,12 @@ import pytest
 from tests.pictures import RED, RED_URL, data_url
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip.testing import CONTEXT_LENGTH, FakeServer
-from tritonclip_server.gateway.replies import ClassifyReply, EmbeddingsReply, RerankReply, SimilarityReply
+from tritonclip_server.gateway.responses.response_models import (
+    ClassifyResponse,
+    EmbeddingsResponse,
+    RerankResponse,
+    SimilarityResponse,
+)
 
 EMBED, SIMILARITY, CLASSIFY, RERANK = "/v1/embeddings", "/v1/similarity", "/v1/classify", "/v1/rerank"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"
@@ -54,7 +59,7 @@ def test_in_a_partial_answer_they_are_errors_of_their_own(gateway: Gateway) -> N
 def test_else_they_are_cut_and_listed(gateway: Gateway, option: dict[str, Any]) -> None:
     for _ in range(2):  # from the model, and from the cache
         answer = gateway.post(EMBED, input=["a", LONG, RED_URL, FITS, {"text": LONGER}], **option)
-        EmbeddingsReply.model_validate(answer)
+        EmbeddingsResponse.model_validate(answer)
         assert answer["truncated"] == [1, 4]
         assert answer["usage"]["prompt_tokens"] == 3 + 3 * CONTEXT_LENGTH  # what the model read of them
     assert gateway.refused(EMBED, 400, input=[LONGER], truncate=False)["code"] == "text_too_long"  # cached or not
@@ -75,7 +80,7 @@ def test_what_cannot_be_done_is_refused(gateway: Gateway, truncate: Any) -> None
 
 def test_similarity(gateway: Gateway) -> None:
     answer = gateway.post(SIMILARITY, images=[RED_URL, RED_URL], texts=["a", LONG, "b", LONGER])
-    SimilarityReply.model_validate(answer)
+    SimilarityResponse.model_validate(answer)
     assert answer["truncated"] == [1, 3]
     for partial in (False, True):
         error = gateway.refused(SIMILARITY, 400, image=RED_URL, texts=["a", LONG], truncate=False, partial=partial)
@@ -84,7 +89,7 @@ def test_similarity(gateway: Gateway) -> None:
 
 def test_classify(gateway: Gateway) -> None:
     answer = gateway.post(CLASSIFY, image=RED_URL, labels=["a", LONG])
-    ClassifyReply.model_validate(answer)
+    ClassifyResponse.model_validate(answer)
     assert answer["truncated"] == [1]
     # The template's words count: "a photo of a" is four more.
     nearly = "word " * (CONTEXT_LENGTH - 2 - 3)
@@ -106,11 +111,11 @@ def test_hugging_faces_answer_has_no_place_but_a_header(gateway: Gateway) -> Non
 
 def test_rerank(gateway: Gateway) -> None:
     answer = gateway.post(RERANK, query="q", documents=["a", LONG, {"image": RED_URL}, {"text": LONGER}])
-    RerankReply.model_validate(answer)
+    RerankResponse.model_validate(answer)
     assert answer["truncated"] == [1, 3]
     assert "query_truncated" not in answer
     answer = gateway.post(RERANK, query=LONG, documents=["a"])
-    RerankReply.model_validate(answer)
+    RerankResponse.model_validate(answer)
     assert answer["query_truncated"] is True
     assert "truncated" not in answer
     error = gateway.refused(RERANK, 400, query=LONG, documents=["a"], truncate=False, partial=True)

@@ -11,12 +11,12 @@ import pytest
 from tests.pictures import BLUE_URL, RED_URL
 from tests.unit.gateway.conftest import LABEL_SETS, Gateway, gateway_over, refuse
 from tritonclip import AsyncClient, Classifications, Embeddings, ProtocolError
+from tritonclip.protocol import FloatArray
 from tritonclip.testing import FakeServer
-from tritonclip_server.gateway.answers import FloatArray
-from tritonclip_server.gateway.engine import OnError
+from tritonclip_server.gateway.inference.engine import OnError
+from tritonclip_server.gateway.inference.text_cache import CachedText, TextCache
 from tritonclip_server.gateway.metrics import Metrics
 from tritonclip_server.gateway.settings import Limits, Settings
-from tritonclip_server.gateway.text_cache import CachedText, TextCache
 
 EMBED, SIMILARITY, CLASSIFY = "/v1/embeddings", "/v1/similarity", "/v1/classify"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"
@@ -228,10 +228,11 @@ def test_the_cache_is_bounded_in_bytes() -> None:
     for index in range(1000):
         cache.put("f", f"{index}" + "x" * 10_000, entry())
         assert cache.bytes <= 1_000_000
-    kept = int(metrics.cached_texts._value.get())
+    kept = metrics.registry.get_sample_value("tritonclip_gateway_cached_texts")
+    assert kept is not None
     assert 70 < kept < 80  # 10 KB of text, 2.5 KB of numbers, and what Python adds
-    assert cache.get("f", "999" + "x" * 10_000) is not None
-    assert cache.get("f", "900" + "x" * 10_000) is None
+    assert cache.find("f", ["999" + "x" * 10_000])
+    assert not cache.find("f", ["900" + "x" * 10_000])
 
 
 def test_equal_texts_are_counted_once_and_all_is_given_back() -> None:
@@ -248,7 +249,7 @@ def test_what_is_larger_than_the_cache_is_not_kept() -> None:
     cache = TextCache(10, 5000, Metrics())
     cache.put("f", "a", entry())
     cache.put("f", "x" * 10_000, entry())
-    assert cache.get("f", "x" * 10_000) is None
+    assert not cache.find("f", ["x" * 10_000])
     assert cache.bytes <= 5000
 
 
@@ -265,7 +266,8 @@ def test_numbers_of_numpy_are_not_shared() -> None:
     fake = FakeServer()
     with gateway_over(fake) as gateway:
         gateway.post(EMBED, input=list(texts))
-        cache = gateway.http.app.state.service._embedder._cache  # type: ignore[attr-defined]
-        rows = [found.features for found in cache._entries.values()]
+        cache: TextCache = gateway.http.app.state.service.text_cache  # type: ignore[attr-defined]
+        rows = [entry.features for entry in cache.find("fa4e0000", texts).values()]
+    assert len(rows) == len(texts)
     assert all(row.base is None for row in rows)
     assert not any(np.shares_memory(one, other) for one, other in itertools.pairwise(rows))

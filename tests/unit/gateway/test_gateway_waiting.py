@@ -15,10 +15,10 @@ from tests.pictures import RED_URL
 from tests.raw_http import answer, connect, post, received, statuses
 from tritonclip import AsyncClient, Embeddings
 from tritonclip.testing import FakeServer
+from tritonclip_server.gateway.access.keys import KeyFile
 from tritonclip_server.gateway.app import create_app
-from tritonclip_server.gateway.engine import OnError
-from tritonclip_server.gateway.intake import Intake
-from tritonclip_server.gateway.keys import KeyFile
+from tritonclip_server.gateway.content.image_loader import ImageLoader
+from tritonclip_server.gateway.inference.engine import OnError
 from tritonclip_server.gateway.settings import Limits, Settings
 
 EMBED = "/v1/embeddings"
@@ -52,7 +52,7 @@ def held(fake: FakeServer) -> Iterator[HeldClient]:
 
 
 def limits(**others: Any) -> Limits:
-    """Room for one image at a time."""
+    """FairSemaphore for one image at a time."""
     return Limits(**{"items_in_flight": 1} | others)
 
 
@@ -86,13 +86,13 @@ WAITING = 'requests_waiting{room="places"}'
 def test_a_request_that_finds_no_place_waits_and_is_served(held: HeldClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its images are not decoded before it has one; and what needs no place does not wait."""
     decoded: list[int] = []
-    load = Intake.load
+    load = ImageLoader.load
 
-    async def noted(intake: Intake, items: Sequence[Any]) -> Any:
+    async def noted(loader: ImageLoader, items: Sequence[Any]) -> Any:
         decoded.append(len(items))
-        return await load(intake, items)
+        return await load(loader, items)
 
-    monkeypatch.setattr(Intake, "load", noted)
+    monkeypatch.setattr(ImageLoader, "load", noted)
     with listening(create_app(held, Settings(limits=limits(items_in_flight=2)))) as url:
         assert ask(url, "a cached text").status_code == 200
         threads = [in_background(lambda: ask(url, [RED_URL] * 2)) for _ in range(3)]

@@ -78,7 +78,7 @@ def test_errors_of_the_server(triton: Made, code: str, problem: type[Exception])
 def test_no_answer(triton: Made) -> None:
     fake, make = triton
     answered = threading.Event()
-    fake._before = lambda call: answered.wait(30)
+    fake.before = lambda call: answered.wait(30)
     try:
         with pytest.raises(Unanswered):
             run(make, lambda client: embed(client, deadline=0.3))

@@ -7,29 +7,34 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from tritonclip import Manifest
-from tritonclip_server.gateway.answers import LABEL_BYTES, bytes_of_texts, check_size, json_list, large_answer
-from tritonclip_server.gateway.bodies import read_one_of, read_request
+from tritonclip_server.gateway.content.items import image_item, image_items
+from tritonclip_server.gateway.content.labels import candidate_labels_of, labels_of, prompts_of
+from tritonclip_server.gateway.content.truncation import truncated_field
 from tritonclip_server.gateway.errors import ApiError, in_words
-from tritonclip_server.gateway.items import ImageItem, TextItem, image_item, image_items
-from tritonclip_server.gateway.labels import candidate_labels_of, labels_of, prompts_of, refuse_equal
+from tritonclip_server.gateway.inference.classification import Label
+from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
-from tritonclip_server.gateway.replies import ClassifyReply, ZeroShotLabel
+from tritonclip_server.gateway.parsing.body import read_one_of, read_request
+from tritonclip_server.gateway.parsing.request_models import ClassifyRequest, ZeroShotRequest
+from tritonclip_server.gateway.responses.json_responses import (
+    LABEL_BYTES,
+    bytes_of_texts,
+    check_size,
+    json_list,
+    large_response,
+)
+from tritonclip_server.gateway.responses.response_models import ClassifyResponse, ZeroShotLabel
 from tritonclip_server.gateway.routes import jina
 from tritonclip_server.gateway.routes.common import (
+    context_for,
     errors_field,
-    exchange_for,
     made_of,
     one_of,
     say_truncated,
     service_of,
-    texts_must_do,
     usage,
 )
-from tritonclip_server.gateway.routes.jina import JinaClassifyReply, JinaClassifyRequest
-from tritonclip_server.gateway.schemas import ClassifyRequest, ZeroShotRequest
-from tritonclip_server.gateway.scores import Label, Labelled, best_labels, cosines, is_relative
-from tritonclip_server.gateway.service import model_id
-from tritonclip_server.gateway.truncation import truncated_field
+from tritonclip_server.gateway.routes.jina import JinaClassifyRequest, JinaClassifyResponse
 
 TEMPLATE = "a photo of a {}"
 HUGGING_FACE_TEMPLATE = "This is a photo of {}."  # what its pipeline takes where none is given
@@ -39,7 +44,7 @@ router = APIRouter(tags=["API"])
 
 @router.post(
     "/v1/classify",
-    response_model=ClassifyReply | JinaClassifyReply,
+    response_model=ClassifyResponse | JinaClassifyResponse,
     **described(ClassifyRequest, JinaClassifyRequest),
 )
 async def classify(request: Request) -> Response:
@@ -72,13 +77,13 @@ async def classify(request: Request) -> Response:
     columns = min(asked.top_k or len(names), len(names))
     size = check_size(len(images), columns, LABEL_BYTES, limits, "labels", text_bytes=bytes_of_texts(names, columns))
     if asked.label_set is not None:
-        found = await service.label(
-            exchange_for(request), manifest, images, label_set=asked.label_set, top_k=columns, partial=asked.partial
+        found = await service.classify_stored(
+            context_for(request), manifest, images, label_set=asked.label_set, top_k=columns, partial=asked.partial
         )
     else:
         prompts = await made_of(labels, lambda: prompts_of(labels, asked.template or TEMPLATE, "template", limits))
-        found = await _among(
-            request, manifest, images, labels, prompts,
+        found = await service.classify(
+            context_for(request), manifest, images, labels, prompts,
             top_k=columns, truncate=asked.truncating(), partial=asked.partial,
         )  # fmt: skip
 
@@ -96,7 +101,7 @@ async def classify(request: Request) -> Response:
             **errors_field(found.errors),
         }
 
-    return await large_answer(answer, size)
+    return await large_response(answer, size)
 
 
 @router.post(
@@ -122,41 +127,12 @@ async def zero_shot_image_classification(request: Request, model: str) -> Respon
     template = given.hypothesis_template or HUGGING_FACE_TEMPLATE
     prompts = await made_of(labels, lambda: prompts_of(labels, template, "parameters.hypothesis_template", limits))
     images = [image_item(asked.inputs, "inputs")]
-    found = await _among(request, manifest, images, labels, prompts)
+    found = await service.classify(context_for(request), manifest, images, labels, prompts)
     say_truncated(request, found.truncated)
     best = found.predictions[0]
-    return await large_answer(lambda: [{"label": each.label, "score": each.probability} for each in best], 0)
-
-
-async def _among(
-    request: Request,
-    manifest: Manifest,
-    images: Sequence[ImageItem],
-    labels: Sequence[TextItem],
-    prompts: Sequence[TextItem],
-    *,
-    top_k: int | None = None,
-    truncate: Any = None,
-    partial: bool = False,
-) -> Labelled:
-    """The best of the labels for each image, by the sentences that a template made of them."""
-    vectors = await service_of(request).embed(
-        exchange_for(request),
-        manifest,
-        [*images, *prompts],
-        field=labels[0].param.partition("[")[0],
-        partial=partial,
-        truncate=truncate,
+    return await large_response(
+        lambda: [{"label": each.label, "score": each.probability} for each in best], len(best) * LABEL_BYTES
     )
-    texts_must_do(vectors, len(images))
-    truncated = [position - len(images) for position in vectors.truncated]
-
-    def compared() -> list[list[Label]]:
-        refuse_equal(labels, vectors.features[len(images) :], truncated)
-        return best_labels(manifest, cosines(vectors, len(images)), labels, top_k)
-
-    predictions = await made_of(labels, compared)
-    return Labelled(predictions, vectors.errors, vectors.tokens, truncated)
 
 
 def _names_of_set(asked: ClassifyRequest, name: str, manifest: Manifest) -> Sequence[str]:
@@ -172,7 +148,7 @@ def _names_of_set(asked: ClassifyRequest, name: str, manifest: Manifest) -> Sequ
 
 def _check_threshold(asked: ClassifyRequest, labels: int, manifest: Manifest) -> None:
     """A threshold on a probability that there is not would let everything pass, or nothing."""
-    if asked.threshold is not None and labels == 1 and is_relative(manifest):
+    if asked.threshold is not None and not manifest.compares_labels(labels):
         message = "the probability of one label alone is relative to nothing; give more labels, or min_cosine"
         raise ApiError("invalid_value", message, param="threshold")
 

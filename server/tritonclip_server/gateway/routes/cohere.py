@@ -6,16 +6,16 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from tritonclip_server.gateway.answers import json_list, large_answer
-from tritonclip_server.gateway.bodies import read_request
-from tritonclip_server.gateway.embedding import Vectors
-from tritonclip_server.gateway.encodings import encoded
-from tritonclip_server.gateway.items import Item, image_items, mixed_items, text_items
+from tritonclip_server.gateway.content.items import Item, image_items, mixed_items, text_items
+from tritonclip_server.gateway.content.truncation import check_most_tokens, truncated_field
+from tritonclip_server.gateway.inference.embedding import Vectors
 from tritonclip_server.gateway.openapi import described
-from tritonclip_server.gateway.routes.common import check_dimensions, exchange_for, made_of, one_of, service_of
-from tritonclip_server.gateway.schemas import MAX_NAME, Image, Text, TextsRequest, TokensRead
+from tritonclip_server.gateway.parsing.body import read_request
+from tritonclip_server.gateway.parsing.request_models import MAX_NAME, Image, Text, TextsRequest, TokensRead
+from tritonclip_server.gateway.responses.encodings import encoded
+from tritonclip_server.gateway.responses.json_responses import json_list, large_response
+from tritonclip_server.gateway.routes.common import check_dimensions, context_for, made_of, one_of, service_of
 from tritonclip_server.gateway.settings import Limits
-from tritonclip_server.gateway.truncation import check_most_tokens, truncated_field
 
 router = APIRouter(tags=["other APIs"])
 
@@ -44,7 +44,7 @@ class CohereEmbedRequest(TextsRequest):
     output_dimension: int | None = Field(None, description="the model's own, or left out")
 
 
-class CohereEmbedReply(BaseModel):
+class CohereEmbedResponse(BaseModel):
     """Cohere's answer: lists by type or, from /v1/embed where no types were asked for, one list of vectors."""
 
     id: str
@@ -55,8 +55,8 @@ class CohereEmbedReply(BaseModel):
     truncated: list[int] | None = None
 
 
-@router.post("/v1/embed", response_model=CohereEmbedReply, **described(CohereEmbedRequest))
-@router.post("/v2/embed", response_model=CohereEmbedReply, **described(CohereEmbedRequest))
+@router.post("/v1/embed", response_model=CohereEmbedResponse, **described(CohereEmbedRequest))
+@router.post("/v2/embed", response_model=CohereEmbedResponse, **described(CohereEmbedRequest))
 async def embed(request: Request) -> Response:
     """Cohere's embeddings.
 
@@ -71,15 +71,15 @@ async def embed(request: Request) -> Response:
     check_most_tokens(asked.max_tokens, manifest, "max_tokens")
     field, value = one_of({"texts": asked.texts, "images": asked.images, "inputs": asked.inputs})
     items = await made_of(value, lambda: _items(value, field, limits))
-    exchange = exchange_for(request)
-    vectors = await service.embed(exchange, manifest, items, field=field, partial=False, truncate=asked.truncating())
+    context = context_for(request)
+    vectors = await service.embed(context, manifest, items, field=field, partial=False, truncate=asked.truncating())
     version = request.scope["route"].path[2]
     types = asked.embedding_types or (["float"] if version == "2" else None)
     texts = asked.texts if isinstance(asked.texts, list) else [asked.texts] if asked.texts is not None else []
 
     def answer() -> dict[str, Any]:
         return {
-            "id": exchange.request_id,
+            "id": context.request_id,
             "response_type": "embeddings_floats" if types is None else "embeddings_by_type",
             "embeddings": json_list(vectors.features) if types is None else _by_type(vectors, types),
             "texts": json_list(texts),
@@ -90,7 +90,7 @@ async def embed(request: Request) -> Response:
             **truncated_field(vectors.truncated),
         }
 
-    return await large_answer(answer, vectors.features.nbytes * len(types or "1") + sum(map(len, texts)))
+    return await large_response(answer, vectors.features.nbytes * len(types or "1") + sum(map(len, texts)))
 
 
 def _items(value: Any, field: str, limits: Limits) -> Sequence[Item]:

@@ -1,16 +1,15 @@
 """What several endpoints do: find the service, choose between a field and its plural, and report usage and errors."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
 
 from tritonclip import Manifest
-from tritonclip_server.gateway.embedding import Vectors
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.exchange import Exchange, exchange_of
-from tritonclip_server.gateway.service import Service
+from tritonclip_server.gateway.http.request_context import RequestContext, context_of
+from tritonclip_server.gateway.inference.service import Service
+from tritonclip_server.gateway.threads import in_thread_if
 
 T = TypeVar("T")
 
@@ -23,9 +22,9 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def exchange_for(request: Request) -> Exchange:
-    """The exchange that the request is part of."""
-    return exchange_of(request.scope)
+def context_for(request: Request) -> RequestContext:
+    """The context that the request is part of."""
+    return context_of(request.scope)
 
 
 def one_of(given: Mapping[str, Any]) -> tuple[str, Any]:
@@ -56,15 +55,14 @@ def check_dimensions(manifest: Manifest, **asked: int | None) -> None:
 
 async def made_of(value: Any, make: Callable[[], T]) -> T:
     """What is made of a field's value: in a thread where it is a list of many, or of token ids."""
-    if isinstance(value, list) and (len(value) > MADE_IN_THREAD or (value and isinstance(value[0], list | int))):
-        return await asyncio.to_thread(make)
-    return make()
+    many = isinstance(value, list) and (len(value) > MADE_IN_THREAD or (value and isinstance(value[0], list | int)))
+    return await in_thread_if(bool(many), make)
 
 
 def say_truncated(request: Request, truncated: Sequence[int]) -> None:
     """List the texts that were cut in the header `x-truncated`, where an answer's shape has no place for them."""
     if truncated:
-        exchange_for(request).headers["x-truncated"] = ",".join(map(str, truncated))
+        context_for(request).headers["x-truncated"] = ",".join(map(str, truncated))
 
 
 def usage(tokens: int, images: int) -> dict[str, int]:
@@ -77,10 +75,3 @@ def errors_field(errors: Mapping[int, ApiError]) -> dict[str, Any]:
     if not errors:
         return {}
     return {"errors": [{"index": position, **error.body()} for position, error in errors.items()]}
-
-
-def texts_must_do(vectors: Vectors, images: int) -> None:
-    """Raise where a text failed: it is the question, and without it every score would mean something else."""
-    for position, error in vectors.errors.items():
-        if position >= images:
-            raise error

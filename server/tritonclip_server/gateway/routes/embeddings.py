@@ -4,36 +4,36 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from tritonclip_server.gateway.answers import json_list, large_answer
-from tritonclip_server.gateway.bodies import read_request
-from tritonclip_server.gateway.encodings import Dtype, encoded, encoding_of
+from tritonclip_server.gateway.content.items import Item, input_items, mixed_items
+from tritonclip_server.gateway.content.parts import only_part
+from tritonclip_server.gateway.content.token_ids import token_count
+from tritonclip_server.gateway.content.truncation import truncated_field
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.items import Item, input_items, mixed_items
+from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
-from tritonclip_server.gateway.replies import EmbeddingsReply
+from tritonclip_server.gateway.parsing.body import read_request
+from tritonclip_server.gateway.parsing.request_models import EmbeddingsRequest
+from tritonclip_server.gateway.responses.encodings import Dtype, encoded, encoding_of
+from tritonclip_server.gateway.responses.json_responses import json_list, large_response
+from tritonclip_server.gateway.responses.response_models import EmbeddingsResponse
 from tritonclip_server.gateway.routes.common import (
     check_dimensions,
+    context_for,
     errors_field,
-    exchange_for,
     made_of,
     one_of,
     service_of,
     usage,
 )
-from tritonclip_server.gateway.schemas import EmbeddingsRequest
-from tritonclip_server.gateway.service import model_id
 from tritonclip_server.gateway.settings import Limits
-from tritonclip_server.gateway.shapes import only_part
-from tritonclip_server.gateway.tokens import token_count
-from tritonclip_server.gateway.truncation import truncated_field
 
 BYTES_OF_A_TOKEN = 3  # on top of its 4 or more in the body: in memory an id takes 36, and 6.5 times 7 are reckoned with
 
 router = APIRouter(tags=["API"])
 
 
-@router.post("/embeddings", response_model=EmbeddingsReply, **described(EmbeddingsRequest))
-@router.post("/v1/embeddings", response_model=EmbeddingsReply, **described(EmbeddingsRequest))
+@router.post("/embeddings", response_model=EmbeddingsResponse, **described(EmbeddingsRequest))
+@router.post("/v1/embeddings", response_model=EmbeddingsResponse, **described(EmbeddingsRequest))
 async def embeddings(request: Request) -> Response:
     """Embed texts and images.
 
@@ -52,10 +52,10 @@ async def embeddings(request: Request) -> Response:
     dtype, base64 = _encoding(asked, request)
     field, value = one_of({"input": asked.input, "messages": asked.messages})
     if tokens := token_count(asked.input):
-        exchange_for(request).hold_more(tokens * BYTES_OF_A_TOKEN)
+        context_for(request).hold_more(tokens * BYTES_OF_A_TOKEN)
     items = await made_of(value, lambda: _items(asked, limits))
     vectors = await service.embed(
-        exchange_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncating()
+        context_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncating()
     )
 
     def answer() -> dict[str, Any]:
@@ -72,7 +72,7 @@ async def embeddings(request: Request) -> Response:
             **errors_field(vectors.errors),
         }
 
-    return await large_answer(answer, vectors.features.nbytes)
+    return await large_response(answer, vectors.features.nbytes)
 
 
 def _items(asked: EmbeddingsRequest, limits: Limits) -> list[Item]:

@@ -6,23 +6,23 @@ import numpy as np
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tritonclip_server.gateway.answers import (
+from tritonclip.protocol import FloatArray
+from tritonclip_server.gateway.content.items import TextItem, mixed_items
+from tritonclip_server.gateway.content.labels import labels_of
+from tritonclip_server.gateway.content.truncation import truncated_field
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.inference.scores import calibrated
+from tritonclip_server.gateway.inference.service import model_id
+from tritonclip_server.gateway.parsing.request_models import Items, Text, TextsRequest
+from tritonclip_server.gateway.responses.json_responses import (
     LABEL_BYTES,
-    FloatArray,
     bytes_of_texts,
     check_size,
     json_list,
-    large_answer,
+    large_response,
 )
-from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.items import TextItem, mixed_items
-from tritonclip_server.gateway.labels import labels_of, refuse_equal
-from tritonclip_server.gateway.replies import Usage
-from tritonclip_server.gateway.routes.common import exchange_for, made_of, service_of, texts_must_do, usage
-from tritonclip_server.gateway.schemas import Items, Text, TextsRequest
-from tritonclip_server.gateway.scores import calibrated, cosines, is_relative
-from tritonclip_server.gateway.service import model_id
-from tritonclip_server.gateway.truncation import truncated_field
+from tritonclip_server.gateway.responses.response_models import Usage
+from tritonclip_server.gateway.routes.common import context_for, made_of, service_of, usage
 
 
 class JinaClassifyRequest(TextsRequest):
@@ -53,7 +53,7 @@ class JinaClassification(BaseModel):
     predictions: list[JinaPrediction]
 
 
-class JinaClassifyReply(BaseModel):
+class JinaClassifyResponse(BaseModel):
     """Jina's list of classifications."""
 
     object: Literal["list"]
@@ -70,30 +70,28 @@ async def classify(request: Request, asked: JinaClassifyRequest) -> Response:
     manifest = await service.model(asked.model)
     items = await made_of(asked.input, lambda: mixed_items(asked.input, "input", limits))
     labels = await made_of(asked.labels, lambda: labels_of(asked.labels, "labels", limits, manifest))
-    if len(labels) == 1 and is_relative(manifest):
+    if not manifest.compares_labels(len(labels)):
         message = "give at least two: a score is a probability among the labels, and of one it is always 1"
         raise ApiError("invalid_value", message, param="labels")
     names = [label.text for label in labels]
     written = bytes_of_texts(names, len(names)) + bytes_of_texts(names, 1)  # all of them, and the best once more
     size = check_size(len(items), len(labels), LABEL_BYTES, limits, "labels", text_bytes=written)
-    vectors = await service.embed(
-        exchange_for(request), manifest, [*items, *labels], field="labels", partial=False, truncate=asked.truncating()
+    scores = await service.score_labels(
+        context_for(request), manifest, items, labels, labels, truncate=asked.truncating()
     )
-    texts_must_do(vectors, len(items))
-    truncated = [position - len(items) for position in vectors.truncated if position >= len(items)]
-    refuse_equal(labels, vectors.features[len(items) :], truncated)
-    probabilities = calibrated(manifest, cosines(vectors, len(items)))[1]
 
     def answer() -> dict[str, Any]:
         return {
             "object": "list",
             "model": model_id(manifest),
-            "data": json_list(_classification(index, row, labels) for index, row in enumerate(probabilities)),
-            "usage": usage(vectors.tokens, vectors.images),
-            **truncated_field(vectors.truncated, first=len(items)),
+            "data": json_list(
+                _classification(index, row, labels) for index, row in enumerate(calibrated(manifest, scores.cosines)[1])
+            ),
+            "usage": usage(scores.tokens, scores.images),
+            **truncated_field(scores.truncated),
         }
 
-    return await large_answer(answer, size)
+    return await large_response(answer, size)
 
 
 def _classification(index: int, probabilities: FloatArray, labels: list[TextItem]) -> dict[str, Any]:

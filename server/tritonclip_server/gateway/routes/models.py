@@ -6,11 +6,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from tritonclip import Manifest
-from tritonclip_server.gateway.answers import json_answer
+from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import ERRORS
-from tritonclip_server.gateway.replies import ModelReply, ModelsReply
+from tritonclip_server.gateway.responses.json_responses import json_response
+from tritonclip_server.gateway.responses.response_models import ModelResponse, ModelsResponse
 from tritonclip_server.gateway.routes.common import service_of
-from tritonclip_server.gateway.service import model_id
 from tritonclip_server.gateway.settings import ANY_NAME
 
 CREATED = int(time.time())  # OpenAI's clients require a date, and a manifest has none: when this gateway began
@@ -18,8 +18,8 @@ CREATED = int(time.time())  # OpenAI's clients require a date, and a manifest ha
 router = APIRouter(tags=["API"], responses=ERRORS)
 
 
-@router.get("/models", response_model=ModelsReply)
-@router.get("/v1/models", response_model=ModelsReply)
+@router.get("/models", response_model=ModelsResponse)
+@router.get("/v1/models", response_model=ModelsResponse)
 async def models(request: Request) -> Response:
     """The models: the one that is deployed, and once more by each of its other names, with it as their `root`.
 
@@ -28,13 +28,13 @@ async def models(request: Request) -> Response:
     service = service_of(request)
     manifest = await service.manifest()
     names = [model_id(manifest), *(name for name in service.settings.aliases if name != ANY_NAME)]
-    return json_answer({"object": "list", "data": [describe(manifest, name) for name in dict.fromkeys(names)]})
+    return json_response({"object": "list", "data": [describe(manifest, name) for name in dict.fromkeys(names)]})
 
 
-@router.get("/v1/models/{model:path}", response_model=ModelReply)
+@router.get("/v1/models/{model:path}", response_model=ModelResponse)
 async def model(request: Request, model: str) -> Response:
     """One model: variant, dimensions, resolution, precision, fingerprint, label sets. Its name may have slashes."""
-    return json_answer(describe(await service_of(request).model(model), model))
+    return json_response(describe(await service_of(request).model(model), model))
 
 
 def describe(manifest: Manifest, name: str) -> dict[str, Any]:

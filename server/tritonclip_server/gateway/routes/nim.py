@@ -6,15 +6,15 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from tritonclip_server.gateway.answers import SCORE_BYTES, json_list, large_answer
-from tritonclip_server.gateway.bodies import read_request
-from tritonclip_server.gateway.items import BadItem, mixed_item, mixed_items
+from tritonclip_server.gateway.content.items import BadItem, mixed_item, mixed_items
+from tritonclip_server.gateway.content.truncation import truncated_field
+from tritonclip_server.gateway.inference.scores import calibrated, cosines
 from tritonclip_server.gateway.openapi import described
-from tritonclip_server.gateway.replies import Truncated, Usage
-from tritonclip_server.gateway.routes.common import exchange_for, made_of, service_of, usage
-from tritonclip_server.gateway.schemas import Item, TextsRequest
-from tritonclip_server.gateway.scores import calibrated, cosines
-from tritonclip_server.gateway.truncation import truncated_field
+from tritonclip_server.gateway.parsing.body import read_request
+from tritonclip_server.gateway.parsing.request_models import Item, TextsRequest
+from tritonclip_server.gateway.responses.json_responses import SCORE_BYTES, json_list, large_response
+from tritonclip_server.gateway.responses.response_models import Truncated, Usage
+from tritonclip_server.gateway.routes.common import context_for, made_of, service_of, usage
 
 router = APIRouter(tags=["other APIs"])
 
@@ -41,7 +41,7 @@ class Ranking(BaseModel):
     logit: float = Field(description="the cosine with the query at the model's own scale, as /v1/similarity has it")
 
 
-class RankingReply(BaseModel):
+class RankingResponse(BaseModel):
     """Passages, best first."""
 
     rankings: list[Ranking]
@@ -50,7 +50,7 @@ class RankingReply(BaseModel):
     query_truncated: bool | None = None
 
 
-@router.post("/v1/ranking", response_model=RankingReply, **described(RankingRequest))
+@router.post("/v1/ranking", response_model=RankingResponse, **described(RankingRequest))
 async def ranking(request: Request) -> Response:
     """NVIDIA's ranking of passages, each a text or an image, by how well they fit a query, a text or an image."""
     service = service_of(request)
@@ -62,7 +62,7 @@ async def ranking(request: Request) -> Response:
         raise query.error
     passages = await made_of(asked.passages, lambda: mixed_items(asked.passages, "passages", limits))
     vectors = await service.embed(
-        exchange_for(request),
+        context_for(request),
         manifest,
         [query, *passages],
         field="passages",
@@ -81,4 +81,4 @@ async def ranking(request: Request) -> Response:
             **({"query_truncated": True} if 0 in vectors.truncated else {}),
         }
 
-    return await large_answer(answer, len(logits) * SCORE_BYTES)
+    return await large_response(answer, len(logits) * SCORE_BYTES)

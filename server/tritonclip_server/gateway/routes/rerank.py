@@ -5,26 +5,27 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from tritonclip_server.gateway.answers import WRITTEN_IN_THREAD, json_list, large_answer
-from tritonclip_server.gateway.bodies import read_one_of
+from tritonclip_server.gateway.content.items import BadItem, document_items, mixed_item, refuse_json
+from tritonclip_server.gateway.content.truncation import check_most_tokens, truncated_field
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.items import BadItem, document_items, mixed_item, refuse_json
+from tritonclip_server.gateway.inference.scores import cosines
+from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
-from tritonclip_server.gateway.replies import RerankReply
+from tritonclip_server.gateway.parsing.body import read_one_of
+from tritonclip_server.gateway.parsing.request_models import RerankRequest
+from tritonclip_server.gateway.responses.json_responses import LABEL_BYTES, json_list, large_response
+from tritonclip_server.gateway.responses.response_models import RerankResponse
 from tritonclip_server.gateway.routes import tei
-from tritonclip_server.gateway.routes.common import errors_field, exchange_for, made_of, service_of, usage
+from tritonclip_server.gateway.routes.common import context_for, errors_field, made_of, service_of, usage
 from tritonclip_server.gateway.routes.tei import TeiRank, TeiRerankRequest
-from tritonclip_server.gateway.schemas import RerankRequest
-from tritonclip_server.gateway.scores import cosines
-from tritonclip_server.gateway.service import model_id
-from tritonclip_server.gateway.truncation import check_most_tokens, truncated_field
+from tritonclip_server.gateway.threads import LARGE_BYTES
 
 router = APIRouter(tags=["API"])
 
 
-@router.post("/rerank", response_model=RerankReply | list[TeiRank], **described(RerankRequest, TeiRerankRequest))
-@router.post("/v1/rerank", response_model=RerankReply, **described(RerankRequest))
-@router.post("/v2/rerank", response_model=RerankReply, **described(RerankRequest))
+@router.post("/rerank", response_model=RerankResponse | list[TeiRank], **described(RerankRequest, TeiRerankRequest))
+@router.post("/v1/rerank", response_model=RerankResponse, **described(RerankRequest))
+@router.post("/v2/rerank", response_model=RerankResponse, **described(RerankRequest))
 async def rerank(request: Request) -> Response:
     """Rank documents, each a text or an image, by their cosine with the query, a text or an image.
 
@@ -51,9 +52,9 @@ async def rerank(request: Request) -> Response:
     documents = await made_of(asked.documents, lambda: document_items(asked.documents, "documents", limits))
     if isinstance(query, BadItem):
         raise query.error
-    exchange = exchange_for(request)
+    context = context_for(request)
     vectors = await service.embed(
-        exchange, manifest, [query, *documents], field="documents", partial=asked.partial, truncate=asked.truncating()
+        context, manifest, [query, *documents], field="documents", partial=asked.partial, truncate=asked.truncating()
     )
     if 0 in vectors.errors:
         raise vectors.errors[0]
@@ -67,7 +68,7 @@ async def rerank(request: Request) -> Response:
     def answer() -> dict[str, Any]:
         ranked = [(index, {"index": index, "relevance_score": float(scores[index])}) for index in order[:top_n]]
         return {
-            "id": exchange.request_id,
+            "id": context.request_id,
             "object": "rerank",
             "model": model_id(manifest),
             "results": json_list(
@@ -83,7 +84,8 @@ async def rerank(request: Request) -> Response:
             **errors_field(errors),
         }
 
-    return await large_answer(answer, sum(map(_size, given)) if asked.return_documents else 0)
+    echoed = sum(map(_size, given)) if asked.return_documents else 0
+    return await large_response(answer, len(order[:top_n]) * LABEL_BYTES + echoed)
 
 
 def _top_n(asked: RerankRequest) -> int | None:
@@ -98,7 +100,7 @@ def _size(document: Any) -> int:
     if not isinstance(document, dict):
         return len(document) if isinstance(document, str) else 0
     # What lies deeper is the caller's own, and may be as large as a body.
-    return sum(len(value) if isinstance(value, str) else WRITTEN_IN_THREAD for value in document.values())
+    return sum(len(value) if isinstance(value, str) else LARGE_BYTES for value in document.values())
 
 
 def _shown(document: Any) -> dict[str, Any]:

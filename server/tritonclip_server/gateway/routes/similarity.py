@@ -5,31 +5,30 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from tritonclip_server.gateway.answers import SCORE_BYTES, check_size, json_list, large_answer
-from tritonclip_server.gateway.bodies import read_request
-from tritonclip_server.gateway.items import Item, image_items, text_items
+from tritonclip_server.gateway.content.items import Item, image_items, text_items
+from tritonclip_server.gateway.content.truncation import truncated_field
+from tritonclip_server.gateway.inference.scores import calibrated, cosines
+from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
-from tritonclip_server.gateway.replies import SimilarityReply
+from tritonclip_server.gateway.parsing.body import read_request
+from tritonclip_server.gateway.parsing.request_models import SimilarityRequest
+from tritonclip_server.gateway.responses.json_responses import SCORE_BYTES, check_size, json_list, large_response
+from tritonclip_server.gateway.responses.response_models import SimilarityResponse
 from tritonclip_server.gateway.routes.common import (
+    context_for,
     errors_field,
-    exchange_for,
     made_of,
     one_of,
     service_of,
-    texts_must_do,
     usage,
 )
-from tritonclip_server.gateway.schemas import SimilarityRequest
-from tritonclip_server.gateway.scores import calibrated, cosines
-from tritonclip_server.gateway.service import model_id
-from tritonclip_server.gateway.truncation import truncated_field
 
 router = APIRouter(tags=["API"])
 
 MATRICES = 3
 
 
-@router.post("/v1/similarity", response_model=SimilarityReply, **described(SimilarityRequest))
+@router.post("/v1/similarity", response_model=SimilarityResponse, **described(SimilarityRequest))
 async def similarity(request: Request) -> Response:
     """Compare each image with each text.
 
@@ -49,9 +48,9 @@ async def similarity(request: Request) -> Response:
     size = check_size(len(images), len(texts), MATRICES * SCORE_BYTES, limits, field)
     items: list[Item] = [*images, *texts]
     vectors = await service.embed(
-        exchange_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncating()
+        context_for(request), manifest, items, field=field, partial=asked.partial, truncate=asked.truncating()
     )
-    texts_must_do(vectors, len(images))
+    vectors.require(len(images))
 
     def answer() -> dict[str, Any]:
         cosine = cosines(vectors, len(images))
@@ -67,4 +66,4 @@ async def similarity(request: Request) -> Response:
             **errors_field(vectors.errors),
         }
 
-    return await large_answer(answer, size)
+    return await large_response(answer, size)

@@ -10,16 +10,16 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tritonclip import __version__
-from tritonclip_server.gateway.answers import SCORE_BYTES, json_answer, json_list, large_answer
-from tritonclip_server.gateway.bodies import read_request
-from tritonclip_server.gateway.encodings import encoded
-from tritonclip_server.gateway.error_shapes import Shape, plain
-from tritonclip_server.gateway.items import BadItem, mixed_item, mixed_items, text_items
+from tritonclip_server.gateway.content.items import BadItem, mixed_item, mixed_items, text_items
+from tritonclip_server.gateway.inference.scores import cosines
+from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import ERRORS, described
-from tritonclip_server.gateway.routes.common import check_dimensions, exchange_for, made_of, say_truncated, service_of
-from tritonclip_server.gateway.schemas import HubOptions, Items, Text, TextsRequest
-from tritonclip_server.gateway.scores import cosines
-from tritonclip_server.gateway.service import model_id
+from tritonclip_server.gateway.parsing.body import read_request
+from tritonclip_server.gateway.parsing.request_models import HubOptions, Items, Text, TextsRequest
+from tritonclip_server.gateway.responses.encodings import encoded
+from tritonclip_server.gateway.responses.error_formats import ErrorFormat, plain
+from tritonclip_server.gateway.responses.json_responses import SCORE_BYTES, json_list, json_response, large_response
+from tritonclip_server.gateway.routes.common import check_dimensions, context_for, made_of, say_truncated, service_of
 
 router = APIRouter(tags=["other APIs"])
 
@@ -47,7 +47,7 @@ class TeiRerankRequest(TextsRequest):
     """TEI's rerank request, which has `texts` where others have `documents`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"query": "a red circle", "texts": ["a red disc", "a"]}]})
-    error_shape: ClassVar[Shape | None] = plain
+    error_format: ClassVar[ErrorFormat | None] = plain
 
     query: str
     texts: Text
@@ -62,7 +62,7 @@ class TeiRank(BaseModel):
     text: str | None = None
 
 
-class InfoReply(BaseModel):
+class InfoResponse(BaseModel):
     """What TEI's clients ask for before they begin."""
 
     model_id: str
@@ -110,11 +110,11 @@ async def _extract(request: Request, model: str | None = None) -> Response:
     check_dimensions(manifest, dimensions=asked.dimensions)
     items = await made_of(asked.inputs, lambda: mixed_items(asked.inputs, "inputs", limits))
     vectors = await service.embed(
-        exchange_for(request), manifest, items, field="inputs", partial=False, truncate=asked.truncating()
+        context_for(request), manifest, items, field="inputs", partial=False, truncate=asked.truncating()
     )
     say_truncated(request, vectors.truncated)
     in_base64 = asked.encoding_format == "base64"
-    return await large_answer(
+    return await large_response(
         lambda: json_list(encoded(vectors.features, "float", base64=in_base64)), vectors.features.nbytes
     )
 
@@ -129,7 +129,7 @@ async def rank(request: Request, asked: TeiRerankRequest) -> Response:
         raise query.error
     texts = await made_of(asked.texts, lambda: text_items(asked.texts, "texts", limits))
     vectors = await service.embed(
-        exchange_for(request), manifest, [query, *texts], field="texts", partial=False, truncate=asked.truncating()
+        context_for(request), manifest, [query, *texts], field="texts", partial=False, truncate=asked.truncating()
     )
     say_truncated(request, [position - 1 for position in vectors.truncated if position])
     scores = cosines(vectors, 1)[0]
@@ -142,15 +142,15 @@ async def rank(request: Request, asked: TeiRerankRequest) -> Response:
         )
 
     echoed = sum(len(text.text) for text in texts) if asked.return_text else 0
-    return await large_answer(answer, len(texts) * SCORE_BYTES + echoed)
+    return await large_response(answer, len(texts) * SCORE_BYTES + echoed)
 
 
-@router.get("/info", response_model=InfoReply, responses=ERRORS)
+@router.get("/info", response_model=InfoResponse, responses=ERRORS)
 async def info(request: Request) -> Response:
     """The model and its limits, as TEI tells them."""
     service = service_of(request)
     manifest, limits = await service.manifest(), service.settings.limits
-    return json_answer(
+    return json_response(
         {
             "model_id": model_id(manifest),
             "model_sha": manifest.fingerprint,

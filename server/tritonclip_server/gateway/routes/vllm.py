@@ -7,17 +7,17 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tritonclip_server.gateway.answers import SCORE_BYTES, json_list, large_answer
-from tritonclip_server.gateway.bodies import read_request
+from tritonclip_server.gateway.content.items import Item, mixed_items
+from tritonclip_server.gateway.content.truncation import truncated_field
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.items import Item, mixed_items
+from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
-from tritonclip_server.gateway.replies import Usage
-from tritonclip_server.gateway.routes.common import exchange_for, made_of, one_of, service_of, usage
-from tritonclip_server.gateway.schemas import Items, TextsRequest
-from tritonclip_server.gateway.service import model_id
+from tritonclip_server.gateway.parsing.body import read_request
+from tritonclip_server.gateway.parsing.request_models import Items, TextsRequest
+from tritonclip_server.gateway.responses.json_responses import SCORE_BYTES, json_list, large_response
+from tritonclip_server.gateway.responses.response_models import Usage
+from tritonclip_server.gateway.routes.common import context_for, made_of, one_of, service_of, usage
 from tritonclip_server.gateway.settings import Limits
-from tritonclip_server.gateway.truncation import truncated_field
 
 router = APIRouter(tags=["other APIs"])
 
@@ -46,7 +46,7 @@ class Score(BaseModel):
     score: float = Field(description="the cosine, -1 to 1")
 
 
-class ScoreReply(BaseModel):
+class ScoreResponse(BaseModel):
     """vLLM's list of scores."""
 
     id: str
@@ -58,8 +58,8 @@ class ScoreReply(BaseModel):
     truncated: list[int] | None = Field(None, description="of the first's, then the second's texts those that were cut")
 
 
-@router.post("/score", response_model=ScoreReply, **described(ScoreRequest))
-@router.post("/v1/score", response_model=ScoreReply, **described(ScoreRequest))
+@router.post("/score", response_model=ScoreResponse, **described(ScoreRequest))
+@router.post("/v1/score", response_model=ScoreResponse, **described(ScoreRequest))
 async def score(request: Request) -> Response:
     """vLLM's scores: the cosine of each pair.
 
@@ -78,16 +78,16 @@ async def score(request: Request) -> Response:
     if len(first) not in (1, len(second)):
         message = f"{len(first)} and {len(second)}: expected one, or as many as in {field}"
         raise ApiError("invalid_value", message, param=first_field)
-    exchange = exchange_for(request)
+    context = context_for(request)
     vectors = await service.embed(
-        exchange, manifest, [*first, *second], field=field, partial=False, truncate=asked.truncating()
+        context, manifest, [*first, *second], field=field, partial=False, truncate=asked.truncating()
     )
     pairs = vectors.features[: len(first)] * vectors.features[len(first) :]
     scores = np.clip(pairs.sum(axis=1), -1, 1)
 
     def answer() -> dict[str, Any]:
         return {
-            "id": exchange.request_id,
+            "id": context.request_id,
             "object": "list",
             "created": int(time.time()),
             "model": model_id(manifest),
@@ -98,7 +98,7 @@ async def score(request: Request) -> Response:
             **truncated_field(vectors.truncated),
         }
 
-    return await large_answer(answer, len(scores) * SCORE_BYTES)
+    return await large_response(answer, len(scores) * SCORE_BYTES)
 
 
 async def _side(value: Any, field: str, limits: Limits) -> list[Item]:

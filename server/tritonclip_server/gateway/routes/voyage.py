@@ -5,16 +5,16 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from tritonclip_server.gateway.answers import json_list, large_answer
-from tritonclip_server.gateway.bodies import read_request
-from tritonclip_server.gateway.encodings import Dtype, encoded
-from tritonclip_server.gateway.items import mixed_items
+from tritonclip_server.gateway.content.items import mixed_items
+from tritonclip_server.gateway.content.truncation import truncated_field
+from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
-from tritonclip_server.gateway.replies import Embedding
-from tritonclip_server.gateway.routes.common import check_dimensions, exchange_for, made_of, service_of
-from tritonclip_server.gateway.schemas import MAX_NAME, SAMPLE_IMAGE, TextsRequest
-from tritonclip_server.gateway.service import model_id
-from tritonclip_server.gateway.truncation import truncated_field
+from tritonclip_server.gateway.parsing.body import read_request
+from tritonclip_server.gateway.parsing.request_models import MAX_NAME, SAMPLE_IMAGE, TextsRequest
+from tritonclip_server.gateway.responses.encodings import Dtype, encoded
+from tritonclip_server.gateway.responses.json_responses import json_list, large_response
+from tritonclip_server.gateway.responses.response_models import Embedding
+from tritonclip_server.gateway.routes.common import check_dimensions, context_for, made_of, service_of
 
 router = APIRouter(tags=["other APIs"])
 
@@ -55,7 +55,7 @@ class MultimodalUsage(BaseModel):
     num_images: int
 
 
-class MultimodalReply(BaseModel):
+class MultimodalResponse(BaseModel):
     """Voyage's list of embeddings."""
 
     object: Literal["list"]
@@ -65,7 +65,7 @@ class MultimodalReply(BaseModel):
     truncated: list[int] | None = None
 
 
-@router.post("/v1/multimodalembeddings", response_model=MultimodalReply, **described(MultimodalRequest))
+@router.post("/v1/multimodalembeddings", response_model=MultimodalResponse, **described(MultimodalRequest))
 async def multimodal_embeddings(request: Request) -> Response:
     """Voyage's multimodal embeddings.
 
@@ -78,7 +78,7 @@ async def multimodal_embeddings(request: Request) -> Response:
     check_dimensions(manifest, output_dimension=asked.output_dimension)
     items = await made_of(asked.inputs, lambda: mixed_items(asked.inputs, "inputs", limits))
     vectors = await service.embed(
-        exchange_for(request), manifest, items, field="inputs", partial=False, truncate=asked.truncating()
+        context_for(request), manifest, items, field="inputs", partial=False, truncate=asked.truncating()
     )
     in_base64 = asked.output_encoding is not None or asked.encoding_format is not None
 
@@ -100,4 +100,4 @@ async def multimodal_embeddings(request: Request) -> Response:
             **truncated_field(vectors.truncated),
         }
 
-    return await large_answer(answer, vectors.features.nbytes)
+    return await large_response(answer, vectors.features.nbytes)

@@ -8,16 +8,16 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tritonclip_server.gateway.answers import json_answer, json_list, large_answer
-from tritonclip_server.gateway.bodies import read_request
-from tritonclip_server.gateway.items import Item, image_items, text_items
+from tritonclip_server.gateway.content.items import Item, image_items, text_items
+from tritonclip_server.gateway.inference.readiness import Readiness
+from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import ERRORS, described
-from tritonclip_server.gateway.readiness import Readiness
-from tritonclip_server.gateway.replies import ModelReply
-from tritonclip_server.gateway.routes.common import exchange_for, made_of, one_of, say_truncated, service_of
+from tritonclip_server.gateway.parsing.body import read_request
+from tritonclip_server.gateway.parsing.request_models import SAMPLE_IMAGE, Image, Text, TextsRequest
+from tritonclip_server.gateway.responses.json_responses import json_list, json_response, large_response
+from tritonclip_server.gateway.responses.response_models import ModelResponse
+from tritonclip_server.gateway.routes.common import context_for, made_of, one_of, say_truncated, service_of
 from tritonclip_server.gateway.routes.models import describe
-from tritonclip_server.gateway.schemas import SAMPLE_IMAGE, Image, Text, TextsRequest
-from tritonclip_server.gateway.service import model_id
 
 router = APIRouter(tags=["other APIs"])
 
@@ -31,14 +31,14 @@ class VectorizeRequest(TextsRequest):
     images: Image = None
 
 
-class VectorizeReply(BaseModel):
+class VectorizeResponse(BaseModel):
     """A vector of each text, and of each image."""
 
     text_vectors: list[list[float]] = Field(alias="textVectors")
     image_vectors: list[list[float]] = Field(alias="imageVectors")
 
 
-@router.post("/vectorize", response_model=VectorizeReply, **described(VectorizeRequest))
+@router.post("/vectorize", response_model=VectorizeResponse, **described(VectorizeRequest))
 async def vectorize(request: Request) -> Response:
     """Weaviate's vectors of texts and images. A text that is longer than the model reads is cut: `x-truncated` says."""
     service = service_of(request)
@@ -52,7 +52,7 @@ async def vectorize(request: Request) -> Response:
     items: list[Item] = [*texts, *images]
     field = "images" if images else "texts"
     vectors = await service.embed(
-        exchange_for(request), manifest, items, field=field, partial=False, truncate=asked.truncating()
+        context_for(request), manifest, items, field=field, partial=False, truncate=asked.truncating()
     )
     say_truncated(request, vectors.truncated)
 
@@ -62,14 +62,14 @@ async def vectorize(request: Request) -> Response:
             "imageVectors": json_list(vectors.features[len(texts) :]),
         }
 
-    return await large_answer(answer, vectors.features.nbytes)
+    return await large_response(answer, vectors.features.nbytes)
 
 
-@router.get("/meta", response_model=ModelReply, responses=ERRORS)
+@router.get("/meta", response_model=ModelResponse, responses=ERRORS)
 async def meta(request: Request) -> Response:
     """The model, which Weaviate shows among what it knows of its modules."""
     manifest = await service_of(request).manifest()
-    return json_answer(describe(manifest, model_id(manifest)))
+    return json_response(describe(manifest, model_id(manifest)))
 
 
 @router.get("/.well-known/live", status_code=204, response_class=Response, tags=["operations"])

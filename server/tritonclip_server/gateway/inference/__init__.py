@@ -1,0 +1,1 @@
+"""Items to vectors, scores and labels, over an engine."""

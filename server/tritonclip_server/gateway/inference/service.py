@@ -1,0 +1,219 @@
+"""The request path that all endpoints share: the model, then room for the items, then vectors or labels.
+
+items ─> count, images a minute ─> UrlLoader ─> Embedder ─parts, each with places in flight─> Vectors
+"""
+
+import shlex
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tritonclip import Manifest
+from tritonclip_server.gateway.access.rate_limit import RateLimiter
+from tritonclip_server.gateway.admission.fair_semaphore import QueueLimits
+from tritonclip_server.gateway.admission.places import Admission, Kind, Turn
+from tritonclip_server.gateway.content.image_loader import ImageLoader
+from tritonclip_server.gateway.content.items import ImageItem, Item, TextItem, check_counts, errors_of
+from tritonclip_server.gateway.content.truncation import may_cut
+from tritonclip_server.gateway.errors import ApiError, in_words
+from tritonclip_server.gateway.fetching.url_fetcher import UrlFetcher
+from tritonclip_server.gateway.fetching.url_loader import UrlLoader
+from tritonclip_server.gateway.http.request_context import RequestContext
+from tritonclip_server.gateway.inference.classification import (
+    Labelled,
+    LabelScores,
+    best_labels,
+    joined,
+    label_scores,
+    stored_labels,
+)
+from tritonclip_server.gateway.inference.embedding import Embedder, Vectors
+from tritonclip_server.gateway.inference.engine import Engine
+from tritonclip_server.gateway.inference.text_cache import TextCache
+from tritonclip_server.gateway.metrics import Metrics
+from tritonclip_server.gateway.settings import ANY_NAME, Settings, UrlImages
+from tritonclip_server.gateway.threads import in_thread_if
+
+MANY_LABELS = 64  # compared in a thread
+NAMED_ITEMS = 8  # in an error that several have
+ALIAS_CHARACTERS = 128  # of a model's name in an error
+
+
+UNNAMED = "default/not-specified"  # the name that infinity's client sends where it was told none
+
+
+class Service:
+    """Does the work of one request within the limits of all."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        *,
+        metrics: Metrics,
+        rate_limiter: RateLimiter,
+        fetcher: UrlFetcher | None,
+    ) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.fingerprint: str | None = None  # of the model, once it is known
+        self._rate_limiter = rate_limiter
+        limits = settings.limits
+        self._metrics = metrics
+        self._admission = Admission(
+            limits.items_in_flight, QueueLimits(limits.waiting, limits.waiting_seconds), metrics
+        )
+        self._url_loader = UrlLoader(fetcher, settings.url_images or UrlImages(), limits.body_bytes)
+        self.text_cache = TextCache(limits.cached_texts, limits.cached_text_bytes, metrics)
+        self._embedder = Embedder(ImageLoader(limits), self.text_cache)
+
+    async def manifest(self, *, refresh: bool = False) -> Manifest:
+        """What is deployed."""
+        manifest = await self.engine.manifest(refresh=refresh)
+        self.fingerprint = manifest.fingerprint
+        return manifest
+
+    async def model(self, name: str | None) -> Manifest:
+        """The manifest of the model that a request names, or of the only one where it names none."""
+        manifest = await self.manifest()
+        model, aliases = model_id(manifest), self.settings.aliases
+        if name in (None, UNNAMED, model) or name in aliases or (ANY_NAME in aliases and name):
+            return manifest
+        message = (
+            f"there is no model {in_words(name)}; there is {in_words(model)}, which a gateway started with "
+            f"--alias {shlex.quote(name[:ALIAS_CHARACTERS])} serves by that name too, and one with --alias '*' by any"
+        )
+        raise ApiError("model_not_found", message, param="model")
+
+    async def embed(
+        self,
+        context: RequestContext,
+        manifest: Manifest,
+        items: Sequence[Item],
+        *,
+        field: str,
+        partial: bool,
+        truncate: Any = None,
+    ) -> Vectors:
+        """Embed texts and images; `field` is what a request with too many of them has to shorten.
+
+        Without `partial` the first item that fails is the error of the whole request. `may_cut` reads `truncate`.
+        """
+        cut = may_cut(truncate, manifest)
+        async with self._let_in(context, items, field, partial) as (here, turn):
+            vectors = await self._embedder.embed(turn, manifest, here, may_cut=cut)
+        _raise_errors(vectors.errors, len(items), partial)
+        return vectors
+
+    async def score_labels(
+        self,
+        context: RequestContext,
+        manifest: Manifest,
+        items: Sequence[Item],
+        labels: Sequence[TextItem],
+        prompts: Sequence[TextItem],
+        *,
+        partial: bool = False,
+        truncate: Any = None,
+    ) -> LabelScores:
+        """How well a request's labels fit items, by the prompts that a template made of them."""
+        vectors = await self.embed(
+            context,
+            manifest,
+            [*items, *prompts],
+            field=labels[0].param.partition("[")[0],
+            partial=partial,
+            truncate=truncate,
+        )
+        return await in_thread_if(len(labels) > MANY_LABELS, lambda: label_scores(vectors, labels))
+
+    async def classify(
+        self,
+        context: RequestContext,
+        manifest: Manifest,
+        images: Sequence[ImageItem],
+        labels: Sequence[TextItem],
+        prompts: Sequence[TextItem],
+        *,
+        top_k: int | None = None,
+        partial: bool = False,
+        truncate: Any = None,
+    ) -> Labelled:
+        """The best of a request's labels for each image."""
+        scores = await self.score_labels(context, manifest, images, labels, prompts, partial=partial, truncate=truncate)
+        predictions = await in_thread_if(
+            scores.cosines.size > MANY_LABELS, lambda: best_labels(manifest, scores.cosines, labels, top_k)
+        )
+        return Labelled(predictions, scores.errors, scores.tokens, scores.truncated)
+
+    async def classify_stored(
+        self,
+        context: RequestContext,
+        manifest: Manifest,
+        images: Sequence[ImageItem],
+        *,
+        label_set: str,
+        top_k: int | None,
+        partial: bool,
+    ) -> Labelled:
+        """Classify images with a label set that is stored with the model."""
+        labels = manifest.label_sets[label_set].labels
+        count = min(top_k or labels, labels)
+
+        async def ask(engine: Engine, part: Sequence[Item]) -> Labelled:
+            loaded, errors = await self._embedder.load(part)
+            found = await stored_labels(engine, manifest, loaded, part, label_set, count)
+            return Labelled(found.predictions, errors | dict(found.errors))
+
+        async with self._let_in(context, images, "images", partial) as (here, turn):
+            found = joined(await turn.in_parts(Kind.IMAGE, here, ask))
+        _raise_errors(found.errors, len(images), partial)
+        return found
+
+    @asynccontextmanager
+    async def _let_in(
+        self, context: RequestContext, items: Sequence[Item], field: str, partial: bool
+    ) -> AsyncIterator[tuple[Sequence[Item], Turn]]:
+        """The items, images from URLs fetched, and the request's turns in the engine.
+
+        Images a minute are charged before anything is done, and given back where the engine had no room.
+        """
+        images = sum(isinstance(item, ImageItem) for item in items)
+        check_counts(images, len(items) - images, field, self.settings.limits)
+        _raise_errors(errors_of(items), len(items), partial)
+        self._charge(context, images)
+        here = await self._url_loader.fetched(context.caller, items, context.hold_more)
+        _raise_errors(errors_of(here), len(here), partial)
+        turn = self._admission.turn(context, self.engine)
+        try:
+            yield here, turn
+        finally:
+            if not turn.turned_away:
+                self._metrics.items.labels("image").inc(images)
+                self._metrics.items.labels("text").inc(len(items) - images)
+            elif context.key is not None:
+                self._rate_limiter.give_back(context.key, "images", images)
+
+    def _charge(self, context: RequestContext, images: int) -> None:
+        if context.key is not None and images:
+            self._rate_limiter.charge(context.key, "images", images, context.headers)
+
+
+def _raise_errors(errors: Mapping[int, ApiError], items: int, partial: bool) -> None:
+    """Raise the first of the errors of so many items, unless there are others to answer for, and they are wanted.
+
+    It says which other items have the same fault.
+    """
+    if not errors or (partial and len(errors) < items):
+        return
+    first, *others = (errors[position] for position in sorted(errors))
+    alike = [str(error.param) for error in others if error.code == first.code and error.param]
+    if not alike:
+        raise first
+    listed = ", ".join(alike[:NAMED_ITEMS]) + ("" if len(alike) <= NAMED_ITEMS else ", …")
+    raise ApiError(first.code, f"{first.reason} (likewise {listed})", param=first.param)
+
+
+def model_id(manifest: Manifest) -> str:
+    """What the API calls the model that is deployed."""
+    return manifest.variant or "default"

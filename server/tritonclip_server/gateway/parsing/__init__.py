@@ -1,0 +1,1 @@
+"""Request bodies to request models: compression, JSON, forms, validation."""

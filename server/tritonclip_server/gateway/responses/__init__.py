@@ -1,0 +1,1 @@
+"""Responses as bytes, and what they hold."""
