@@ -16,25 +16,24 @@ from tritonclip.protocol import FloatArray
 NOTE_CHARACTERS = 200
 
 
-class BlockingClient(Protocol):
-    """A client that waits; `load.core.clients_gevent` has them."""
+class Client(Protocol):
+    """What speaks one protocol, by its name."""
 
     name: str
 
     def prepare(self, operation: Operation) -> Prepared:
         """Make the request, outside the clock."""
+
+
+class BlockingClient(Client, Protocol):
+    """A client that waits; `load.core.clients_gevent` has them."""
 
     def send(self, request: Prepared, deadline: float) -> FloatArray:
         """The answer within `deadline` seconds, or a RequestProblem."""
 
 
-class AsyncClient(Protocol):
-    """The same for one event loop; `load.core.clients_asyncio` has them."""
-
-    name: str
-
-    def prepare(self, operation: Operation) -> Prepared:
-        """Make the request, outside the clock."""
+class AsyncClient(Client, Protocol):
+    """A client for one event loop; `load.core.clients_asyncio` has them."""
 
     async def send(self, request: Prepared, deadline: float) -> FloatArray:
         """The answer within `deadline` seconds, or a RequestProblem."""

@@ -30,6 +30,9 @@ class Batches:
     executions: int = 0
     seconds: float = 0.0
 
+    def __sub__(self, earlier: "Batches") -> "Batches":
+        return Batches(self.executions - earlier.executions, self.seconds - earlier.seconds)
+
 
 @dataclass(frozen=True)
 class Counters:
@@ -49,23 +52,12 @@ class Counters:
     batches: Mapping[int, Batches] = field(default_factory=dict)
 
     def __sub__(self, earlier: "Counters") -> "Counters":
-        sizes = {
-            size: Batches(
-                now.executions - earlier.batches.get(size, Batches()).executions,
-                now.seconds - earlier.batches.get(size, Batches()).seconds,
-            )
-            for size, now in self.batches.items()
-        }
-        return Counters(
-            self.requests - earlier.requests,
-            self.refused - earlier.refused,
-            self.items - earlier.items,
-            self.executions - earlier.executions,
-            self.cache_hits - earlier.cache_hits,
-            self.total - earlier.total,
-            {part: seconds - earlier.parts.get(part, 0.0) for part, seconds in self.parts.items()},
-            {size: batches for size, batches in sorted(sizes.items()) if batches.executions},
-        )
+        sizes = {size: now - earlier.batches.get(size, Batches()) for size, now in self.batches.items()}
+        plain = ("requests", "refused", "items", "executions", "cache_hits", "total")
+        change = {name: getattr(self, name) - getattr(earlier, name) for name in plain}
+        change["parts"] = {part: seconds - earlier.parts.get(part, 0.0) for part, seconds in self.parts.items()}
+        change["batches"] = {size: batches for size, batches in sorted(sizes.items()) if batches.executions}
+        return Counters(**change)
 
     @property
     def mean_batch(self) -> float:

@@ -66,12 +66,8 @@ async def clock(service: Service, *, seconds: float) -> Report:
 @contextmanager
 def _gateway(triton_url: str, library: Path, offset: Path) -> Iterator[str]:
     """A gateway with another wall clock, in a process of its own; gives its URL."""
-    faketime = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_NO_CACHE": "1",
-    }
+    faketime = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset)}
+    faketime |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "tritonclip_server", "gateway", "--port", "0", "--url", triton_url],
         cwd=ROOT,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from load.core.checks import Outcome
@@ -65,8 +66,7 @@ class Report:
         """What must not be: wrong and hung requests, and limits that were missed; without `timing`, none of those."""
         never = [
             f"{row.part}, {row.protocol}: {row.counts[outcome]} {outcome.value} ({'; '.join(row.notes)})"
-            for row in self.rows
-            for outcome in NEVER
+            for row, outcome in product(self.rows, NEVER)
             if row.counts[outcome]
         ]
         return never + [str(limit) for limit in self.limits if not limit.held and (timing or not limit.timing)]

@@ -110,21 +110,14 @@ async def slow(service: Service, *, seconds: float) -> Report:
                     Row.of(CRASHED if crashed else part, name, result, closed_by_server=attack.closed[name])
                     for name, result in beside.items()
                 ]
-            limits += await left_over(
-                service,
-                part,
-                before,
-                needed_mib=max(attack.sent_mib for attack in attacks),
-                lost_descriptors=PASSES * CLIENTS if client is _read_slowly else 0,
-            )
+            needed_mib = max(attack.sent_mib for attack in attacks)
+            lost = PASSES * CLIENTS if client is _read_slowly else 0
+            limits += await left_over(service, part, before, needed_mib=needed_mib, lost_descriptors=lost)
+        # A whole request is work, whoever waits for it: hundreds a second are an overload, and are refused as one.
+        beside_vanishing = unanswered((row for row in rows if row.part == VANISHING), but_refused=True)
         limits += [
             Limit("not answered beside", unanswered(row for row in rows if row.part not in {VANISHING, CRASHED}), 0),
-            # A whole request is work, whoever waits for it: hundreds a second are an overload, and are refused as one.
-            Limit(
-                f"{VANISHING}: neither answered nor refused beside",
-                unanswered((row for row in rows if row.part == VANISHING), but_refused=True),
-                0,
-            ),
+            Limit(f"{VANISHING}: neither answered nor refused beside", beside_vanishing, 0),
             Limit(f"{CRASHED}, times", crashes, 0 if await cancelling_is_safe(service) else PASSES - 1),
         ]
     return Report("slow", rows, limits)
@@ -151,13 +144,11 @@ async def left_over(
     while True:
         now = await asyncio.to_thread(service.usage)
         most = SPARE_DESCRIPTORS + lost_descriptors
+        triton = now.triton_descriptors - before.triton_descriptors
+        gateway = now.gateway_descriptors - before.gateway_descriptors
         limits = [
-            Limit(f"{part}: descriptors left, Triton", now.triton_descriptors - before.triton_descriptors, most),
-            Limit(
-                f"{part}: descriptors left, gateway",
-                now.gateway_descriptors - before.gateway_descriptors,
-                SPARE_DESCRIPTORS,
-            ),
+            Limit(f"{part}: descriptors left, Triton", triton, most),
+            Limit(f"{part}: descriptors left, gateway", gateway, SPARE_DESCRIPTORS),
         ]
         if needed_mib is not None:
             bound = round(SPARE_MIB + needed_mib, 1)

@@ -70,31 +70,23 @@ RUN = Run()
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser) -> None:
     """Locust's own command line, and its page, get these."""
-    parser.add_argument(
-        "--scenario",
-        choices=_names_of_scenarios(),
-        default="smoke",
-        env_var="TRITONCLIP_SCENARIO",
-        help="which load to make; load/users/scenarios.toml, or the file of TRITONCLIP_SCENARIOS, has them",
+    add = parser.add_argument
+    where = "load/users/scenarios.toml, or the file of TRITONCLIP_SCENARIOS, has them"
+    names = _names_of_scenarios()
+    add(
+        "--scenario", choices=names, default="smoke", env_var="TRITONCLIP_SCENARIO", help=f"which load to make; {where}"
     )
-    for way, url in (("grpc", "grpc://localhost:8001"), ("http", "http://localhost:8000")):
-        parser.add_argument(f"--triton-{way}-url", default=url, env_var=f"TRITONCLIP_{way.upper()}_URL", help="Triton")
-    parser.add_argument(
-        "--gateway-url", default="http://localhost:8080", env_var="TRITONCLIP_GATEWAY_URL", help="the gateway"
-    )
-    parser.add_argument(
-        "--api-key",
-        default="",
-        env_var="TRITONCLIP_API_KEY",
-        include_in_web_ui=False,
-        help="for a gateway that asks for keys",
-    )
-    parser.add_argument(
-        "--thresholds", default=str(THRESHOLDS), include_in_web_ui=False, help="the file of what scenarios must hold"
-    )
-    parser.add_argument(
-        "--report", default="", include_in_web_ui=False, help="the JSON report (default: build/load/SCENARIO.json)"
-    )
+    for name, url in (
+        ("triton-grpc", "grpc://localhost:8001"),
+        ("triton-http", "http://localhost:8000"),
+        ("gateway", "http://localhost:8080"),
+    ):
+        variable = f"TRITONCLIP_{name.removeprefix('triton-').upper()}_URL"
+        add(f"--{name}-url", default=url, env_var=variable, help="default: %(default)s")
+    private = {"include_in_web_ui": False}
+    add("--api-key", default="", env_var="TRITONCLIP_API_KEY", help="for a gateway that asks for keys", **private)
+    add("--thresholds", default=str(THRESHOLDS), help="the file of what scenarios must hold", **private)
+    add("--report", default="", help="the JSON report (default: build/load/SCENARIO.json)", **private)
 
 
 @events.init.add_listener

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.alone  # it measures
 
 SIZES = (*range(1, 17), 32, 64)
 # An image takes as long as ten captions: around a slice, and the ends. All sizes, in a few minutes:
-# `python -m load.encoders REPOSITORY --batches $(seq 16) 32 64`.
+# `python -m tests.sweep.encoders REPOSITORY --batches $(seq 16) 32 64`.
 IMAGE_SIZES = (1, 2, 4, 7, 8, 9, 16, 64)
 MOST = 1.6  # times the best seconds an item of all batch sizes up to one's own
 AGAIN = 4

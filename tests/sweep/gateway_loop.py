@@ -12,7 +12,6 @@ memory that it took at most.
 import argparse
 import asyncio
 import base64
-import gc
 import gzip
 import json
 import os
@@ -31,6 +30,7 @@ import numpy as np
 
 from tritonclip import Classifications, Embeddings, Manifest, Prediction
 from tritonclip_server.gateway.app import create_app
+from tritonclip_server.gateway.http.server import calm
 from tritonclip_server.gateway.inference.engine import OnError, OnTruncation
 from tritonclip_server.gateway.settings import Settings
 
@@ -170,7 +170,7 @@ def cases() -> dict[str, Callable[[], Case]]:
 
 
 class Instant:
-    """An engine that knows its answers beforehand."""
+    """An engine that knows its answers beforehand, and lets others have their turn, as whatever asks a server does."""
 
     def __init__(self) -> None:
         features = np.random.default_rng(0).standard_normal((8192, WIDTH), np.float32)  # no two are the same
@@ -187,21 +187,25 @@ class Instant:
         return Manifest.from_document(about | {"fingerprint": "instant", "label_sets": sets})
 
     async def embed_images(self, images: Sequence[bytes], *, on_error: OnError = "raise") -> Embeddings:
+        await asyncio.sleep(0)
         return Embeddings(np.full((len(images), WIDTH), WIDTH**-0.5, np.float32))
 
     async def embed_texts(
         self, texts: Sequence[str], *, on_error: OnError = "raise", on_truncation: OnTruncation = "warn"
     ) -> Embeddings:
+        await asyncio.sleep(0)
         start = self._given if self._given + len(texts) <= len(self._features) else 0
         self._given = start + len(texts)
         return Embeddings(self._features[start : start + len(texts)])
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        await asyncio.sleep(0)
         return [77] * len(texts)
 
     async def classify(
         self, images: Sequence[bytes], *, label_set: str, top_k: int | None = None, on_error: OnError = "raise"
     ) -> Classifications:
+        await asyncio.sleep(0)
         return Classifications((self._labels[:top_k],) * len(images))
 
     async def aclose(self) -> None:
@@ -252,7 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = command.parse_args(arguments)
     known = cases()
     if options.kind is not None:
-        gc.freeze()  # as `tritonclip-server gateway` does
+        calm()
         print(json.dumps(asdict(asyncio.run(measure(options.kind, known[options.kind]())))))
         return 0
     print(f"{'kind':36} {'status':>6} {'block ms':>9} {'cpu ms':>8} {'peak MiB':>9}")

@@ -81,7 +81,8 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: UrlFetcher | None
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # its page would load scripts from elsewhere; the document itself is at /openapi.json
+        openapi_url=None,  # the route is ours (routes.page), and makes the document in a thread
+        docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # a redirect would lose keys and bodies; paths are tidied instead
         exception_handlers={HTTPException: _no_such_route},

@@ -1,7 +1,6 @@
 """The `tritonclip-server gateway` command."""
 
 import argparse
-import gc
 import ipaddress
 import signal
 import socket
@@ -12,7 +11,7 @@ from tritonclip import AsyncClient, ConfigError
 from tritonclip_server.gateway.access.keys import KeyFileError
 from tritonclip_server.gateway.app import create_app
 from tritonclip_server.gateway.http.cors import parse_origin
-from tritonclip_server.gateway.http.server import allow_descriptors, make_server
+from tritonclip_server.gateway.http.server import allow_descriptors, calm, make_server
 from tritonclip_server.gateway.logs import start_logging
 from tritonclip_server.gateway.options import add_keys_option, positive
 from tritonclip_server.gateway.settings import Limits, Settings, UrlImages
@@ -88,9 +87,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, server.handle_exit)
         start_logging()
-        # What has been imported stays until the end. Looking through it for garbage takes a tenth of a second, and
-        # would keep every request waiting now and then.
-        gc.freeze()
+        calm()
         server.run(sockets=[listener])
     return 0
 

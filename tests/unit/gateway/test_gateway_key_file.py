@@ -185,7 +185,7 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(
 
 def test_what_a_killed_command_left_is_gone_after_the_next(file: KeyFile) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from tritonclip_server.gateway.keys import KeyFile\n"
+        "import os, sys; from pathlib import Path; from tritonclip_server.gateway.access.keys import KeyFile\n"
         "os.fsync = lambda _: os._exit(9)\n"
         "KeyFile(Path(sys.argv[1])).create('alice')"
     )

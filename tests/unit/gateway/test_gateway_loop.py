@@ -6,10 +6,15 @@ What is measured is processor time, so that a busy machine changes little, and t
 
 import asyncio
 import gc
+import threading
+from typing import Any
 
 import pytest
 
-from tests.sweep.gateway_loop import cases, measure
+from tests.sweep.gateway_loop import EMBED, cases, measure, of_fields
+from tests.unit.gateway.conftest import Gateway
+from tritonclip_server.gateway.parsing import body as body_module
+from tritonclip_server.gateway.responses.json_responses import PIECE_BYTES, JsonResponse
 
 CASES = cases()
 SECONDS_ONCE = 0.4
@@ -46,3 +51,46 @@ def test_every_kind_is_answered_as_it_should_be() -> None:
         kind: asyncio.run(measure(kind, CASES[kind]())).status for kind in ("64 files", "64 texts at their limit")
     }
     assert set(statuses.values()) == {200}
+
+
+def test_a_large_form_is_parsed_in_a_thread(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parser is Python, and takes 20 us a part."""
+    parse, threads = body_module.read_form, []
+
+    def noted(*arguments: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return parse(*arguments)
+
+    monkeypatch.setattr(body_module, "read_form", noted)
+    for parts in (1, 1000):
+        case = of_fields(EMBED, *[("text", f"thing {n}".encode()) for n in range(parts)])
+        answer = gateway.http.post(case.path, content=case.body, headers=case.headers)
+        assert len(answer.json()["data"]) == parts
+    small, large = threads
+    assert large != small
+
+
+def test_a_large_response_is_sent_in_pieces_and_others_have_their_turn() -> None:
+    sent: list[Any] = []
+    turns = 0
+
+    async def main() -> None:
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        others = asyncio.create_task(other())
+        await JsonResponse(bytes(range(256)) * 8192)({"type": "http"}, lambda: None, send)  # type: ignore[arg-type]
+        others.cancel()
+
+    asyncio.run(main())
+    pieces = [message["body"] for message in sent[1:]]
+    assert b"".join(pieces) == bytes(range(256)) * 8192
+    assert max(map(len, pieces)) == PIECE_BYTES
+    assert [message["more_body"] for message in sent[1:]] == [True] * (len(pieces) - 1) + [False]
+    assert turns >= len(pieces) - 1

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.pictures import BLUE_URL, RED_URL
+from tests.images import BLUE_URL, RED_URL
 from tests.unit.gateway.conftest import LABEL_SETS, Gateway, gateway_over, refuse
 from tritonclip import AsyncClient, Classifications, Embeddings, ProtocolError
 from tritonclip.protocol import FloatArray
@@ -231,8 +231,8 @@ def test_the_cache_is_bounded_in_bytes() -> None:
     kept = metrics.registry.get_sample_value("tritonclip_gateway_cached_texts")
     assert kept is not None
     assert 70 < kept < 80  # 10 KB of text, 2.5 KB of numbers, and what Python adds
-    assert cache.get("f", "999" + "x" * 10_000) is not None
-    assert cache.get("f", "900" + "x" * 10_000) is None
+    assert cache.find("f", ["999" + "x" * 10_000])
+    assert not cache.find("f", ["900" + "x" * 10_000])
 
 
 def test_equal_texts_are_counted_once_and_all_is_given_back() -> None:
@@ -249,7 +249,7 @@ def test_what_is_larger_than_the_cache_is_not_kept() -> None:
     cache = TextCache(10, 5000, Metrics())
     cache.put("f", "a", entry())
     cache.put("f", "x" * 10_000, entry())
-    assert cache.get("f", "x" * 10_000) is None
+    assert not cache.find("f", ["x" * 10_000])
     assert cache.bytes <= 5000
 
 
@@ -267,8 +267,7 @@ def test_numbers_of_numpy_are_not_shared() -> None:
     with gateway_over(fake) as gateway:
         gateway.post(EMBED, input=list(texts))
         cache: TextCache = gateway.http.app.state.service.text_cache  # type: ignore[attr-defined]
-        found = [cache.get("fa4e0000", text) for text in texts]
-    rows = [entry.features for entry in found if entry is not None]
+        rows = [entry.features for entry in cache.find("fa4e0000", texts).values()]
     assert len(rows) == len(texts)
     assert all(row.base is None for row in rows)
     assert not any(np.shares_memory(one, other) for one, other in itertools.pairwise(rows))

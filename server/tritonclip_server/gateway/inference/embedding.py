@@ -112,8 +112,8 @@ class Embedder:
         self, turn: Turn, manifest: Manifest, items: dict[int, TextItem]
     ) -> tuple[dict[int, CachedText], Errors]:
         params = {item.text: item.param for item in reversed(items.values())}  # of the first of equal texts
-        found = {text: self._cache.get(manifest.fingerprint, text) for text in params}
-        missing = [text for text in dict.fromkeys(item.text for item in items.values()) if found[text] is None]
+        found = self._cache.find(manifest.fingerprint, params)
+        missing = [text for text in dict.fromkeys(item.text for item in items.values()) if text not in found]
 
         async def embed(engine: Engine, part: Sequence[str]) -> tuple[dict[str, CachedText], dict[str, ApiError]]:
             embeddings = await engine.embed_texts(part, on_error="return", on_truncation="allow")  # which are: `embed`
@@ -129,7 +129,7 @@ class Embedder:
             return new, {part[index]: error for index, error in errors.items()}
 
         new, refused = _joined(await turn.in_parts(Kind.TEXT, missing, embed))
-        entries = {text: entry for text, entry in found.items() if entry is not None} | new
+        entries = found | new
         known = {p: entries[item.text] for p, item in items.items() if item.text in entries}
         failed = {p: refused[item.text] for p, item in items.items() if p not in known}
         return known, {p: ApiError(e.code, e.reason, param=items[p].param) for p, e in failed.items()}

@@ -8,6 +8,7 @@ one before it.
 
 import sys
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from tritonclip.protocol import FloatArray
@@ -36,13 +37,14 @@ class TextCache:
         self._entries: OrderedDict[tuple[str | None, str], CachedText] = OrderedDict()
         self._metrics = metrics
 
-    def get(self, fingerprint: str | None, text: str) -> CachedText | None:
-        """What is known of a text under a model."""
-        entry = self._entries.get((fingerprint, text))
-        self._metrics.text_cache.labels("miss" if entry is None else "hit").inc()
-        if entry is not None:
+    def find(self, fingerprint: str | None, texts: Collection[str]) -> dict[str, CachedText]:
+        """What is known of different texts under a model, of those that are known."""
+        found = {text: entry for text in texts if (entry := self._entries.get((fingerprint, text))) is not None}
+        for text in found:
             self._entries.move_to_end((fingerprint, text))
-        return entry
+        self._metrics.text_cache.labels("hit").inc(len(found))
+        self._metrics.text_cache.labels("miss").inc(len(texts) - len(found))
+        return found
 
     def put(self, fingerprint: str | None, text: str, entry: CachedText) -> None:
         """Keep a text, at the cost of those that have not been used for longest."""

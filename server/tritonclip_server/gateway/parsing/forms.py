@@ -1,8 +1,8 @@
 """Multipart forms to fields and files, in memory: the body is there already, and no larger than it may be."""
 
-import asyncio
 import codecs
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
@@ -12,7 +12,9 @@ from tritonclip_server.gateway.content.image_signatures import looks_like_image
 from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.settings import Limits
 
-_SLICE = 2**15  # bytes parsed before other requests have their turn
+T = TypeVar("T")
+
+_SLICE = 2**15  # bytes that the parser is given at a time
 _STARLETTES_WORD = "Invalid multipart data."  # for all that its parser may say
 _NOT_PARTED = "its parts are not what Content-Type's boundary parts, or have headers that cannot be read"
 
@@ -45,9 +47,16 @@ class _InMemory(MultiPartParser):
         super().on_end()
 
 
-async def read_form(headers: Headers, body: bytes, limits: Limits) -> list[tuple[str, str | bytes]]:
-    """Fields and files in their order, files as bytes; ApiError where it is no form, or has too many parts."""
+def read_form(headers: Headers, body: bytes, limits: Limits) -> list[tuple[str, str | bytes]]:
+    """Fields and files in their order, files as bytes; ApiError where it is no form, or has too many parts.
+
+    A large form takes a while: this may run in a thread.
+    """
     _check_charset(headers)
+    return _result(_parsed(headers, body, limits))
+
+
+async def _parsed(headers: Headers, body: bytes, limits: Limits) -> list[tuple[str, str | bytes]]:
     parser = _InMemory(
         headers,
         _slices(body),
@@ -87,4 +96,14 @@ async def _value(value: str | UploadFile) -> str | bytes:
 async def _slices(body: bytes) -> AsyncGenerator[bytes, None]:
     for start in range(0, len(body), _SLICE):
         yield body[start : start + _SLICE]
-        await asyncio.sleep(0)
+
+
+def _result(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that never waits: Starlette's parser has files in memory to write to, and no more."""
+    try:
+        work.send(None)
+    except StopIteration as ended:
+        value: T = ended.value
+        return value
+    work.close()
+    raise RuntimeError("a form in memory waited for something")

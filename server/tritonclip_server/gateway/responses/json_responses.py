@@ -4,24 +4,44 @@ orjson keeps every other thread waiting while it writes, so lists that may be lo
 what may be large as a whole, in a thread.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.responses.error_formats import ErrorFormat, openai
 from tritonclip_server.gateway.settings import Limits
 from tritonclip_server.gateway.threads import LARGE_BYTES, in_thread_if
 
+PIECE_BYTES = 2**18  # of a response that are written in one step
 SCORE_BYTES = 16  # of one number of a matrix, as JSON
 LABEL_BYTES = 128  # of a label with its four numbers, its text apart
 
 
+class JsonResponse(Response):
+    """JSON that goes out a piece at a time: a socket takes as long over each as its caller is quick to read."""
+
+    media_type = "application/json"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        if len(self.body) <= PIECE_BYTES:
+            await super().__call__(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for at in range(0, len(self.body), PIECE_BYTES):
+            piece, more = self.body[at : at + PIECE_BYTES], at + PIECE_BYTES < len(self.body)
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+            await asyncio.sleep(0)  # nothing else waits where a caller reads as fast as this writes
+
+
 def json_response(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer. What is not a number (the scores of a failed image) becomes null."""
-    return Response(_json(document), status, headers, media_type="application/json")
+    return JsonResponse(_json(document), status, headers)
 
 
 async def large_response(build: Callable[[], Any], size: int) -> Response:

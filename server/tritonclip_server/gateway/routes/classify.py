@@ -130,7 +130,9 @@ async def zero_shot_image_classification(request: Request, model: str) -> Respon
     found = await service.classify(context_for(request), manifest, images, labels, prompts)
     say_truncated(request, found.truncated)
     best = found.predictions[0]
-    return await large_response(lambda: [{"label": each.label, "score": each.probability} for each in best], 0)
+    return await large_response(
+        lambda: [{"label": each.label, "score": each.probability} for each in best], len(best) * LABEL_BYTES
+    )
 
 
 def _names_of_set(asked: ClassifyRequest, name: str, manifest: Manifest) -> Sequence[str]:

@@ -1,8 +1,11 @@
-"""The page to play with: three files, served as they are."""
+"""The page to play with: three files, served as they are; and the OpenAPI document, for programs."""
 
-from fastapi import APIRouter, Response
+import asyncio
+
+from fastapi import APIRouter, Request, Response
 from starlette.responses import FileResponse
 
+from tritonclip_server.gateway.responses.json_responses import json_response
 from tritonclip_server.resources import PACKAGE
 
 FOLDER = PACKAGE / "gateway" / "page"
@@ -29,3 +32,11 @@ async def style() -> Response:
 async def script() -> Response:
     """What it does."""
     return FileResponse(FOLDER / "page.js", headers=HEADERS)
+
+
+@router.get("/openapi.json")
+async def document(request: Request) -> Response:
+    """What the API takes and answers. It is made when it is first asked for, which takes a tenth of a second."""
+    made = await asyncio.to_thread(request.app.openapi)
+    root: str = request.scope.get("root_path", "").rstrip("/")  # where another application mounts this one
+    return json_response(made | ({"servers": [{"url": root}]} if root else {}))

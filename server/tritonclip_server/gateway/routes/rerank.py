@@ -13,7 +13,7 @@ from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
 from tritonclip_server.gateway.parsing.body import read_one_of
 from tritonclip_server.gateway.parsing.request_models import RerankRequest
-from tritonclip_server.gateway.responses.json_responses import json_list, large_response
+from tritonclip_server.gateway.responses.json_responses import LABEL_BYTES, json_list, large_response
 from tritonclip_server.gateway.responses.response_models import RerankResponse
 from tritonclip_server.gateway.routes import tei
 from tritonclip_server.gateway.routes.common import context_for, errors_field, made_of, service_of, usage
@@ -84,7 +84,8 @@ async def rerank(request: Request) -> Response:
             **errors_field(errors),
         }
 
-    return await large_response(answer, sum(map(_size, given)) if asked.return_documents else 0)
+    echoed = sum(map(_size, given)) if asked.return_documents else 0
+    return await large_response(answer, len(order[:top_n]) * LABEL_BYTES + echoed)
 
 
 def _top_n(asked: RerankRequest) -> int | None:
