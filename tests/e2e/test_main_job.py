@@ -159,7 +159,7 @@ def test_the_readmes_python_runs(running: Running) -> None:
 
 
 def test_what_it_says_to_try_next_works(running: Running) -> None:
-    hints = commands(running.output, ".venv/bin/tritonclip")
+    hints = commands(running.output, ".venv/bin/tritonclip ")
     assert len(hints) == 4
     answers = [run(hint, running).stdout.decode() for hint in hints]
     assert all(answers)
