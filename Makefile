@@ -3,15 +3,16 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEFAULT_VARIANT := convnext_base_w-laion2b_s13b_b82k_augreg
 .DEFAULT_GOAL := help
-.PHONY: help setup up load test tools test-clients test-compose lint bench demo clean
+.PHONY: help setup up load test tools test-clients test-compose lint docs bench demo clean
 
 help:
 	@echo "make up      export a model and serve it: gateway and page 8080, Triton 8000 to 8002, on loopback, until Ctrl-C"
 	@echo "             VARIANT=NAME serves that model, e.g. $(DEFAULT_VARIANT) (default: demo)"
 	@echo "make load    Locust against what is up, with limits it must hold; SCENARIO=NAME (default: smoke)"
-	@echo "make test    lint, types and every test"
+	@echo "make test    lint, types and every test; SYSTEM_PACKAGES=0 installs no system packages for them"
 	@echo "make test-clients  runs other people's clients, unchanged, against a real server; wants node beside Python"
 	@echo "make test-compose  builds the images, starts the compose files and tests them; needs a Docker engine"
+	@echo "make docs    the documentation as a site, into build/site"
 	@echo "make bench   served against bare, and gateway against gRPC, into build/bench.json"
 	@echo "make demo    train the demo checkpoint again, in about half an hour on 2 cores"
 	@echo "make setup   the Python environment in .venv, which the others make by themselves"
@@ -36,7 +37,7 @@ ifeq ($(VARIANT),demo)
 endif
 	@exec $(BIN)/tritonclip-server serve $(SERVED) --gateway-port 8080 --greet $${GATEWAY_FLAGS:+"--gateway-flags=$$GATEWAY_FLAGS"} $(SERVE_FLAGS)
 
-# A scenario of load/scenarios.toml, judged by load/thresholds.toml; an error where a limit is missed.
+# A scenario of load/users/scenarios.toml, judged by load/users/thresholds.toml; an error where a limit is missed.
 SCENARIO ?= smoke
 
 load: setup
@@ -45,7 +46,7 @@ load: setup
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy server/tritonclip_server load examples tests client/tritonclip deploy/docker/triton_health.py
+	$(BIN)/mypy server/tritonclip_server load examples tests client/tritonclip scripts/gateway_reference.py deploy/docker/triton_health.py
 	MYPYPATH=server/tritonclip_server/embedded $(BIN)/mypy --scripts-are-modules deploy/docker/start_triton
 	@# Triton's Python models are one `model.py` each, so mypy takes them one by one.
 	@set -e; for model in model_repository/*/1 server/tritonclip_server/export/overlay/*/1; do \
@@ -70,11 +71,22 @@ test-clients: build/clients/.installed
 test-compose: setup
 	scripts/docker-engine $(BIN)/python -m pytest tests/compose
 
+# The site has an environment of its own; the gateway itself describes its API.
+build/docs/.installed: .venv/.installed requirements/docs.lock
+	$(BIN)/python -m venv --without-pip build/docs/python
+	$(BIN)/python -m uv pip sync --quiet --python build/docs/python/bin/python requirements/docs.lock
+	@touch $@
+
+docs: build/docs/.installed
+	rm -rf build/docs/pages && cp -r docs build/docs/pages
+	$(BIN)/python -m scripts.gateway_reference > build/docs/pages/reference/gateway-api.md
+	build/docs/python/bin/zensical build --strict --clean
+
 bench: setup
-	$(BIN)/python -m load.bench
+	$(BIN)/python -m load.capacity bench
 
 demo: setup
 	$(BIN)/python -m examples.demo_model train
 
 clean:
-	rm -rf .venv build
+	rm -rf .venv build .cache

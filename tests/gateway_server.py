@@ -39,7 +39,7 @@ class GatewayProcess:
     """
 
     def __init__(self, *arguments: str, fake: float | None = None, descriptors: int | None = None) -> None:
-        program = ["gateway"] if fake is None else ["tests.fake_gateway", str(fake)]
+        program = ["tritonclip_server", "gateway"] if fake is None else ["tests.fake_gateway", str(fake)]
         limit = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}:{descriptors}"]
         self.process = subprocess.Popen(
             [*limit, sys.executable, "-m", *program, "--port", "0", *arguments],

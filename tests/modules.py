@@ -18,18 +18,16 @@ MODELS = REPOSITORY / "model_repository"
 
 
 def load_module(path: Path) -> ModuleType:
-    """Execute the file as a module of its own. It may import the files beside it, as Triton lets it."""
+    """Execute the file as a module of its own. It may import the files beside it, at any time, as Triton lets it."""
     name = f"{path.parent.parent.name}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    spec.loader.exec_module(module)
     return module
 
 
@@ -62,6 +60,9 @@ class Response:
 
     output_tensors: list[Tensor] = field(default_factory=list)
     error: TritonError | None = None
+
+    def has_error(self) -> bool:
+        return self.error is not None
 
 
 class Logger:

@@ -1,7 +1,5 @@
 """Debian's Prometheus and promtool for tests: on PATH, or where scripts/setup-tests unpacks them."""
 
-import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -11,24 +9,17 @@ from typing import Any, Self
 import httpx
 import yaml
 
+from tests.programs_needed import find_program
 from tests.promql import ALERTS, CONFIG
 from tritonclip_server.embedded.server import LOOPBACK, find_port
 
 ROOT = Path(__file__).resolve().parents[1]
-UNPACKED = ROOT / "build" / "tools" / "usr" / "bin"
 STARTUP_SECONDS = 60
-
-
-def find_tool(name: str) -> str:
-    """The path of `prometheus` or `promtool`; a FileNotFoundError says how to get it."""
-    if path := shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), str(UNPACKED)])):
-        return path
-    raise FileNotFoundError(f"{name} is missing: run scripts/setup-tests")
 
 
 def promtool(*arguments: str | Path) -> None:
     """Run promtool; an AssertionError has what it said if it found a fault."""
-    done = subprocess.run([find_tool("promtool"), *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([find_program("promtool"), *map(str, arguments)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"promtool {' '.join(map(str, arguments))}\n{done.stdout}{done.stderr}"
 
 
@@ -48,7 +39,7 @@ class Prometheus:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    find_tool("prometheus"),
+                    find_program("prometheus"),
                     f"--config.file={config}",
                     f"--storage.tsdb.path={folder / 'tsdb'}",
                     f"--web.listen-address={LOOPBACK}:{port}",

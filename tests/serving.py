@@ -6,9 +6,9 @@ import open_clip
 import pytest
 
 from tritonclip_server.embedded.server import Ports, Server
-from tritonclip_server.export.manifest import digest_artifacts, read_manifest, write_manifest
 from tritonclip_server.export.pipeline import Request, export
 from tritonclip_server.export.variants import Variant
+from tritonclip_server.repository.manifest import digest_artifacts, read_manifest, write_manifest
 
 ARCHITECTURES = Path(__file__).with_name("architectures")
 FREE_PORTS = Ports(0, 0, 0)

@@ -4,15 +4,15 @@
 >>> with tritonclip.Client("grpc://localhost:8001") as client:
 ...     client.compare("cat.jpg", ["a cat", "a dog"]).probabilities
 
-How a call flows through the package: a client's method makes an operation (``_embed``, ``_compare``, ``_classify``,
-``_status``: pure generators), a driver performs its effects (``_drivers``), and a transport sends its calls, which a
-codec writes as gRPC or HTTP (``tritonclip.protocol``, for those who want single calls). ``tritonclip.labels`` tells
-when two labels are one to a model. ``tritonclip.testing`` has a server without a network.
+How a call flows through the package: a client's method makes an operation (``_operations``, pure generators), a driver
+performs its effects (``_core``, which also says how to read a traceback), and a transport sends its calls, written by
+a codec as gRPC or HTTP (``protocol``, public for those who want single calls). ``labels`` tells when two labels are
+one to a model. ``testing`` has a server without a network.
 """
 
 from tritonclip._async_client import AsyncClient
 from tritonclip._client import Client
-from tritonclip._encoding import ImageInput
+from tritonclip._core.modality import ImageInput
 from tritonclip._errors import (
     ClosedError,
     ConfigError,
@@ -32,8 +32,8 @@ from tritonclip._errors import (
     UnsupportedError,
 )
 from tritonclip._manifest import LabelSet, Manifest
+from tritonclip._operations.truncation import TruncationWarning
 from tritonclip._results import Classifications, Comparison, Embeddings, Prediction, Status
-from tritonclip._truncation import TruncationWarning
 from tritonclip._version import __version__
 from tritonclip.protocol.messages import ModelStatistics
 

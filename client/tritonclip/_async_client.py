@@ -4,15 +4,17 @@ from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from tritonclip import _classify, _compare, _defaults, _embed, _status, _tokens
+from tritonclip import _defaults
 from tritonclip._base_client import BaseClient
 from tritonclip._client import OnError
-from tritonclip._drivers import AsyncDriver
-from tritonclip._effects import Steps
-from tritonclip._encoding import IMAGE, TEXT, ImageInput
+from tritonclip._core.drivers import AsyncDriver
+from tritonclip._core.effects import Operation
+from tritonclip._core.modality import IMAGE, TEXT, ImageInput
 from tritonclip._manifest import Manifest
+from tritonclip._operations import classify, compare, embed, status, truncation
+from tritonclip._operations.label_filter import LabelFilter
+from tritonclip._operations.truncation import OnTruncation
 from tritonclip._results import Classifications, Comparison, Embeddings, Status
-from tritonclip._truncation import OnTruncation
 from tritonclip.protocol.connection import Connection
 from tritonclip.protocol.transport import AsyncTransport, open_async_transport
 
@@ -37,7 +39,7 @@ class AsyncClient(BaseClient[AsyncTransport]):
         progress: bool = False,
     ) -> Embeddings:
         """Embed images: features [N, D] float32, as ``Client.embed_images`` does."""
-        return await self._run(_embed.embed_images(self._session, IMAGE.source(images), on_error, progress))
+        return await self._run(embed.embed_images(self._session, IMAGE.source(images), on_error, progress))
 
     async def embed_texts(
         self,
@@ -49,7 +51,7 @@ class AsyncClient(BaseClient[AsyncTransport]):
     ) -> Embeddings:
         """Embed texts: features [N, D] float32, as ``Client.embed_texts`` does."""
         source = TEXT.source(texts)
-        return await self._run(_embed.embed_texts(self._session, source, on_error, on_truncation, progress))
+        return await self._run(embed.embed_texts(self._session, source, on_error, on_truncation, progress))
 
     async def compare(
         self,
@@ -61,7 +63,7 @@ class AsyncClient(BaseClient[AsyncTransport]):
         progress: bool = False,
     ) -> Comparison:
         """Compare each image with each text, as ``Client.compare`` does."""
-        return await self._run(_compare.compare(self._session, images, texts, on_error, on_truncation, progress))
+        return await self._run(compare.compare(self._session, images, texts, on_error, on_truncation, progress))
 
     async def classify(
         self,
@@ -78,33 +80,33 @@ class AsyncClient(BaseClient[AsyncTransport]):
         progress: bool = False,
     ) -> Classifications:
         """Find the labels that fit each image, best first, as ``Client.classify`` does."""
-        steps = _classify.classify(
+        operation = classify.classify(
             self._session,
             images,
             labels,
             label_set,
             template=template,
-            wanted=_classify.Wanted(top_k, threshold, min_cosine),
+            wanted=LabelFilter(top_k, threshold, min_cosine),
             on_error=on_error,
             on_truncation=on_truncation,
             progress=progress,
         )
-        return await self._run(steps)
+        return await self._run(operation)
 
     async def count_tokens(self, texts: str | Iterable[str] | AsyncIterable[str]) -> list[int]:
         """How many tokens each text has, start and end among them.
 
         The model reads ``manifest().context_length`` of them at most, and cuts a longer text there.
         """
-        return await self._run(_tokens.count_tokens(self._session, TEXT.source(texts)))
+        return await self._run(truncation.count_tokens(self._session, TEXT.source(texts)))
 
     async def manifest(self, *, refresh: bool = False) -> Manifest:
         """What the server says about its model; asked once, then remembered until ``refresh`` or ``status``."""
-        return await self._run(_status.manifest(self._session, refresh=refresh))
+        return await self._run(status.manifest(self._session, refresh=refresh))
 
     async def status(self) -> Status:
         """Ask the server for its version, its models, its manifest, and its statistics."""
-        return await self._run(_status.status(self._session, str(self._url)))
+        return await self._run(status.status(self._session, str(self._url)))
 
     async def aclose(self) -> None:
         """Close all connections. The client cannot be used afterwards."""
@@ -113,8 +115,8 @@ class AsyncClient(BaseClient[AsyncTransport]):
     def _open(self, connection: Connection) -> AsyncTransport:
         return open_async_transport(connection)
 
-    async def _run(self, steps: Steps[T]) -> T:
-        return await AsyncDriver(self._transport).run(steps)
+    async def _run(self, operation: Operation[T]) -> T:
+        return await AsyncDriver(self._transport).run(operation)
 
     async def __aenter__(self) -> Self:
         return self

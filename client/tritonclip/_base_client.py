@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Generic, Self, TypeVar
 
 from tritonclip import _defaults
+from tritonclip._core.session import Session
 from tritonclip._errors import ConfigError
-from tritonclip._session import Session
 from tritonclip.protocol.connection import ADMIN_KEY_VARIABLE, TOKEN_VARIABLE, Connection, resolve_connection
 
 TransportT = TypeVar("TransportT")

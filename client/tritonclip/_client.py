@@ -4,14 +4,16 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from tritonclip import _classify, _compare, _defaults, _embed, _status, _tokens
+from tritonclip import _defaults
 from tritonclip._base_client import BaseClient
-from tritonclip._drivers import SyncDriver
-from tritonclip._effects import Steps
-from tritonclip._encoding import IMAGE, TEXT, ImageInput
+from tritonclip._core.drivers import SyncDriver
+from tritonclip._core.effects import Operation
+from tritonclip._core.modality import IMAGE, TEXT, ImageInput
 from tritonclip._manifest import Manifest
+from tritonclip._operations import classify, compare, embed, status, truncation
+from tritonclip._operations.label_filter import LabelFilter
+from tritonclip._operations.truncation import OnTruncation
 from tritonclip._results import Classifications, Comparison, Embeddings, Status
-from tritonclip._truncation import OnTruncation
 from tritonclip.protocol.connection import Connection
 from tritonclip.protocol.transport import Transport, open_transport
 
@@ -64,7 +66,7 @@ class Client(BaseClient[Transport]):
         answered with what cannot be a vector. Only what concerns all images (no server, no such model, no permission)
         still ends the run. No images give features [0, D]. ``progress`` shows a bar.
         """
-        return self._run(_embed.embed_images(self._session, IMAGE.source(images), on_error, progress))
+        return self._run(embed.embed_images(self._session, IMAGE.source(images), on_error, progress))
 
     def embed_texts(
         self,
@@ -76,7 +78,7 @@ class Client(BaseClient[Transport]):
     ) -> Embeddings:
         """Embed texts: features [N, D] float32, like ``embed_images``."""
         source = TEXT.source(texts)
-        return self._run(_embed.embed_texts(self._session, source, on_error, on_truncation, progress))
+        return self._run(embed.embed_texts(self._session, source, on_error, on_truncation, progress))
 
     def compare(
         self,
@@ -92,7 +94,7 @@ class Client(BaseClient[Transport]):
         Any numbers of both will do. ``on_error`` is about images, as in ``embed_images``; a text that cannot be used
         always raises, for it would change the meaning of every probability.
         """
-        return self._run(_compare.compare(self._session, images, texts, on_error, on_truncation, progress))
+        return self._run(compare.compare(self._session, images, texts, on_error, on_truncation, progress))
 
     def classify(
         self,
@@ -119,33 +121,33 @@ class Client(BaseClient[Transport]):
         then have none. A probability is relative to the other labels: the best of wrong ones is likely too, and one
         label alone has none. A cosine is the label's own; which ones are high, a few images of the kind tell.
         """
-        steps = _classify.classify(
+        operation = classify.classify(
             self._session,
             images,
             labels,
             label_set,
             template=template,
-            wanted=_classify.Wanted(top_k, threshold, min_cosine),
+            wanted=LabelFilter(top_k, threshold, min_cosine),
             on_error=on_error,
             on_truncation=on_truncation,
             progress=progress,
         )
-        return self._run(steps)
+        return self._run(operation)
 
     def count_tokens(self, texts: str | Iterable[str]) -> list[int]:
         """How many tokens each text has, start and end among them.
 
         The model reads ``manifest().context_length`` of them at most, and cuts a longer text there.
         """
-        return self._run(_tokens.count_tokens(self._session, TEXT.source(texts)))
+        return self._run(truncation.count_tokens(self._session, TEXT.source(texts)))
 
     def manifest(self, *, refresh: bool = False) -> Manifest:
         """What the server says about its model; asked once, then remembered until ``refresh`` or ``status``."""
-        return self._run(_status.manifest(self._session, refresh=refresh))
+        return self._run(status.manifest(self._session, refresh=refresh))
 
     def status(self) -> Status:
         """Ask the server for its version, its models, its manifest, and its statistics."""
-        return self._run(_status.status(self._session, str(self._url)))
+        return self._run(status.status(self._session, str(self._url)))
 
     def close(self) -> None:
         """Close all connections. The client cannot be used afterwards."""
@@ -154,8 +156,8 @@ class Client(BaseClient[Transport]):
     def _open(self, connection: Connection) -> Transport:
         return open_transport(connection)
 
-    def _run(self, steps: Steps[T]) -> T:
-        return SyncDriver(self._transport).run(steps)
+    def _run(self, operation: Operation[T]) -> T:
+        return SyncDriver(self._transport).run(operation)
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tritonclip._errors import ClosedError, TritonClipError
-from tritonclip._status import MODELS
+from tritonclip._operations.status import MODELS
 from tritonclip.protocol._futures import answered
 from tritonclip.protocol.messages import (
     Call,
@@ -52,9 +52,10 @@ class FakeServer:
     """Answers calls in memory; ``calls`` has those received, ``failures`` the errors to raise for the next ones.
 
     ``width`` is D. ``manifest`` overrides entries of the manifest. ``label_sets`` has labels by the set's name; their
-    template is the label itself. With an ``admin_key``, statistics are for those
-    who give it. ``refuse`` decides which items are refused. ``before`` is called with each call before it is
-    answered, in the caller's thread or task; it may block, count or raise.
+    template is the label itself. With an ``admin_key``, statistics are for those who give it. ``refuse`` decides which
+    items are refused. ``before`` is called with each call before it is answered, in the caller's thread or task; it may
+    block, count or raise. ``width``, ``manifest``, ``not_ready``, ``admin_key`` and ``before`` may be set at any time,
+    as a server may change. For answers that are wrong, override ``answer``.
     """
 
     def __init__(
@@ -81,20 +82,20 @@ class FakeServer:
             "logit_bias": None,
             "fingerprint": "fa4e0000",
             "max_batch_size": max_batch_size,
-            "label_sets": {
-                name: {"labels": len(labels), "templates": ["{}"], "names": list(labels)}
-                for name, labels in (label_sets or {}).items()
-            },
-        } | (manifest or {})
-        self._label_sets = {f"classify_{name}": list(labels) for name, labels in (label_sets or {}).items()}
+            "label_sets": {},
+        }
+        self._label_sets: dict[str, list[str]] = {}
+        for name, labels in (label_sets or {}).items():
+            self.store_label_set(name, labels)
+        self.manifest |= manifest or {}
         self.calls: list[Call] = []
         self.failures: deque[TritonClipError] = deque()
         self.not_ready: set[str] = set()
-        self._width = width
+        self.width = width
         self._max_batch_size = max_batch_size
-        self._admin_key = admin_key
+        self.admin_key = admin_key
         self._refuse = refuse
-        self._before = before
+        self.before = before
         self._lock = threading.Lock()
 
     def transport(self, admin_key: str | None = None) -> "FakeTransport":
@@ -105,6 +106,11 @@ class FakeServer:
         """A transport for ``AsyncClient``."""
         return FakeAsyncTransport(self, admin_key)
 
+    def store_label_set(self, name: str, labels: Sequence[str]) -> None:
+        """Have a stored label set from now on."""
+        self._label_sets[f"classify_{name}"] = list(labels)
+        self.manifest["label_sets"][name] = {"labels": len(labels), "templates": ["{}"], "names": list(labels)}
+
     def requests(self, model: str) -> list[InferRequest]:
         """The inferences received for one model."""
         return [call for call in self.calls if isinstance(call, InferRequest) and call.model == model]
@@ -114,8 +120,8 @@ class FakeServer:
         with self._lock:
             self.calls.append(call)
             failure = self.failures.popleft() if self.failures else None
-        if self._before is not None:
-            self._before(call)
+        if self.before is not None:
+            self.before(call)
         if failure is not None:
             raise failure
         if isinstance(call, ServerInfoRequest):
@@ -128,7 +134,7 @@ class FakeServer:
         return self._infer(call)
 
     def _statistics(self, admin_key: str | None) -> Reply:
-        if admin_key != self._admin_key:
+        if admin_key != self.admin_key:
             raise status_error("UNAVAILABLE", "This protocol is restricted, expecting header 'admin-key'")
         counts = {model: [call.inputs for call in self.requests(model) if call.inputs] for model in MODELS}
         return tuple(
@@ -153,7 +159,7 @@ class FakeServer:
         if request.model == "similarity":
             return self._score(given["image_features"].array(), given["text_features"].array())
         if labels := self._label_sets.get(request.model):
-            texts = np.stack([features_of(label.encode(), self._width) for label in labels])
+            texts = np.stack([features_of(label.encode(), self.width) for label in labels])
             scores = self._score(self._embed(given["image"], request.model), texts)
             return InferResponse(tuple(_in_classes(scores[name], request, labels) for name in request.outputs))
         raise status_error("NOT_FOUND", f"unknown model: '{request.model}' is not found", request.model)
@@ -172,7 +178,7 @@ class FakeServer:
             if refusal := self._refuse(tensor.name, item):
                 words = f"in ensemble '{model}', {tensor.name} {index}: {refusal}"
                 raise status_error("INVALID_ARGUMENT", words, model)
-        return np.stack([features_of(item, self._width) for item in items])
+        return np.stack([features_of(item, self.width) for item in items])
 
     def _score(self, images: FloatArray, texts: FloatArray) -> InferResponse:
         cosine = images @ texts.T

@@ -4,7 +4,7 @@
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 # Volumes take their owner from these folders when they are first used. PyTorch wants a name for its user.
-RUN useradd --uid 1000 tritonclip && install -d -o tritonclip -g tritonclip /models /hub /keys
+RUN useradd --uid 1000 tritonclip && install -d -o tritonclip -g tritonclip /models /hub /keys /compiled
 WORKDIR /app
 COPY constraints.txt ./
 
@@ -22,7 +22,7 @@ FROM base AS export
 COPY requirements/models.txt requirements/export.txt requirements/
 RUN pip install --no-cache-dir -r requirements/export.txt -c constraints.txt
 COPY --from=packages /wheels /wheels
-RUN pip install --no-cache-dir --no-deps /wheels/tritonclip_server-*.whl
+RUN pip install --no-cache-dir --no-deps /wheels/tritonclip_server-*.whl -c constraints.txt
 ENV HF_HOME=/hub
 USER 1000:1000
 ENTRYPOINT ["tritonclip-server"]
@@ -33,6 +33,8 @@ USER root
 COPY requirements/embedded.txt requirements/
 RUN pip install --no-cache-dir -r requirements/embedded.txt /wheels/*.whl -c constraints.txt
 COPY deploy/docker/triton_health.py /opt/tritonclip/
+# For what numba compiles: for the processor it will run on, so that cannot be done here.
+ENV NUMBA_CACHE_DIR=/compiled
 USER 1000:1000
 ENTRYPOINT ["tritonclip-server"]
 

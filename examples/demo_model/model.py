@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from timm.models.convnext import ConvNeXtBlock
 
-FOLDER = Path(__file__).resolve().parents[1] / "checkpoints" / "demo"
+FOLDER = Path(__file__).resolve().with_name("demo")
 CONFIG_NAME, WEIGHTS_NAME = "open_clip_config.json", "open_clip_model.safetensors"
 
 

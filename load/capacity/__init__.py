@@ -1,6 +1,7 @@
 """How much a deployment carries, and what limits it.
 
-cli ─> deployment ─> sweep (steps: traffic + Triton's counters) ─> knee, stages ─┐
-                 ├─> versus (bare encoder, ways in), batching: rounds in turn ───┼─> report ─> JSON, Markdown, charts
-tune ─> repositories (edited copies) ─> rounds against the present setting ──────┘
+cli ─> deployment ─> meter: steps of load + Triton's counters ─> knee, stages ────┐
+                 └─> compare: bare encoder, protocols, batching; rounds in turn ──┴─> report ─> JSON, Markdown, charts
+repositories ─> `compare`: several deployments in turn, with the CPU time of each process
+bench ────────> `make bench`: the ratios of docs/performance.md
 """

@@ -1,4 +1,4 @@
-"""`python -m load.capacity` and `python -m load.capacity tune`."""
+"""`python -m load.capacity`, `python -m load.capacity compare` and `python -m load.capacity bench`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m load.capacity`: how much a deployment carries and what limits it; `tune` after it tries other settings.
+"""`python -m load.capacity`: how much a deployment carries and what limits it.
 
 Writes report.json, report.md and charts into build/capacity/<variant> (with the task's name, where it is not
 embed_image). Ends with 1 where an answer was wrong or a request hung.
@@ -8,35 +8,37 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from load.capacity import tune
-from load.capacity.charts import draw_report
+from load.capacity import bench, repositories
+from load.capacity.charts import draw
+from load.capacity.compare import with_bare, with_unbatched
 from load.capacity.deployment import Deployment, Embedded, embedded, running
-from load.capacity.errors import NotMeasurable
-from load.capacity.markdown import report_markdown
-from load.capacity.options import add_common, output_folder, positive, say, work_of
+from load.capacity.markdown import to_markdown
+from load.capacity.meter import count_outcomes, meter, say
 from load.capacity.report import describe, findings, step_json
-from load.capacity.sweep import Step, sweep
-from load.capacity.versus import count_outcomes, with_bare, with_unbatched
-from load.capacity.work import Closed, Load, Open, Work
-from load.counters import Statistics
-from load.probe import WrongModel
-from load.targets import GrpcTarget, RequestProblem
+from load.capacity.workload import TASKS, Closed, Load, Open, Workload
+from load.core.inputs import FORMATS, Spec
+from load.core.knee import NotMeasurable
+from load.core.protocols import RequestProblem
+from load.core.workload import WrongModel
 from tritonclip_server.embedded.errors import ServeError
 
 CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
+RESULTS = Path("build/capacity")
+COMMANDS = {"compare": repositories.main, "bench": bench.main}
+Number = TypeVar("Number", int, float)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if arguments[:1] == ["tune"]:
-            return tune.main(arguments[1:])
+        if arguments[:1] and arguments[0] in COMMANDS:
+            return COMMANDS[arguments[0]](arguments[1:])
         return _measure(_parse(arguments))
     except (NotMeasurable, WrongModel, RequestProblem, ServeError) as error:
         print(error, file=sys.stderr)
@@ -44,22 +46,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    command = argparse.ArgumentParser(prog="python -m load.capacity", description=__doc__)
-    add_common(command)
-    command.add_argument("--url", help="grpc://HOST:PORT of a server that is up, instead of starting one")
-    command.add_argument(
+    command = argparse.ArgumentParser(
+        prog="python -m load.capacity", description=__doc__, epilog=f"Other commands: {', '.join(COMMANDS)}."
+    )
+    add, repository, clients = command.add_argument, Path("build/models/demo"), " ".join(map(str, CONCURRENCY))
+    add("--repository", type=Path, default=repository, help="the served repository (default: %(default)s)")
+    add("--task", choices=TASKS, default="embed_image", help="what each request asks (default: %(default)s)")
+    add("--images-per-request", type=_positive(int), default=1, metavar="N", help="texts for embed_text (default: 1)")
+    add("--size", type=_size, default=(640, 480), metavar="WxH", help="pixels of the images (default: 640x480)")
+    add("--format", choices=FORMATS, default="JPEG", help="of the images (default: %(default)s)")
+    add("--images", type=_positive(int), default=16, metavar="N", help="different images (default: %(default)s)")
+    add("--seconds", type=_positive(float), default=10.0, help="of each measurement, warm-up apart (default: 10)")
+    add("--rounds", type=_positive(int), default=3, help="of each comparison (default: %(default)s)")
+    add("--into", type=Path, metavar="FOLDER", help=f"for the results (default: {RESULTS}/VARIANT)")
+    add("--url", help="grpc://HOST:PORT of a server that is up, instead of starting one")
+    add(
         "--concurrency",
-        type=positive(int),
+        type=_positive(int),
         nargs="+",
         default=CONCURRENCY,
         metavar="N",
-        help=f"clients of each step (default: {' '.join(map(str, CONCURRENCY))})",
+        help=f"clients of each step (default: {clients})",
     )
-    command.add_argument(
-        "--rates", type=positive(float), nargs="+", default=(), metavar="R", help="also steps of R requests/s at random"
+    add(
+        "--rates",
+        type=_positive(float),
+        nargs="+",
+        default=(),
+        metavar="R",
+        help="also steps of R requests/s at random",
     )
-    command.add_argument("--no-bare", action="store_true", help="leave out the comparison with the bare encoder")
-    command.add_argument("--batching", action="store_true", help="also the same load with dynamic batching off")
+    add("--no-bare", action="store_true", help="leave out the comparison with the bare encoder")
+    add("--batching", action="store_true", help="also the same load with dynamic batching off")
     options = command.parse_args(arguments)
     if options.url and options.batching:
         command.error("--batching starts servers of its own, so it does not go with --url")
@@ -67,62 +85,75 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    work = work_of(options)
+    width, height = options.size
+    spec = Spec(width, height, options.format, options.images)
+    workload = Workload(options.task, options.images_per_request, spec)
     with ExitStack() as stack:
         deployment: Deployment
         if options.url:
             deployment = running(options.url, options.repository)
         else:
             deployment = stack.enter_context(embedded(options.repository, Path("build/capacity-triton.log")))
-        folder = output_folder(options, deployment, work)
+        name = (deployment.manifest.variant or "unknown").replace("/", "-")
+        task = "" if workload.task == "embed_image" else f"-{workload.task}"
+        folder = Path(options.into or RESULTS / f"{name}{task}")
         folder.mkdir(parents=True, exist_ok=True)
-        document = asyncio.run(measure(deployment, work, options))
-    document["charts"] = draw_report(document, folder)
+        document = asyncio.run(measure(deployment, workload, options))
+    document["charts"] = draw(document, folder)
     (folder / "report.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    text = report_markdown(document, document["charts"])
+    text = to_markdown(document)
     (folder / "report.md").write_text(text + "\n", encoding="utf-8")
     print(text)
-    print(f"\nwritten to {folder}", file=sys.stderr)
+    say(f"\nwritten to {folder}")
     return 1 if document["outcomes"]["wrong"] or document["outcomes"]["hung"] else 0
 
 
-async def measure(deployment: Deployment, work: Work, options: argparse.Namespace) -> dict[str, Any]:
+async def measure(deployment: Deployment, workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
     """The whole report as a document: sweeps, then comparisons at the knee."""
-    closed, opened = await _sweeps(deployment, work, options)
-    document = describe(deployment, work) | findings(closed, deployment.instances)
+    loads: list[Load] = [*map(Closed, options.concurrency), *map(Open, options.rates)]
+    say("references, one at a time")
+    async with meter(deployment, workload.questions, loads[0], options.seconds) as swept:
+        for load in loads:
+            say(f"{load}")
+            await swept.step(load)
+    closed = [step for step in swept.steps if isinstance(step.load, Closed)]
+    opened = [step for step in swept.steps if isinstance(step.load, Open)]
+    document = describe(deployment, workload) | findings(closed, deployment.instances)
     document |= {
         "seconds": options.seconds,
-        "closed_loop": [step_json(step, work, deployment.instances) for step in closed],
-        "open_loop": [step_json(step, work, deployment.instances) for step in opened],
+        "closed_loop": [step_json(step, workload, deployment.instances) for step in closed],
+        "open_loop": [step_json(step, workload, deployment.instances) for step in opened],
         "versus_bare": None,
         "batching": None,
     }
-    knee = Closed(document["knee"]["concurrency"])
-    counts = [count_outcomes([*closed, *opened])]
+    counts = [count_outcomes(swept.steps)]
     if isinstance(deployment, Embedded):
-        if work.task == "embed_image" and not options.no_bare:
-            versus = await with_bare(deployment, work, knee, options.rounds, options.seconds, say)
-            document["versus_bare"] = versus
-            counts += versus["outcomes"].values()
+        at_knee = (deployment, workload, Closed(document["knee"]["concurrency"]), options.rounds, options.seconds)
+        if workload.task == "embed_image" and not options.no_bare:
+            document["versus_bare"] = await with_bare(*at_knee)
         if options.batching:
-            log = Path("build/capacity-unbatched-triton.log")
-            batching = await with_unbatched(deployment, work, knee, options.rounds, options.seconds, log, say)
-            document["batching"] = batching
-            counts += batching["outcomes"].values()
+            document["batching"] = await with_unbatched(*at_knee, Path("build/capacity-unbatched-triton.log"))
+        compared = [found for found in (document["versus_bare"], document["batching"]) if found is not None]
+        counts += [count for found in compared for count in found["outcomes"].values()]
     document["outcomes"] = {name: sum(count[name] for count in counts) for name in counts[0]}
     return document
 
 
-async def _sweeps(deployment: Deployment, work: Work, options: argparse.Namespace) -> tuple[list[Step], list[Step]]:
-    target, statistics = GrpcTarget(deployment.grpc_url), Statistics(deployment.grpc_url)
+def _positive(kind: Callable[[str], Number]) -> Callable[[str], Number]:
+    """A type of argparse for numbers above zero."""
+
+    def parse(text: str) -> Number:
+        number = kind(text)
+        if not number > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return number
+
+    return parse
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
     try:
-        say("references, one at a time")
-        questions = await work.questions(target, deployment.manifest)
-
-        async def steps(loads: Sequence[Load]) -> list[Step]:
-            return await sweep(target, questions, statistics, loads, options.seconds, say)
-
-        return await steps([Closed(n) for n in options.concurrency]), await steps([Open(r) for r in options.rates])
-    finally:
-        statistics.close()
-        await target.close()
+        return _positive(int)(width), _positive(int)(height)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 640x480") from error

@@ -1,14 +1,20 @@
 """What is measured: a server started here on a served repository, or one that is up already."""
 
-from collections.abc import Iterator, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from load.capacity.errors import NotMeasurable
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from load.core.knee import NotMeasurable
 from tritonclip import Client, Manifest, TritonClipError
 from tritonclip_server.embedded.server import Ports, Server
-from tritonclip_server.export.configs import read_config
+from tritonclip_server.repository.configs import read_config
 
 STAGES = {
     "image_preprocess": "decode and resize",
@@ -19,6 +25,8 @@ STAGES = {
     "similarity": "similarity",
 }
 """The members of the ensembles that are measured, in the order of a request, as reports name them."""
+
+CONFIG = "config.pbtxt"
 
 
 @dataclass(frozen=True)
@@ -36,19 +44,23 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Embedded(Deployment):
-    """One that was started here, so that its files are at hand."""
+    """One that was started here, so that its files and its process are at hand."""
 
     http_url: str
     repository: Path
+    pid: int
+
+    def artifact(self, model: str) -> Path:
+        """The file of an encoder."""
+        return self.repository / model / "1" / "model.pt"
 
 
 @contextmanager
 def embedded(repository: Path, log: Path) -> Iterator[Embedded]:
     """An embedded server on free ports, stopped at the end."""
     with Server(repository, Ports(0, 0, 0), log=log) as server:
-        yield Embedded(
-            server.grpc_url, _manifest(server.grpc_url), instance_counts(repository), server.http_url, repository
-        )
+        manifest, instances = _manifest(server.grpc_url), instance_counts(repository)
+        yield Embedded(server.grpc_url, manifest, instances, server.http_url, repository, server.pid)
 
 
 def running(url: str, repository: Path | None) -> Deployment:
@@ -60,13 +72,29 @@ def running(url: str, repository: Path | None) -> Deployment:
 
 def instance_counts(repository: Path) -> dict[str, int]:
     """Instances of each stage by its config: processes, or copies on one device."""
-    counts = {}
-    for stage in STAGES:
-        path = repository / stage / "config.pbtxt"
-        if path.is_file():
-            groups = read_config(path).instance_group
-            counts[stage] = sum(group.count for group in groups) or 1
-    return counts
+    paths = {stage: repository / stage / CONFIG for stage in STAGES}
+    groups = {stage: read_config(path).instance_group for stage, path in paths.items() if path.is_file()}
+    return {stage: sum(group.count for group in each) or 1 for stage, each in groups.items()}
+
+
+@contextmanager
+def edited(repository: Path, *edits: Callable[[ModelConfig], None]) -> Iterator[Path]:
+    """A copy of a repository with each config edited in place; it is removed at the end."""
+    with TemporaryDirectory(prefix="tritonclip-edited-") as folder:
+        copy = Path(shutil.copytree(repository, Path(folder) / repository.name, copy_function=_link_or_copy))
+        for path in copy.glob(f"*/{CONFIG}"):
+            config = read_config(path)
+            before = config.SerializeToString(deterministic=True)
+            for edit in edits:
+                edit(config)
+            if config.SerializeToString(deterministic=True) != before:
+                path.write_text(text_format.MessageToString(config), encoding="utf-8")
+        yield copy
+
+
+def without_batching(config: ModelConfig) -> None:
+    """An edit: each request runs alone."""
+    config.ClearField("dynamic_batching")
 
 
 def _manifest(url: str) -> Manifest:
@@ -78,3 +106,15 @@ def _manifest(url: str) -> Manifest:
     if manifest is None:
         raise NotMeasurable(f"{url}: the server has no manifest, so it is not known what it serves")
     return manifest
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Artifacts weigh hundreds of megabytes, so they are linked where that can be; configs will be written to."""
+    if Path(source).name != CONFIG:
+        try:
+            os.link(source, target)
+        except OSError:  # another filesystem
+            pass
+        else:
+            return
+    shutil.copy2(source, target)

@@ -1,13 +1,16 @@
-"""The capacity report and the tuning for people, from their JSON documents."""
+"""The capacity report for people, from its JSON document."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from load.capacity.deployment import STAGES
 
+Document = Mapping[str, Any]
 
-def report_markdown(document: Mapping[str, Any], charts: Sequence[str]) -> str:
-    """The capacity report."""
+
+def to_markdown(document: Document) -> str:
+    """The whole report."""
+    opened = document["open_loop"]
     return "\n\n".join(
         [
             f"# Capacity of {document['variant']}: {document['task']}",
@@ -16,8 +19,8 @@ def report_markdown(document: Mapping[str, Any], charts: Sequence[str]) -> str:
             "## By concurrency",
             _steps_table(document["closed_loop"], "concurrency", "clients"),
             *(
-                ["## By arrival rate (requests/s, Poisson)", _steps_table(document["open_loop"], "rate_per_s", "rate")]
-                if document["open_loop"]
+                ["## By arrival rate (requests/s, Poisson)", _steps_table(opened, "rate_per_s", "rate")]
+                if opened
                 else []
             ),
             "## Where the time of a request goes, ms",
@@ -26,51 +29,19 @@ def report_markdown(document: Mapping[str, Any], charts: Sequence[str]) -> str:
             "what the client saw beyond the server's time.",
             "## Stages",
             _stages_table(document),
-            *_versus(document),
-            *_batching(document),
+            *_versus(document["versus_bare"]),
+            *_batching(document["batching"], document["unit"]),
             "## Charts",
-            *(f"![{name.removesuffix('.png')}]({name})" for name in charts),
+            *(f"![{name.removesuffix('.png')}]({name})" for name in document["charts"]),
         ]
     )
 
 
-def tuning_markdown(document: Mapping[str, Any], charts: Sequence[str]) -> str:
-    """The tuning."""
-    noise = document["noise"]
-    rows = [
-        [
-            candidate["name"],
-            f"{candidate['ratio']['median']:.3f}",
-            ", ".join(f"{ratio:.3f}" for ratio in candidate["ratio"]["rounds"]),
-            f"{candidate['p95_ratio']:.3f}",
-            f"{candidate['mean_batch']:.2f}",
-            "better" if candidate["better"] else "no",
-        ]
-        for candidate in document["candidates"]
-    ]
-    return "\n\n".join(
-        [
-            f"# Settings of {document['variant']}: {document['task']}",
-            _conditions(document),
-            f"**{document['recommendation']['text']}**",
-            f"Each candidate ran in turn with the present setting, {document['rounds']} rounds of "
-            f"{document['seconds']:g} s, {document['concurrency']} clients. The present setting against a copy of "
-            f"itself gave {noise['low']:.3f} to {noise['high']:.3f}: that is what noise does. A candidate is better "
-            "where even its worst round lies above that.",
-            _table(
-                ["candidate", f"{document['unit']}/s ÷ present", "rounds", "p95 ÷ present", "mean batch", "better?"],
-                rows,
-            ),
-            *(f"![{name.removesuffix('.png')}]({name})" for name in charts),
-        ]
-    )
-
-
-def _conditions(document: Mapping[str, Any]) -> str:
-    machine, picture = document["machine"], document["picture"]
+def _conditions(document: Document) -> str:
+    machine, image = document["machine"], document["image"]
     sent = f"{document['items_per_request']} {document['unit']} a request"
-    if picture is not None:
-        sent += f", {picture['width']}x{picture['height']} {picture['format']}"
+    if image is not None:
+        sent += f", {image['width']}x{image['height']} {image['format']}"
     weights = ", random weights" if document["random_weights"] else ""
     return (
         f"{document['variant']}, {document['precision']}{weights}; {sent}; server: {document['deployment']}. "
@@ -79,7 +50,7 @@ def _conditions(document: Mapping[str, Any]) -> str:
     )
 
 
-def _summary(document: Mapping[str, Any]) -> Iterable[str]:
+def _summary(document: Document) -> Iterable[str]:
     knee, limit = document["knee"], document["limiting_stage"]
     latency = knee["latency_ms"]
     yield (
@@ -102,16 +73,10 @@ def _steps_table(steps: Sequence[Any], key: str, label: str) -> str:
     rows = []
     for step in steps:
         client = step["client"]
-        times = client["answered_ms"] or {}
-        rows.append(
-            [
-                f"{step[key]:g}",
-                f"{client['goodput_per_s']:.1f}",
-                *(f"{times[name]:.1f}" if times else "-" for name in ("p50", "p95", "p99", "max")),
-                str(client["counts"]["refused"]),
-                f"{client['refused_ms']['p95']:.1f}" if client["refused_ms"] else "-",
-            ]
-        )
+        times, refused = client["answered_ms"] or {}, client["refused_ms"] or {}
+        cells = [_ms(times.get(name)) for name in ("p50", "p95", "p99", "max")]
+        counts = [str(client["counts"]["refused"]), _ms(refused.get("p95"))]
+        rows.append([f"{step[key]:g}", f"{client['goodput_per_s']:.1f}", *cells, *counts])
     return _table([label, "goodput/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "refused", "refused p95 ms"], rows)
 
 
@@ -121,76 +86,60 @@ def _split_table(steps: Sequence[Any]) -> str:
     for step in steps:
         split = step["split_ms"]
         parts = [split["stages"].get(stage, {}) for stage in stages]
-        rows.append(
-            [
-                str(step["concurrency"]),
-                *(f"{part.get('queue', 0):.1f} + {sum(part.values()) - part.get('queue', 0):.1f}" for part in parts),
-                *(f"{split[name]:.1f}" for name in ("handing_over", "network_and_client", "client")),
-            ]
-        )
-    names = [STAGES[stage] for stage in stages]
-    return _table(["clients", *names, "handing over", "network and client", "all"], rows)
+        cells = [f"{part.get('queue', 0):.1f} + {sum(part.values()) - part.get('queue', 0):.1f}" for part in parts]
+        others = [f"{split[name]:.1f}" for name in ("handing_over", "network_and_client", "client")]
+        rows.append([str(step["concurrency"]), *cells, *others])
+    return _table(["clients", *(STAGES[stage] for stage in stages), "handing over", "network and client", "all"], rows)
 
 
-def _stages_table(document: Mapping[str, Any]) -> str:
+def _stages_table(document: Document) -> str:
     rows = []
     for step in document["closed_loop"]:
         for stage in STAGES:
             if (model := step["models"].get(stage)) is None:
                 continue
-            used = model["utilisation"]
+            used = "-" if model["utilisation"] is None else f"{model['utilisation']:.0%}"
             sizes = sorted(model["executions_by_batch"].items(), key=lambda item: -item[1])[:4]
-            rows.append(
-                [
-                    str(step["concurrency"]),
-                    STAGES[stage],
-                    "-" if used is None else f"{used:.0%}",
-                    f"{model['mean_batch']:.2f}",
-                    ", ".join(f"{size} ({count / model['executions']:.0%})" for size, count in sizes),
-                    f"{model['queue_ms']:.1f}",
-                ]
-            )
+            batches = ", ".join(f"{size} ({count / model['executions']:.0%})" for size, count in sizes)
+            mean, waited = f"{model['mean_batch']:.2f}", f"{model['queue_ms']:.1f}"
+            rows.append([str(step["concurrency"]), STAGES[stage], used, mean, batches, waited])
     return _table(["clients", "stage", "utilisation", "mean batch", "most frequent batches", "queue ms"], rows)
 
 
-def _versus(document: Mapping[str, Any]) -> Iterable[str]:
-    versus = document["versus_bare"]
+def _versus(versus: Document | None) -> Iterable[str]:
     if versus is None:
         return
     yield f"## Served ÷ bare encoder at the knee, {versus['rounds']} rounds in turn"
-    rows = [
-        [
-            name,
-            ", ".join(f"{rate:.1f}" for rate in rates),
-            f"**{versus['served_over_bare'][name]['median']:.3f}**" if name != "bare" else "",
-            ", ".join(f"{r:.3f}" for r in versus["served_over_bare"][name]["rounds"]) if name != "bare" else "",
-        ]
-        for name, rates in versus["images_per_s"].items()
-    ]
+    rows = []
+    for name, rates in versus["images_per_s"].items():
+        found = versus["served_over_bare"].get(name)
+        cells = ["", ""] if found is None else [f"**{found['median']:.3f}**", _each(found["rounds"], 3)]
+        rows.append([name, _each(rates, 1), *cells])
     yield _table(["", "images/s by round", "served ÷ bare", "rounds"], rows)
     by_batch = ", ".join(f"{rate:.1f} at {size}" for size, rate in versus["bare_images_per_s_by_batch"].items())
     yield f"Bare encoder by batch size, images/s: {by_batch}; the best one was used."
 
 
-def _batching(document: Mapping[str, Any]) -> Iterable[str]:
-    batching = document["batching"]
+def _batching(batching: Document | None, unit: str) -> Iterable[str]:
     if batching is None:
         return
-    ratio = batching["on_over_off"]
     yield "## Dynamic batching on and off, the same load in turn"
     rows = [
-        [
-            name,
-            ", ".join(f"{rate:.1f}" for rate in batching[f"{document['unit']}_per_s"][name]),
-            f"{batching['mean_batch'][name]:.2f}",
-            f"{batching['p95_ms'][name]:.1f}",
-        ]
-        for name in ("on", "off")
+        [name, _each(rates, 1), f"{batching['mean_batch'][name]:.2f}", _ms(batching["p95_ms"][name])]
+        for name, rates in batching[f"{unit}_per_s"].items()
     ]
-    yield _table(["batching", f"{document['unit']}/s by round", "mean batch", "p95 ms"], rows)
-    yield f"On ÷ off: **{ratio['median']:.3f}** (rounds: {', '.join(f'{r:.3f}' for r in ratio['rounds'])})."
+    yield _table(["batching", f"{unit}/s by round", "mean batch", "p95 ms"], rows)
+    found = batching["on_over_off"]
+    yield f"On ÷ off: **{found['median']:.3f}** (rounds: {_each(found['rounds'], 3)})."
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _each(values: Sequence[float], digits: int) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in values)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))

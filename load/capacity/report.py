@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from load.capacity import knee as knees
 from load.capacity.deployment import Deployment, Embedded
+from load.capacity.meter import Step
 from load.capacity.stages import limiting_stage, split, utilisation
-from load.capacity.sweep import Step
-from load.capacity.work import Closed, Work
-from load.counters import Counters
-from load.machine import describe_machine
+from load.capacity.workload import Closed, Open, Workload
+from load.core.knee import RULE, find_knee
+from load.core.machine import describe_machine
+from load.core.triton_stats import Counters
 
-FORMAT = 1
+FORMAT = 2  # 1 had `picture` in place of `image`
 
 
-def describe(deployment: Deployment, work: Work) -> dict[str, Any]:
+def describe(deployment: Deployment, workload: Workload) -> dict[str, Any]:
     """What was measured, and on which machine."""
     manifest = deployment.manifest
     return {
@@ -27,36 +27,36 @@ def describe(deployment: Deployment, work: Work) -> dict[str, Any]:
         "precision": manifest.precision,
         "random_weights": manifest.random_weights,
         "fingerprint": manifest.fingerprint,
-        "task": work.task,
-        "encoder": work.encoder,
-        "unit": work.unit,
-        "items_per_request": work.per_request,
-        "picture": None if work.task == "embed_text" else asdict(work.spec),
+        "task": workload.task,
+        "encoder": workload.encoder,
+        "unit": workload.unit,
+        "items_per_request": workload.per_request,
+        "image": None if workload.task == "embed_text" else asdict(workload.spec),
         "deployment": "embedded" if isinstance(deployment, Embedded) else deployment.grpc_url,
         "instances": dict(deployment.instances),
         "machine": describe_machine(),
     }
 
 
-def step_json(step: Step, work: Work, instances: Mapping[str, int]) -> dict[str, Any]:
+def step_json(step: Step, workload: Workload, instances: Mapping[str, int]) -> dict[str, Any]:
     """One step: what the client saw, what Triton counted, and where the time went."""
-    closed = isinstance(step.load, Closed)
     used = utilisation(step, instances)
     return {
         "concurrency": step.load.clients if isinstance(step.load, Closed) else None,
-        "rate_per_s": None if closed else asdict(step.load)["rate"],
+        "rate_per_s": step.load.rate if isinstance(step.load, Open) else None,
         "client": step.result.to_json(),
         "sent": {outcome.value: count for outcome, count in step.result.totals().items()},
-        "counted_all": step.counted_all(work.task),
+        "counted_all": step.counted_all(workload.task),
         "models": {name: _model_json(counters, used.get(name)) for name, counters in step.counters.items()},
-        "split_ms": split(step, work.task).to_json(),
+        "split_ms": split(step, workload.task),
     }
 
 
 def findings(closed: Sequence[Step], instances: Mapping[str, int]) -> dict[str, Any]:
     """The knee of a sweep of concurrency, and what limits throughput there."""
     # What the knee looks at is goodput in items; every request of a sweep has the same number of them.
-    knee = knees.find_knee([(_clients(step), step.result.goodput) for step in closed])
+    points = [(step.load.clients, step.result.goodput) for step in closed if isinstance(step.load, Closed)]
+    knee = find_knee(points)
     limit = limiting_stage(closed[knee.index], instances)
     return {
         "knee": {
@@ -64,15 +64,10 @@ def findings(closed: Sequence[Step], instances: Mapping[str, int]) -> dict[str, 
             "goodput_per_s": round(knee.goodput, 3),
             "latency_ms": closed[knee.index].result.latency_ms(),
             "at_the_edge": knee.at_the_edge,
-            "rule": knees.RULE,
+            "rule": RULE,
         },
         "limiting_stage": None if limit is None else asdict(limit),
     }
-
-
-def _clients(step: Step) -> int:
-    assert isinstance(step.load, Closed)  # noqa: S101 - the caller's choice
-    return step.load.clients
 
 
 def _model_json(counters: Counters, used: float | None) -> dict[str, Any]:

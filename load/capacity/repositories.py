@@ -1,58 +1,171 @@
-"""Copies of a served repository with other settings, set through Triton's own protobuf."""
+"""`python -m load.capacity compare A B …`: served repositories in turn: images/s, and CPU time by process.
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+    repositories ──> a Triton each, all up ──rounds in turn──> rate and CPU time an image, and their ratios to the first
+
+CPU time is what a machine that others share too tells truly: neighbours slow a request down, but hardly make it cost
+more. A copy of the first repository says what noise does: a setting is better where even its worst round lies above.
+`--free-encoder` exchanges each image encoder for one that costs next to nothing: what is left is the pipeline.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
-from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from tritonclip_server.export.configs import read_config
+from load.capacity.deployment import edited, embedded
+from load.capacity.meter import Meter, in_turn, meter, ratio
+from load.capacity.workload import Closed, Load, Workload
+from load.core.inputs import Spec
+from load.core.machine import describe_machine
+from tritonclip_server.export.tracing import trace
+from tritonclip_server.repository.manifest import file_digest, write_manifest
 
-CONFIG = "config.pbtxt"
-Edit = Callable[[ModelConfig], None]
-"""Changes the config of one model, in place."""
+RESULTS = Path("build/compare.json")
+GRID = 8  # the free encoder looks at so many pixels a side: enough to tell images apart
+SEED = 20
+
+
+class FreeEncoder(nn.Module):
+    """Stands in for an image encoder: one small product, so that what is measured is the pipeline."""
+
+    projection: Tensor
+
+    def __init__(self, image_size: int, width: int) -> None:
+        super().__init__()
+        self.step = image_size // GRID
+        seen = len(range(0, image_size, self.step)) ** 2 * 3
+        generator = torch.Generator().manual_seed(SEED)
+        self.register_buffer("projection", torch.randn(seen, width, generator=generator))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels: uint8 [B, 3, S, S]. Returns fp32 [B, D] of length 1, others for other images."""
+        seen = pixels[:, :, :: self.step, :: self.step].float() - 127.5
+        return functional.normalize(seen.flatten(1) @ self.projection, dim=-1)
 
 
 @contextmanager
-def edited(repository: Path, edits: Mapping[str, Edit]) -> Iterator[Path]:
-    """A copy of a repository with the configs of these models edited; it is removed at the end."""
-    with TemporaryDirectory(prefix="tritonclip-edited-") as folder:
-        copy = Path(shutil.copytree(repository, Path(folder) / repository.name, copy_function=_link_or_copy))
-        for model, edit in edits.items():
-            path = copy / model / CONFIG
-            config = read_config(path)
-            edit(config)
-            path.write_text(text_format.MessageToString(config), encoding="utf-8")
+def with_free_encoder(repository: Path) -> Iterator[Path]:
+    """A copy of a served repository with the free encoder; its probe is left out, since it knows nothing."""
+    with edited(repository) as copy:
+        manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+        manifest = {key: value for key, value in manifest.items() if key != "probe"}
+        artifact = copy / "image_encoder" / "1" / "model.pt"
+        artifact.unlink()  # a link to the original, which writing through would change
+        (copy / "manifest.json").unlink()
+        size = manifest["image_size"]
+        images = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+        trace(FreeEncoder(size, manifest["embedding_width"]), (images,), artifact)
+        manifest.setdefault("artifacts", {})["image_encoder/1/model.pt"] = file_digest(artifact)
+        write_manifest(manifest, copy)
         yield copy
 
 
-@contextmanager
-def without_batching(repository: Path) -> Iterator[Path]:
-    """A copy whose stages run each request alone."""
+@dataclass
+class Costs:
+    """One repository's figures, round by round; `cpu_ms` is milliseconds an image by process."""
 
-    def edit(config: ModelConfig) -> None:
-        config.ClearField("dynamic_batching")
+    pid: int
+    measure: Meter
+    images_per_s: list[float] = field(default_factory=list)
+    cpu_ms: list[dict[str, float]] = field(default_factory=list)
 
-    batched = [path.parent.name for path in repository.glob(f"*/{CONFIG}") if _batches(path)]
-    with edited(repository, dict.fromkeys(batched, edit)) as copy:
-        yield copy
+    async def __call__(self) -> float:
+        """Measure once; CPU milliseconds an image, of all processes together."""
+        before = cpu_seconds(self.pid)
+        self.images_per_s.append(await self.measure())
+        after = cpu_seconds(self.pid)
+        images = self.measure.steps[-1].counters["image_preprocess"].items
+        self.cpu_ms.append({name: 1000 * (after[name] - before[name]) / images for name in after})
+        return sum(self.cpu_ms[-1].values())
+
+    def to_json(self, first: "Costs") -> dict[str, Any]:
+        """Medians over the rounds, and what became of the requests; ratios to the first repository's, by round."""
+        medians = {name: statistics.median(found[name] for found in self.cpu_ms) for name in self.cpu_ms[0]}
+        return {
+            "images_per_s": round(statistics.median(self.images_per_s), 1),
+            "rate_ratio": ratio(self.images_per_s, first.images_per_s),
+            "p95_ms": self.measure.latency_ms("p95"),
+            "cpu_ms": round(statistics.median(self._totals()), 3),
+            "cpu_ms_by_process": {name: round(median, 3) for name, median in medians.items() if median >= 0.001},
+            "ratio": ratio(self._totals(), first._totals()),
+            "mean_batch": {name: self.measure.mean_batch(name) for name in ("image_preprocess", "image_encoder")},
+            "outcomes": self.measure.outcomes(),
+        }
+
+    def _totals(self) -> list[float]:
+        return [sum(found.values()) for found in self.cpu_ms]
 
 
-def _batches(path: Path) -> bool:
-    return bool(read_config(path).HasField("dynamic_batching"))
+def cpu_seconds(pid: int) -> dict[str, float]:
+    """User and system time that Triton has used so far, and its Python processes, these by model."""
+    triton = psutil.Process(pid)
+    used = {"tritonserver": sum(triton.cpu_times()[:2])}
+    for stub in triton.children():
+        model = stub.cmdline()[-2].rsplit("_", 2)[0]  # such as image_encoder_0_1, the last argument but one
+        used[model] = used.get(model, 0.0) + sum(stub.cpu_times()[:2])
+    return used
 
 
-def _link_or_copy(source: str, target: str) -> None:
-    """Artifacts weigh hundreds of megabytes, so they are linked where that can be; configs will be written to."""
-    if Path(source).name != CONFIG:
-        try:
-            os.link(source, target)
-        except OSError:  # another filesystem
-            pass
-        else:
-            return
-    shutil.copy2(source, target)
+async def measure(
+    repositories: Sequence[Path], workload: Workload, load: Load, rounds: int, seconds: float
+) -> list[dict[str, Any]]:
+    """The costs of each repository, measured in turn."""
+    async with AsyncExitStack() as stack:
+        costs = {}
+        for number, repository in enumerate(repositories):
+            served = stack.enter_context(embedded(repository, Path(f"build/compare-triton-{number}.log")))
+            measured = await stack.enter_async_context(meter(served, workload.questions, load, seconds))
+            costs[str(number)] = Costs(served.pid, measured)
+        await in_turn(costs, rounds)
+    return [each.to_json(costs["0"]) for each in costs.values()]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the measurement; returns the exit code."""
+    command = argparse.ArgumentParser(prog="python -m load.capacity compare", description=__doc__)
+    add = command.add_argument
+    add("repositories", nargs="+", type=Path, metavar="REPOSITORY", help="served repositories; one may come twice")
+    add("--free-encoder", action="store_true", help="measure what is around the image encoder alone")
+    add("--clients", type=int, default=32, help="requests under way (default: %(default)s)")
+    add("--images-per-request", type=int, default=1, help="(default: %(default)s)")
+    add("--size", type=int, nargs=2, default=(320, 240), help="of the JPEGs (default: 320 240)")
+    add("--seconds", type=float, default=5.0, help="of each measurement (default: %(default)s)")
+    add("--rounds", type=int, default=5, help="(default: %(default)s)")
+    options = command.parse_args(arguments)
+    workload = Workload(per_request=options.images_per_request, spec=Spec(*options.size))
+    RESULTS.parent.mkdir(exist_ok=True)
+    with ExitStack() as copies:
+        served = [
+            copies.enter_context(with_free_encoder(repository)) if options.free_encoder else repository
+            for repository in options.repositories
+        ]
+        found = asyncio.run(measure(served, workload, Closed(options.clients), options.rounds, options.seconds))
+    results = {
+        "repositories": [{"path": str(path), **each} for path, each in zip(options.repositories, found, strict=True)],
+        "encoder": "free" if options.free_encoder else "the repository's",
+        "clients": options.clients,
+        "images_per_request": options.images_per_request,
+        "jpeg_size": list(options.size),
+        "machine": describe_machine(),
+    }
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    for repository, each in zip(options.repositories, found, strict=True):
+        print(
+            f"{repository}: {each['images_per_s']} images/s, {each['rate_ratio']} of the first; p95 {each['p95_ms']} ms"
+        )
+        print(
+            f"    {each['cpu_ms']} ms of CPU time an image, {each['ratio']} of the first: {each['cpu_ms_by_process']}"
+        )
+        print(f"    mean batch {each['mean_batch']}; {each['outcomes']}")
+    print(f"written to {RESULTS}")
+    return 1 if any(each["outcomes"]["wrong"] or each["outcomes"]["hung"] for each in found) else 0

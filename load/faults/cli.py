@@ -8,21 +8,21 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from load.faults.clock import clock
+from load.core.machine import describe_machine
+from load.faults.bad_inputs import poison
+from load.faults.clock_skew import clock
 from load.faults.idle import idle
-from load.faults.killing import kill
-from load.faults.overload import PICTURES, overload
-from load.faults.poison import poison
+from load.faults.overload import IMAGES, overload
+from load.faults.process_kill import kill
 from load.faults.reports import Report
-from load.faults.slowness import slow
-from load.machine import describe_machine
-from load.service import Service
+from load.faults.service import Service
+from load.faults.slow_clients import slow
 
 REPOSITORY = Path("build/models/demo")
 RESULTS = Path("build/faults.json")
 
 EXPERIMENTS: dict[str, Callable[[Service, argparse.Namespace], Coroutine[Any, Any, Report]]] = {
-    "overload": lambda service, options: overload(service, seconds=options.seconds, spec=PICTURES[options.pictures]),
+    "overload": lambda service, options: overload(service, seconds=options.seconds, spec=IMAGES[options.images]),
     "poison": lambda service, options: poison(service, rounds=options.rounds),
     "slow": lambda service, options: slow(service, seconds=options.seconds),
     "idle": lambda service, options: idle(service, connections=options.connections, seconds=5.0),
@@ -34,36 +34,16 @@ EXPERIMENTS: dict[str, Callable[[Service, argparse.Namespace], Coroutine[Any, An
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     command = argparse.ArgumentParser(prog="python -m load.faults", description=__doc__)
-    command.add_argument(
-        "repository",
-        nargs="?",
-        type=Path,
-        default=REPOSITORY,
-        metavar="REPOSITORY",
-        help="what to serve (default: %(default)s)",
-    )
-    command.add_argument("--only", nargs="+", choices=EXPERIMENTS, metavar="NAME", help=", ".join(EXPERIMENTS))
-    command.add_argument(
-        "--seconds",
-        type=float,
-        default=120.0,
-        metavar="S",
-        help="of overload by each way in, and of each kind of slow client (default: %(default)s)",
-    )
-    command.add_argument(
-        "--pictures",
-        choices=PICTURES,
-        default="heavy",
-        help="of overload: heavy (1280x960 WEBP) where decoding is the limit, usual (640x480 JPEG) where encoding is "
-        "(default: %(default)s)",
-    )
-    command.add_argument(
-        "--rounds", type=int, default=500, metavar="N", help="batches with a bad image in them (default: %(default)s)"
-    )
-    command.add_argument(
-        "--connections", type=int, default=10_000, metavar="N", help="that say nothing (default: %(default)s)"
-    )
-    command.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="default: %(default)s")
+    add = command.add_argument
+    add("repository", nargs="?", type=Path, default=REPOSITORY, metavar="REPOSITORY", help="default: %(default)s")
+    add("--only", nargs="+", choices=EXPERIMENTS, metavar="NAME", help=", ".join(EXPERIMENTS))
+    seconds = "of overload over each protocol, and of each kind of slow client (default: %(default)s)"
+    add("--seconds", type=float, default=120.0, metavar="S", help=seconds)
+    kinds = "of overload: heavy (1280x960 WEBP) where decoding is the limit, usual (640x480 JPEG) where encoding is"
+    add("--images", choices=IMAGES, default="heavy", help=f"{kinds} (default: %(default)s)")
+    add("--rounds", type=int, default=500, metavar="N", help="batches with a bad image (default: %(default)s)")
+    add("--connections", type=int, default=10_000, metavar="N", help="that say nothing (default: %(default)s)")
+    add("--json", type=Path, default=RESULTS, metavar="FILE", help="default: %(default)s")
     return command
 
 

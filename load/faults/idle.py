@@ -1,4 +1,4 @@
-"""Ten thousand connections that say nothing, to each way in: everybody else must be served as before.
+"""Ten thousand connections that say nothing, over each protocol: everybody else must be served as before.
 
 Over HTTP/2 they have said hello; over HTTP/1.1 there is nothing to say."""
 
@@ -7,11 +7,11 @@ import contextlib
 import resource
 import socket
 
-from load.faults.beside import ask_beside, ways_in
+from load.faults.background_load import all_protocols, ask_beside
 from load.faults.raw import Raw
 from load.faults.reports import Limit, Report, Row, unanswered
-from load.faults.slowness import connected, left_over, raw_requests
-from load.service import Service
+from load.faults.service import Service
+from load.faults.slow_clients import connected, left_over, raw_requests
 
 AT_ONCE = 256  # connections that are being made at a time
 FROM_ONE_ADDRESS = 20_000  # ports that are surely free of the 28,000 an address has
@@ -20,30 +20,25 @@ CONNECT_SECONDS = 60.0
 
 
 async def idle(service: Service, *, connections: int, seconds: float) -> Report:
-    """So many connections to each way in, one after the other, kept while all ways are asked for so many seconds."""
+    """So many connections over each protocol in turn, kept while all protocols are asked for so many seconds."""
     allow_descriptors(connections + OWN_DESCRIPTORS)
     rows: list[Row] = []
     limits: list[Limit] = []
-    async with ways_in(service) as ways:
-        await ask_beside(ways, 2.0)  # opens the connections that it keeps
-        for each in raw_requests(service, ways):
+    async with all_protocols(service) as protocols:
+        await ask_beside(protocols, 2.0)  # opens the connections that it keeps
+        for each in raw_requests(service, protocols):
             before = service.usage()
             opened = await _open(each, connections)
             try:
                 held = service.usage()
-                beside = await ask_beside(ways, seconds)
+                beside = await ask_beside(protocols, seconds)
                 kept = sum(_is_open(connection) for connection in opened)
             finally:
                 for connection in opened:
                     connection.close()
-            part = f"{connections} idle on {each.way}"
-            figures = {
-                "mib_more": round(held.triton_mib + held.gateway_mib - before.triton_mib - before.gateway_mib, 1),
-                "threads_more": held.triton_threads
-                + held.gateway_threads
-                - before.triton_threads
-                - before.gateway_threads,
-            }
+            part = f"{connections} idle on {each.protocol}"
+            threads = held.triton_threads + held.gateway_threads - before.triton_threads - before.gateway_threads
+            figures = {"mib_more": round(held.mib - before.mib, 1), "threads_more": threads}
             rows += [Row.of(part, name, result, **figures) for name, result in beside.items()]
             limits.append(Limit(f"{part}: connections that were taken and kept", kept, connections, True))
             limits += await left_over(service, part, before)

@@ -4,29 +4,31 @@ Triton refuses at once what its queues do not hold. The gateway has requests wai
 let in within its limit.
 
 The knee is found first, in the same run, by closed loops; then requests arrive at random at four times its rate,
-whatever became of the others. Heavy pictures cost more to decode than to send, so that the sender, which shares the
-machine, is not what is measured. Before a slow encoder usual ones do: it is Triton's encoder that refuses then, and a
-picture that is decoded in order to be refused costs those that are not.
+whatever became of the others. Heavy images cost more to decode than to send, so that the sender, which shares the
+machine, is not what is measured. Before a slow encoder usual ones are enough. An image that is decoded in order to be
+refused costs those that are not: Triton's statistics say how many were.
 """
 
 import asyncio
 
 import numpy as np
 
-from load.capacity.knee import find_knee
-from load.corpus import Spec
-from load.faults.beside import ask_beside, ways_in
+from load.core.checks import Outcome
+from load.core.generator import Generator, Result, together
+from load.core.inputs import Spec
+from load.core.knee import find_knee
+from load.core.triton_stats import Statistics
+from load.faults.background_load import all_protocols, ask_beside
 from load.faults.reports import Limit, Report, Row, unanswered
-from load.outcomes import Outcome
-from load.service import Service
-from load.traffic import Result, Traffic
+from load.faults.service import Service
 from tritonclip_server.gateway.settings import Limits
 
 HEAVY = Spec(width=1280, height=960, format="WEBP", count=8)
-PICTURES = {"heavy": HEAVY, "usual": Spec(width=640, height=480)}
+IMAGES = {"heavy": HEAVY, "usual": Spec(width=640, height=480)}
 CONCURRENCIES = (2, 8, 32)
 TIMES = 4.0
 GOODPUT_SHARE = 0.8
+DECODED_SHARE = 1.1  # of the images that are encoded; some callers leave in between
 REFUSED_MS = 1000.0  # p99, beyond the time that a request may wait; the sender is as busy as the server
 WAITING_MS = {"gateway": 1000 * Limits().waiting_seconds}
 ACCEPTED_MS = 30_000.0  # p99: what the gateway grants a request; Triton's queues are shorter than that
@@ -35,23 +37,25 @@ USAGE_SECONDS = 1.0
 
 
 async def overload(service: Service, *, seconds: float, spec: Spec = HEAVY) -> Report:
-    """Each way in for so many seconds, one after the other."""
+    """Over each protocol for so many seconds, one after the other."""
     rows, limits = [], []
-    async with ways_in(service, spec) as ways:
-        for name, (target, questions) in ways.items():
-            traffic = Traffic(target, questions)
-            knee, steps = await find_rate(traffic, seconds / 10)
-            watch = asyncio.create_task(_watch_memory(service))
-            result = await traffic.open_loop(TIMES * knee, seconds)
+    async with all_protocols(service, spec) as protocols:
+        for name, asked in protocols.items():
+            generator = Generator(*asked)
+            knee, steps = await find_rate(generator, seconds / 10)
+            watch, before = asyncio.create_task(service.watch(USAGE_SECONDS)), await worked_on(service)
+            result = await generator.open_loop(TIMES * knee, seconds)
             watch.cancel()
-            memory = await watch
+            memory = [usage.mib for _, usage in await watch]
+            decoded, encoded = (now - then for now, then in zip(await worked_on(service), before, strict=True))
             share = result.goodput / knee
             rows += [
-                Row("to find the knee", name, _sum_of(steps), figures={"knee_per_s": round(knee, 2)}),
+                Row("to find the knee", name, together(steps).totals(), figures={"knee_per_s": round(knee, 2)}),
                 Row.of(f"{TIMES:g} times the knee", name, result, goodput_share=round(share, 3)),
             ]
             limits += [
                 Limit(f"{name}: goodput at {TIMES:g} times the knee, of the knee's", share, GOODPUT_SHARE, True, True),
+                Limit(f"{name}: decoded, of what was encoded", decoded / max(1, encoded), DECODED_SHARE),
                 Limit(
                     f"{name}: p99 of refusals, ms",
                     _p99(result, Outcome.REFUSED),
@@ -64,15 +68,15 @@ async def overload(service: Service, *, seconds: float, spec: Spec = HEAVY) -> R
                 Limit(f"{name}: failed or lost", _broken(result), 0),
                 Limit(f"{name}: growth of resident memory", growth(memory), GROWTH_SHARE),
             ]
-        after = await ask_beside(ways, min(5.0, seconds))
+        after = await ask_beside(protocols, min(5.0, seconds))
     rows += [Row.of("afterwards", name, result) for name, result in after.items()]
     limits.append(Limit("not answered afterwards", unanswered(rows[-len(after) :]), 0))
     return Report("overload", rows, limits)
 
 
-async def find_rate(traffic: Traffic, seconds: float) -> tuple[float, list[Result]]:
+async def find_rate(generator: Generator, seconds: float) -> tuple[float, list[Result]]:
     """Items a second at the knee, by closed loops of so many seconds each, and their results."""
-    steps = [await traffic.closed_loop(clients, max(1.0, seconds)) for clients in CONCURRENCIES]
+    steps = [await generator.closed_loop(clients, max(1.0, seconds)) for clients in CONCURRENCIES]
     knee = find_knee([(clients, step.goodput) for clients, step in zip(CONCURRENCIES, steps, strict=True)])
     return knee.goodput, steps
 
@@ -84,16 +88,14 @@ def growth(memory: list[float]) -> float:
     return end / middle - 1
 
 
-async def _watch_memory(service: Service) -> list[float]:
-    """Resident MiB of all processes each second, until cancelled."""
-    memory = []
+async def worked_on(service: Service) -> tuple[int, int]:
+    """How many images have been decoded, and how many encoded."""
+    statistics = Statistics(service.grpc_url)
     try:
-        while True:
-            usage = await asyncio.to_thread(service.usage)
-            memory.append(usage.triton_mib + usage.gateway_mib)
-            await asyncio.sleep(USAGE_SECONDS)
-    except asyncio.CancelledError:
-        return memory
+        counted = await asyncio.to_thread(statistics.read)
+    finally:
+        statistics.close()
+    return counted["image_preprocess"].items, counted["image_encoder"].items
 
 
 def _p99(result: Result, outcome: Outcome) -> float:
@@ -102,7 +104,3 @@ def _p99(result: Result, outcome: Outcome) -> float:
 
 def _broken(result: Result) -> int:
     return result.totals()[Outcome.FAILED] + result.totals()[Outcome.LOST]
-
-
-def _sum_of(results: list[Result]) -> dict[Outcome, int]:
-    return {outcome: sum(result.totals()[outcome] for result in results) for outcome in Outcome}

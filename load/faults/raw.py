@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from load.targets import Prepared
+from load.core.protocols import Prepared
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_BYTES = 16_384  # the largest that every HTTP/2 server takes
@@ -23,14 +23,14 @@ ENDLESS = 2**30  # bytes that a gRPC message announces which will never be whole
 
 @dataclass(frozen=True)
 class Raw:
-    """One way in, as an address and the bytes of a request to it.
+    """A protocol, as an address and the bytes of a request to it.
 
     `idle` is what a client says that then says nothing; `head` and `body` are a whole request, with `stingy_head` one
     of a client that takes an answer by single bytes; `endless_head` begins one whose body is any number of
     `endless_part`.
     """
 
-    way: str
+    protocol: str
     address: tuple[str, int]
     idle: bytes
     head: bytes
@@ -44,23 +44,23 @@ class Raw:
         return socket.create_connection(self.address, timeout=60.0)
 
 
-def raw_request(way: str, url: str, request: Prepared) -> Raw:
-    """A request to a way in; `url` is its own, `request` what its target prepared."""
+def raw_request(protocol: str, url: str, request: Prepared) -> Raw:
+    """A request over a protocol; `url` is its server's, `request` what its client prepared."""
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 0)
-    if way == "grpc":
+    if protocol == "grpc":
         return _grpc(address, request.message.SerializeToString())
     post = request.message
-    return _http(way, address, post.path, dict(post.headers), post.content)
+    return _http(protocol, address, post.path, dict(post.headers), post.content)
 
 
-def _http(way: str, address: tuple[str, int], path: str, headers: dict[str, str], body: bytes) -> Raw:
+def _http(protocol: str, address: tuple[str, int], path: str, headers: dict[str, str], body: bytes) -> Raw:
     start = f"POST {path} HTTP/1.1\r\nhost: {address[0]}:{address[1]}\r\n"
     start += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     chunk = b" " * PART_BYTES  # white space may stand before JSON in any amount
     head = f"{start}content-length: {len(body)}\r\n\r\n".encode()
     return Raw(
-        way,
+        protocol,
         address,
         idle=b"",
         head=head,

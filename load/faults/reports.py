@@ -2,35 +2,36 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
-from load.outcomes import Outcome
-from load.traffic import Result
+from load.core.checks import Outcome
+from load.core.generator import Result
 
 NEVER = (Outcome.WRONG, Outcome.HUNG)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was done, by which way in the requests came, how they ended.
+    """One line of the table: what was done, over which protocol, how they ended.
 
     `back_seconds` is how long after the blow right answers flowed again; None where there was no blow.
     """
 
     part: str
-    way: str
+    protocol: str
     counts: Mapping[Outcome, int]
     back_seconds: float | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     @staticmethod
-    def of(part: str, way: str, result: Result, *, back_seconds: float | None = None, **figures: float) -> "Row":
+    def of(part: str, protocol: str, result: Result, *, back_seconds: float | None = None, **figures: float) -> "Row":
         """A row of all requests of a run, with its latencies."""
         for name, outcome in (("answered", Outcome.ANSWERED), ("refused", Outcome.REFUSED)):
             for percentile, milliseconds in (result.latency_ms(outcome) or {}).items():
                 figures[f"{name}_{percentile}_ms"] = milliseconds
-        return Row(part, way, result.totals(), back_seconds, figures, result.notes())
+        return Row(part, protocol, result.totals(), back_seconds, figures, result.notes())
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,8 @@ class Report:
     def faults(self, *, timing: bool = True) -> list[str]:
         """What must not be: wrong and hung requests, and limits that were missed; without `timing`, none of those."""
         never = [
-            f"{row.part}, {row.way}: {row.counts[outcome]} {outcome.value} ({'; '.join(row.notes)})"
-            for row in self.rows
-            for outcome in NEVER
+            f"{row.part}, {row.protocol}: {row.counts[outcome]} {outcome.value} ({'; '.join(row.notes)})"
+            for row, outcome in product(self.rows, NEVER)
             if row.counts[outcome]
         ]
         return never + [str(limit) for limit in self.limits if not limit.held and (timing or not limit.timing)]
@@ -78,7 +78,7 @@ class Report:
         for row in self.rows:
             counts = "".join(f"{row.counts[outcome]:>10}" for outcome in Outcome)
             back = "-" if row.back_seconds is None else f"{row.back_seconds:.1f}"
-            lines.append(f"  {row.part:<32}{row.way:<9}{counts}{back:>10}")
+            lines.append(f"  {row.part:<32}{row.protocol:<9}{counts}{back:>10}")
             if row.figures:
                 lines.append("      " + ", ".join(f"{name} {value:.6g}" for name, value in row.figures.items()))
             lines += [f"      {note}" for note in row.notes]
@@ -90,7 +90,7 @@ class Report:
             "rows": [
                 {
                     "part": row.part,
-                    "way": row.way,
+                    "way": row.protocol,
                     "counts": {outcome.value: row.counts[outcome] for outcome in Outcome},
                     "back_seconds": row.back_seconds,
                     "figures": dict(row.figures),

@@ -1,6 +1,8 @@
 """What `docker compose … up --wait` gives with both files: a service that answers rightly, in hardened containers."""
 
+import ast
 import base64
+import sys
 
 import httpx
 import numpy as np
@@ -14,6 +16,7 @@ from tests.compose_files import ROOT
 from tests.reference import cosines, image_features, text_features
 from tritonclip import Client
 from tritonclip_server.export.checkpoint import Checkpoint
+from tritonclip_server.resources import MODEL_REPOSITORY
 
 SCENES = sorted((ROOT / "samples/scenes").glob("*.jpg"))[:6]
 TEXTS = ["a red triangle", "a blue star", "a small green circle"]
@@ -76,6 +79,22 @@ def test_a_label_set_is_added_by_the_command_that_the_docs_name(stack: Stack, ke
     assert all(word in best for word in SCENES[0].stem.split("-")[:2])
 
 
+COMPILED = """
+import pathlib
+print(sorted((str(path), path.stat().st_mtime_ns) for path in pathlib.Path("/compiled").rglob("*.nb?")))
+"""
+
+
+def test_a_container_that_starts_again_compiles_nothing(stack: Stack) -> None:
+    (before,) = stack.containers("triton")
+    compiled = stack.python(before["Id"], COMPILED)
+    assert "resample._resize" in compiled
+    stack.compose("up", "--wait", "--force-recreate", "triton")
+    (after,) = stack.containers("triton")
+    assert after["Id"] != before["Id"]
+    assert stack.python(after["Id"], COMPILED) == compiled
+
+
 @pytest.mark.parametrize("service", ["triton", "gateway"])
 def test_containers_run_as_nobody_special_on_a_read_only_system(stack: Stack, service: str) -> None:
     for container in stack.containers(service):
@@ -105,12 +124,23 @@ def test_images_hold_no_weights_and_are_not_roots(stack: Stack, image: str) -> N
     print(f"{tag}: {size / 1e6:.0f} MB")
 
 
+def imported_by_models() -> list[str]:
+    """The packages that the Python models import beside the standard library and Triton's own module."""
+    files = [*MODEL_REPOSITORY.glob("*/1/*.py")]
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    found |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    own = {path.stem for path in files} | {"triton_python_backend_utils"}
+    return sorted({name.partition(".")[0] for name in found} - own - sys.stdlib_module_names)
+
+
 def test_the_triton_image_can_import_what_its_models_import(stack: Stack) -> None:
     """Built on the base image that is here: NVIDIA's where it can be pulled, else a stand-in of Debian."""
     tag = docker("build", "--quiet", "-f", "deploy/docker/triton.Dockerfile", ".").stdout.strip()
     assert docker("image", "inspect", "-f", "{{.Config.User}}", tag).stdout.strip() == "1000:1000"
     hardened = ("run", "--rm", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true")
-    code = "import numpy, PIL, tokenizers, ftfy; assert numpy.__version__ < '2'; print('imported')"
+    code = f"import {', '.join(imported_by_models())}; assert numpy.__version__ < '2'; print('imported')"
+    assert {"PIL", "ftfy", "numba", "numpy", "simplejpeg", "tokenizers"} <= set(imported_by_models())
     assert docker(*hardened, "--entrypoint", "python3", tag, "-c", code).stdout.strip() == "imported"
     # What it starts gets keys that nobody sees, without a privilege; a program that shows both stands in for Triton.
     show = 'cat /proc/$$/cmdline | tr "\\0" " "; echo; echo "$@"'

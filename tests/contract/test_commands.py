@@ -1,5 +1,6 @@
 """What the commands promise: options by name, and the README's export commands as they stand there."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -23,39 +24,42 @@ OPTIONS = {
         "--list", "--into", "--host", "--checkpoint", "--random", "--image-size", "--precision", "--device",
         "--if-changed", "--drop-label-sets",
     },
-    "export labels": {"--labels", "--templates", "--repository", "--device", "--if-changed"},
+    "labels": {"--labels", "--templates", "--repository", "--device", "--if-changed"},
     "serve": {
         "--http-port", "--grpc-port", "--metrics-port", "--gateway-port", "--address", "--admin-key", "--log",
         "--gateway-flags", "--greet",
     },
 }  # fmt: skip
-PARSERS = {"export": export_parser, "export labels": labels_parser, "serve": serve_parser}
+PARSERS = {"export": export_parser, "labels": labels_parser, "serve": serve_parser}
 
 
-@pytest.mark.parametrize("module", OPTIONS)
-def test_help_names_every_option_and_says_what_it_does(module: str) -> None:
-    command = [sys.executable, "-m", *module.split(), "--help"]
+@pytest.mark.parametrize("name", OPTIONS)
+def test_help_names_every_option_and_says_what_it_does(name: str) -> None:
+    command = [sys.executable, "-m", "tritonclip_server", name, "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {option for line in done.stdout.splitlines() for option in re.findall(r"^\s+(--[\w-]+)", line)}
-    assert listed == OPTIONS[module]
-    assert all(action.help for action in PARSERS[module]()._actions)
+    assert listed == OPTIONS[name]
+    assert all(action.help for action in PARSERS[name]()._actions)
 
 
-def readme_commands(module: str) -> list[list[str]]:
-    found = re.findall(rf"python -m {module}( [^#`\n]*)?", README)
+def readme_commands(name: str) -> list[list[str]]:
+    found = re.findall(rf"tritonclip-server {name}( [^#`\n]*)?", README)
     return [shlex.split(arguments) for arguments in found if "…" not in arguments and "VARIANT" not in arguments]
 
 
 def test_the_readmes_export_commands_are_real_ones() -> None:
     commands = readme_commands("export")
     assert len(commands) >= 4
-    assert any(arguments[:1] == ["labels"] for arguments in commands)
     for arguments in commands:
-        if arguments[:1] == ["labels"]:
-            options = labels_parser().parse_args(arguments[1:])
-            read_prompts(options.labels, options.templates)
-        else:
-            resolve(export_parser().parse_args(arguments).variant)
+        resolve(export_parser().parse_args(arguments).variant)
+
+
+def test_the_readmes_labels_commands_are_real_ones() -> None:
+    commands = readme_commands("labels")
+    assert commands
+    for arguments in commands:
+        options = labels_parser().parse_args(arguments)
+        read_prompts(options.labels, options.templates)
 
 
 def test_the_readmes_serve_commands_are_real_ones() -> None:
@@ -74,7 +78,7 @@ def test_commands_of_this_checkout_are_written_with_the_folder_that_they_are_in(
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     commands = [line for document in documents for line in code_lines(document) if "bin/" in line or "python" in line]
     assert len(commands) > 20
-    bare = re.compile(r"(python3?|tritonclip|pytest|locust) ")
+    bare = re.compile(r"(python3?|tritonclip|tritonclip-server|pytest|locust) ")
     assert [line for line in commands if bare.match(line)] == []
 
 
@@ -91,6 +95,23 @@ def test_the_default_variant_is_the_same_everywhere() -> None:
     assert name in README
 
 
-def test_ci_runs_the_readmes_test_command() -> None:
-    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-    assert "make test" in README
+def test_ci_runs_the_readmes_test_command_first_and_stops_at_a_failure(tmp_path: Path) -> None:
+    """`.ci/run` itself, with a `make` that says what it was asked for, and fails where it is told to."""
+    make = tmp_path / "make"
+    make.write_text('#!/bin/sh\necho "make $*"\n[ "$*" != "$FAILING" ]\n')
+    make.chmod(0o755)
+
+    def run(failing: str) -> tuple[int, list[str]]:
+        environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FAILING": failing}
+        done = subprocess.run([ROOT / ".ci" / "run"], env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout.splitlines()
+
+    code, asked = run(failing="")
+    assert code == 0
+    assert asked[0] == "make test"
+    assert {"make test-clients", "make test-compose"} < set(asked)
+    assert any(line.startswith("make test ") for line in code_lines(ROOT / "README.md"))
+    for command in asked:
+        code, until = run(failing=command.removeprefix("make "))
+        assert code != 0
+        assert until[-1] == command

@@ -14,13 +14,14 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, 
 from tritonclip_server.embedded.gateway import items_in_flight
 from tritonclip_server.embedded.repository import encoder_queue
 from tritonclip_server.export.checkpoint import Preprocessing, load_checkpoint
-from tritonclip_server.export.configs import OVERLAY, Deployment, configure, read_config
+from tritonclip_server.export.configs import OVERLAY, Deployment, configure
 from tritonclip_server.export.encoders import LENGTHS
 from tritonclip_server.export.label_sets import TEMPLATES
 from tritonclip_server.export.pipeline import deployment_of
 from tritonclip_server.export.publishing import staged
 from tritonclip_server.export.variants import Variant, default_variant, resolve
 from tritonclip_server.export.warmup import write_warmup_texts
+from tritonclip_server.repository.configs import read_config
 from tritonclip_server.resources import MODEL_REPOSITORY
 
 STAGES = ("image_preprocess", "image_encoder", "text_tokenize", "text_encoder")
@@ -234,7 +235,7 @@ def test_a_cpu_host_changes_instances_queues_warmup_and_the_shape_of_compare(tmp
         assert (warmup["batchSize"], warmup["count"]) == (1, 1)
     gate = changed["compare"].pop("ensembleScheduling.step")
     assert changed == {
-        "image_preprocess": {"instanceGroup[0].count": 2, queue: 64},
+        "image_preprocess": {"instanceGroup[0].count": 2, queue: 8},
         "text_tokenize": {queue: 64},
         "image_encoder": {"instanceGroup[0].kind": None, queue: 8},
         "text_encoder": {"instanceGroup[0].kind": None, queue: 64},

@@ -1,87 +1,76 @@
 """The benchmark reports what it says it does. How large the figures are is for its readers, not for tests."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-import load.bare
-from load.bare import BareEncoder, random_image
-from load.bench import Bench, jpegs, measure, print_table
-from load.label_sets import publish_random_heads
-from load.machine import describe_machine
-from load.measure import latencies, throughput
-from load.text_rates import measure_texts
-from tests.serving import start
-from tritonclip import Client
+import load.capacity.baseline
+from load.capacity.bench import LABEL_SETS, image_figures, label_figures, measure, publish_random_heads, text_figures
+from load.capacity.deployment import embedded
 
 pytestmark = pytest.mark.alone
 
 
-def test_it_measures_served_and_bare_in_one_run(
-    tiny_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_images_in_turn() -> None:
+    """Medians are of the rounds' ratios, not of the rates: a machine that slows down slows both."""
+    rates = {"bare": [10.0, 5.0, 20.0], "grpc": [9.0, 5.0, 16.0], "gateway": [9.0, 4.5, 8.0]}
+    latency = {
+        "grpc": {"p50_ms": 20.0, "p95_ms": 30.0, "p99_ms": 40.0},
+        "gateway": {"p50_ms": 22.5, "p95_ms": 33.0, "p99_ms": 44.0},
+    }
+    assert image_figures(rates, latency) == {
+        "bare_images_per_s": 10.0,
+        "served_images_per_s": 9.0,
+        "efficiency": 0.9,
+        "efficiency_by_round": [0.9, 1.0, 0.8],
+        "latency_at_concurrency_1": latency["grpc"],
+        "gateway_images_per_s": 8.0,
+        "gateway_direct_images_per_s": 9.0,
+        "gateway_efficiency": 0.9,
+        "gateway_efficiency_by_round": [1.0, 0.9, 0.5],
+        "gateway_added_latency": {"p50_ms": 2.5, "p99_ms": 4.0},
+    }
+
+
+def test_texts_in_turn() -> None:
+    rates = {"served": [90.0, 80.0, 30.0], "bare": [100.0, 100.0, 50.0], "whole": [30.0, 20.0, 10.0]}
+    assert text_figures(rates) == {
+        "texts_per_s": 80.0,
+        "bare_texts_per_s": 100.0,
+        "bare_whole_texts_per_s": 20.0,
+        "text_efficiency": 0.8,
+        "text_efficiency_by_round": [0.9, 0.8, 0.6],
+        "short_text_ratio": 3.0,
+    }
+
+
+def test_label_sets_in_turn() -> None:
+    rates = {"embed": [10.0, 20.0, 10.0], "10": [10.0, 20.0, 10.0], "100": [5.0, 20.0, 8.0]}
+    found = label_figures(rates | {"1000": [8.0, 10.0, 10.0], "10000": [5.0, 5.0, 5.0]})
+    assert found["embed_ms"] == 100.0
+    assert found["label_set_ms"] == {10: 100.0, 100: 125.0, 1000: 100.0, 10_000: 200.0}
+    assert found["label_set_cost_ratio"] == {10: 1.0, 100: 1.25, 1000: 1.25, 10_000: 2.0}
+    assert (found["label_set_cost_ratio_1000"], found["label_set_images_per_s_1000"]) == (1.25, 10.0)
+
+
+def test_it_measures_everything_in_one_run(
+    tiny_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = Path(shutil.copytree(tiny_repository, tmp_path / "served"))
     publish_random_heads(repository, width=64)
-    monkeypatch.setattr(load.bare, "PROBE_SECONDS", 0.1)
-    bare = BareEncoder(repository / "image_encoder" / "1" / "model.pt", random_image(64))
-    server = start(repository, tmp_path / "log")
-    try:
-        with Client(server.grpc_url) as client:
-            bench = Bench(server, client, jpegs(), seconds=1.0)
-            results = measure(bench, bare)
-            results |= measure_texts(
-                repository / "text_encoder" / "1" / "model.pt",
-                77,
-                lambda: throughput(bench.embed_new_text, clients=4, seconds=0.5),
-                rounds=3,
-                seconds=0.2,
-                say=lambda line: None,
-            )
-    finally:
-        bare.close()
-        server.stop()
-    assert results["efficiency"] == pytest.approx(
-        results["served_images_per_s"] / results["bare_images_per_s"], rel=0.01
-    )
-    assert len(results["efficiency_by_round"]) == 3
+    monkeypatch.setattr(load.capacity.baseline, "PROBE_SECONDS", 0.05)
+    with embedded(repository, tmp_path / "log") as deployment:
+        results = json.loads(json.dumps(asyncio.run(measure(deployment, 1.0))))
+    for name in ("efficiency", "text_efficiency", "gateway_efficiency"):
+        assert results[name] > 0
+        assert len(results[f"{name}_by_round"]) == 3
     assert results["mean_batch"] >= 1
     assert set(results["latency_at_concurrency_1"]) == {"p50_ms", "p95_ms", "p99_ms"}
-    assert results["text_efficiency"] == pytest.approx(results["texts_per_s"] / results["bare_texts_per_s"], rel=0.01)
-    assert results["short_text_ratio"] == pytest.approx(
-        results["texts_per_s"] / results["bare_whole_texts_per_s"], rel=0.01
-    )
     assert results["bare_texts_per_s_by_batch"].keys() == results["bare_images_per_s_by_batch"].keys()
-    assert results["cached_texts_per_s"] > 0
-    assert list(results["label_set_cost_ratio"]) == [10, 100, 1000, 10_000]
-    assert results["label_set_cost_ratio_1000"] == results["label_set_cost_ratio"][1000] > 0
-    assert results["label_set_ms"][1000] == pytest.approx(1000 / results["label_set_images_per_s_1000"], rel=0.01)
-    assert results["prompts_images_per_s_1000"] > 0
-    assert results["gateway_efficiency"] == pytest.approx(
-        results["gateway_images_per_s"] / results["gateway_direct_images_per_s"], rel=0.01
-    )
-    assert len(results["gateway_efficiency_by_round"]) == 3
-    assert set(results["gateway_added_latency"]) == {"p50_ms", "p99_ms"}
-    results |= {"variant": "tiny", "precision": "fp32", "machine": describe_machine()}
-    assert json.loads(json.dumps(results))["machine"]["cores"] >= 1
-    print_table(results)
-    printed = capsys.readouterr().out
-    assert f"{results['efficiency']:.3f} served / bare" in printed
-    assert f"{results['text_efficiency']:.3f} served / bare" in printed
-    assert f"{results['gateway_efficiency']:.3f} of gRPC" in printed
-
-
-def test_a_failing_call_fails_the_measurement() -> None:
-    def call(number: int) -> None:
-        raise ValueError(f"call {number}")
-
-    with pytest.raises(ValueError, match="call 0"):
-        throughput(call, clients=1, seconds=0.1, warm_up=0)
-
-
-def test_percentiles_are_of_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter(np.cumsum([0] + [value for ms in range(1, 101) for value in (ms / 1000, 0)]))
-    monkeypatch.setattr("load.measure.time.perf_counter", lambda: float(next(ticks)))
-    assert latencies(lambda number: None, 100) == {"p50_ms": 50.5, "p95_ms": 95.05, "p99_ms": 99.01}
+    assert results["bare_whole_texts_per_s_by_batch"].keys() == results["bare_images_per_s_by_batch"].keys()
+    assert list(results["label_set_cost_ratio"]) == [str(size) for size in LABEL_SETS]
+    assert min(results[name] for name in ("short_text_ratio", "cached_texts_per_s", "prompts_images_per_s_1000")) > 0
+    assert (results["clients"], results["machine"]["cores"] >= 1) == (16, True)

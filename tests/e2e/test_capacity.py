@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-import load.bare
+import load.capacity.baseline
 from load.capacity.cli import main
 from load.capacity.deployment import STAGES
-from load.counters import PARTS
+from load.core.triton_stats import PARTS
 from tritonclip_server.embedded.server import Server
 
 pytestmark = pytest.mark.alone
 
 CLIENTS = (1, 8)
 IMAGE_STAGES = ["image_preprocess", "image_encoder"]
-SHORT = ["--seconds", "1", "--rounds", "2", "--picture", "160x120", "--pictures", "8"]
+SHORT = ["--seconds", "1", "--rounds", "2", "--size", "160x120", "--images", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def report(demo_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     """One run with everything in it."""
     into = tmp_path_factory.mktemp("capacity")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load.bare, "PROBE_SECONDS", 0.1)
+        patch.setattr(load.capacity.baseline, "PROBE_SECONDS", 0.1)
         options = ["--repository", str(demo_repository), "--into", str(into), "--batching", *SHORT]
         code = main([*options, "--concurrency", *map(str, CLIENTS), "--rates", "20"])
     document: dict[str, Any] = json.loads((into / "report.json").read_text())
@@ -128,19 +128,16 @@ def test_other_tasks_on_a_server_that_is_up(demo_server: Server, tmp_path: Path,
     assert document["deployment"] == demo_server.grpc_url
 
 
-def test_tuning(demo_repository: Path, tmp_path: Path) -> None:
-    """Two settings; which of them is faster is for the machine to say."""
-    options = ["tune", "--repository", str(demo_repository), "--into", str(tmp_path), *SHORT, "--concurrency", "6"]
-    assert main([*options, "--delays", "3000", "--batches", "2", "--encoders", "--preparers"]) == 0
-    document = json.loads((tmp_path / "tune.json").read_text())
-    names = [candidate["name"] for candidate in document["candidates"]]
-    assert names[:2] == ["image_encoder: queue delay 3000 µs", "image_encoder: preferred batch 2"]
-    for candidate in document["candidates"]:
-        assert len(candidate["ratio"]["rounds"]) == 2
-        assert candidate["outcomes"]["answered"] > 0
-        assert candidate["better"] is (min(candidate["ratio"]["rounds"]) > max(1.0, document["noise"]["high"]))
-    change = document["recommendation"]["change"]
-    assert change is None or change in names
-    text = (tmp_path / "tune.md").read_text()
-    assert f"**{document['recommendation']['text']}**" in text
-    assert (tmp_path / "tune.png").read_bytes().startswith(b"\x89PNG")
+def test_repositories_in_turn(demo_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One repository twice, its encoder exchanged for a free one; every image is answered and its CPU time found."""
+    monkeypatch.chdir(tmp_path)
+    options = ["--rounds", "2", "--seconds", "1", "--clients", "4", "--images-per-request", "3", "--free-encoder"]
+    assert main(["compare", str(demo_repository), str(demo_repository), *options]) == 0
+    first, second = json.loads((tmp_path / "build" / "compare.json").read_text())["repositories"]
+    for found in (first, second):
+        assert found["outcomes"].pop("answered") > 0
+        assert not any(found["outcomes"].values())
+        assert {"tritonserver", "image_preprocess", "image_encoder"} <= set(found["cpu_ms_by_process"])
+        assert found["mean_batch"]["image_preprocess"] >= 3.0  # what a request carries stays together
+        assert len(found["ratio"]["rounds"]) == len(found["rate_ratio"]["rounds"]) == 2
+    assert first["ratio"]["rounds"] == first["rate_ratio"]["rounds"] == [1.0, 1.0]

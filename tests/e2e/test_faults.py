@@ -12,22 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from load.faults.beside import ask_beside, until_answered, ways_in
-from load.faults.clock import clock
-from load.faults.crash import Watch, cancelling_is_safe
+from load.core.checks import Outcome
+from load.faults.background_load import all_protocols, ask_beside, until_answered
+from load.faults.bad_inputs import BATCH, poison, poisons
+from load.faults.clock_skew import clock
 from load.faults.idle import idle
-from load.faults.killing import kill
 from load.faults.overload import TIMES, overload
-from load.faults.poison import BATCH, poison, poisons
+from load.faults.process_kill import kill
 from load.faults.raw import Raw
+from load.faults.recovery import Watch, cancelling_is_safe
 from load.faults.reports import Report
-from load.faults.slowness import CLIENT_KINDS, CRASHED, raw_requests, slow
-from load.outcomes import Outcome
-from load.service import USUAL_DESCRIPTORS, Service
+from load.faults.service import USUAL_DESCRIPTORS, Service
+from load.faults.slow_clients import CLIENT_KINDS, CRASHED, raw_requests, slow
 
 pytestmark = pytest.mark.alone
 
-WAYS = {"grpc", "http", "gateway"}
+PROTOCOLS = {"grpc", "http", "gateway"}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_overload_is_refused_not_failed(service: Service) -> None:
     report = asyncio.run(overload(service, seconds=6.0))
     check(report)
     beyond = [row for row in report.rows if row.part == f"{TIMES:g} times the knee"]
-    assert {row.way for row in beyond} == WAYS
+    assert {row.protocol for row in beyond} == PROTOCOLS
     assert any(row.counts[Outcome.REFUSED] for row in beyond), "nothing was overloaded, so this showed nothing"
 
 
@@ -77,12 +77,17 @@ def test_requests_written_by_hand_are_requests(service: Service) -> None:
     """Else clients that send them slowly, or vanish after them, would show nothing."""
 
     async def ask() -> dict[str, tuple[Raw, bytes]]:
-        async with ways_in(service) as ways:
-            vectors = {name: await target.send(asked[0].request, 60) for name, (target, asked) in ways.items()}
-            return {each.way: (each, vectors[each.way].tobytes()) for each in raw_requests(service, ways)}
+        async with all_protocols(service) as protocols:
+            vectors = {
+                name: await client.send(client.prepare(asked[0].operation), 60)
+                for name, (client, asked) in protocols.items()
+            }
+            return {
+                each.protocol: (each, vectors[each.protocol].tobytes()) for each in raw_requests(service, protocols)
+            }
 
     requests = asyncio.run(ask())
-    assert set(requests) == WAYS
+    assert set(requests) == PROTOCOLS
     for way, (each, vector) in requests.items():
         assert (base64.b64encode(vector) if way == "gateway" else vector) in answer_of(each), way
 
@@ -97,15 +102,15 @@ def test_a_crash_of_triton_is_seen_and_waited_for(service: Service) -> None:
     """What a pass of vanishing clients ends with where Triton could not stand them."""
 
     async def crash_beside() -> list[Counter[Outcome]]:
-        async with ways_in(service) as ways:
-            await ask_beside(ways, 0.5)  # opens the connections that break
+        async with all_protocols(service) as protocols:
+            await ask_beside(protocols, 0.5)  # opens the connections that break
             watch = Watch(service)
             assert not await watch.back_after_crash()
             service.triton.send_signal(signal.SIGSEGV)
-            during = await ask_beside(ways, 1.0)
+            during = await ask_beside(protocols, 1.0)
             assert await watch.back_after_crash()
-            await until_answered(ways)
-            after = await ask_beside(ways, 0.5)
+            await until_answered(protocols)
+            after = await ask_beside(protocols, 0.5)
             return [sum((Counter(r.totals()) for r in found.values()), Counter()) for found in (during, after)]
 
     during, after = asyncio.run(crash_beside())
@@ -124,7 +129,7 @@ def test_what_is_killed_comes_back(service: Service) -> None:
     victims = ["an encoder's process", "the gateway"]  # of the others tests/e2e/test_serve.py sees to the restart
     report = asyncio.run(kill(service, victims=victims))
     check(report)
-    through = {row.part: row for row in report.rows if row.way == "gateway"}
+    through = {row.part: row for row in report.rows if row.protocol == "gateway"}
     assert set(through) == set(victims)
     assert through["the gateway"].counts[Outcome.LOST]  # it was asked while it was gone
     assert all(row.back_seconds is not None and row.back_seconds < float("inf") for row in report.rows)

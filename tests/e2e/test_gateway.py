@@ -20,6 +20,7 @@ from huggingface_hub import InferenceClient
 
 from tests.bad_inputs import BAD_INPUTS, LIMITS, Bad
 from tests.gateway_server import ROOT, GatewayProcess
+from tests.programs_needed import find_program
 from tests.reference import PHOTOS, cosines
 from tritonclip import Client
 from tritonclip_server.embedded.server import Server
@@ -193,7 +194,9 @@ def test_a_packed_body(gateway: str) -> None:
 
 
 def curl(*arguments: str) -> Any:
-    done = subprocess.run(["curl", "-s", "-S", *arguments], cwd=ROOT, capture_output=True, check=True, timeout=120)
+    done = subprocess.run(
+        [find_program("curl"), "-s", "-S", *arguments], cwd=ROOT, capture_output=True, check=True, timeout=120
+    )
     return json.loads(done.stdout)
 
 

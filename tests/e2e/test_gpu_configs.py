@@ -4,14 +4,13 @@ import warnings
 from pathlib import Path
 
 import torch
-from google.protobuf import text_format
 from torch import Tensor, nn
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
 from tests.reference import PHOTOS
 from tests.serving import publish, start, take_as_published
 from tritonclip import Client
-from tritonclip_server.export.configs import read_config
+from tritonclip_server.repository.configs import read_config, write_config
 
 
 def publish_for_this_machine(folder: Path) -> tuple[Path, list[str]]:
@@ -24,7 +23,7 @@ def publish_for_this_machine(folder: Path) -> tuple[Path, list[str]]:
             if group.kind == ModelInstanceGroup.KIND_GPU:
                 group.kind = ModelInstanceGroup.KIND_CPU
                 moved.append(config.name)
-        path.write_text(text_format.MessageToString(config))
+        write_config(config, path)
     return repository, sorted(moved)
 
 

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.programs_needed import find_program
 from tests.reference import cosines, image_features, text_features
 from tritonclip import Client
 from tritonclip_server.export.checkpoint import Checkpoint
@@ -76,8 +77,8 @@ def running() -> Iterator[Running]:
 def test_it_ends_its_start_with_scores_that_are_open_clips(running: Running, demo_checkpoint: Checkpoint) -> None:
     assert "RANDOM WEIGHTS" not in running.output
     sentences = ["a red triangle", "a red square", "a blue triangle"]
-    picture = Image.open(SCENES / "red-triangle-15.jpg").convert("RGB")
-    expected = (image_features(demo_checkpoint, [picture]) @ text_features(demo_checkpoint, sentences).T)[0]
+    image = Image.open(SCENES / "red-triangle-15.jpg").convert("RGB")
+    expected = (image_features(demo_checkpoint, [image]) @ text_features(demo_checkpoint, sentences).T)[0]
     assert expected.argmax() == 0
     for sentence, cosine in zip(sentences, expected, strict=True):
         found = re.search(rf"^ *(-?[\d.]+) +(-?[\d.]+) +([\d.]+)  {sentence}$", running.output, re.MULTILINE)
@@ -107,6 +108,8 @@ def run(command: str, running: Running) -> subprocess.CompletedProcess[bytes]:
     """A documented command as a shell runs it, with this server in place of the default ports."""
     grpc_url, http_url = running.urls
     command = command.replace("localhost:8000", http_url.removeprefix("http://"))
+    if command.startswith("curl "):
+        find_program("curl")
     command = command.replace("localhost:8080", running.gateway.removeprefix("http://"))
     return subprocess.run(
         ["bash", "-c", command],
@@ -130,7 +133,7 @@ def test_every_command_of_the_readme_runs(command: str, running: Running) -> Non
 
 def test_the_readme_has_the_commands_this_file_believes() -> None:
     assert {shlex.split(command)[0] for command in README_COMMANDS} == {
-        ".venv/bin/tritonclip", ".venv/bin/python", "curl",
+        ".venv/bin/tritonclip", ".venv/bin/tritonclip-server", "curl",
     }  # fmt: skip
     assert len(README_COMMANDS) >= 7
     for target in commands("\n".join(blocks("")), "make "):

@@ -32,8 +32,8 @@ def test_a_port_in_use_is_named(tiny_repository: Path) -> None:
 def test_a_ready_server_of_somebody_else_is_not_taken_for_ours(server: Server, tiny_repository: Path) -> None:
     ours = Server(tiny_repository, server.ports)
     with httpx.Client(base_url=server.http_url) as http:
-        assert server._answers(http)
-        assert not ours._answers(http)
+        assert server.answers(http)
+        assert not ours.answers(http)
     with pytest.raises(PortInUse):
         ours.start()
 
@@ -58,7 +58,7 @@ def test_an_artifact_that_does_not_load_fails_with_tritons_own_words(tiny_reposi
     with pytest.raises(ServerDied, match="image_encoder") as caught:
         server.start()
     assert str(tmp_path / "log") in str(caught.value)
-    assert list(Path("/dev/shm").glob(f"{server._identity}*")) == []
+    assert list(Path("/dev/shm").glob(f"{server.identity}*")) == []
     # What is said of its next life is of that alone.
     shutil.copy(tiny_repository / "image_encoder" / "1" / "model.pt", tmp_path / "broken" / "image_encoder" / "1")
     (tmp_path / "broken" / "text_encoder" / "1" / "model.pt").write_bytes(b"no TorchScript")

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from tests.image_files import encode
+from tests.images import data_url
 from tests.launching import Launcher, family_of, files_left, leftovers, shared_memory
-from tests.pictures import data_url
 from tests.reference import PHOTOS
 from tests.serving import start
 from tritonclip import Client, TritonClipError
@@ -126,14 +126,14 @@ def test_what_is_under_way_ends_and_what_comes_later_is_refused(tiny_repository:
     over = threading.Event()
 
     noise = np.random.default_rng(0).integers(0, 256, (1200, 1600, 3), dtype=np.uint8)
-    pictures = [data_url(encode(Image.fromarray(noise), "JPEG"), "jpeg")] * 8  # some tenths of a second of work
+    images = [data_url(encode(Image.fromarray(noise), "JPEG"), "jpeg")] * 8  # some tenths of a second of work
 
     def ask(url: str) -> None:
         with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
             while not over.is_set():
                 began = time.monotonic()
                 try:
-                    outcome = str(http.post("/v1/embeddings", json={"input": pictures}).status_code)
+                    outcome = str(http.post("/v1/embeddings", json={"input": images}).status_code)
                 except httpx.TransportError as error:
                     outcome = type(error).__name__
                     time.sleep(0.05)  # it is gone for good

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from load.outcomes import Outcome
-from load.service import Service
-from load.soak import LEAST_SAMPLES, NEVER, P99, Soak, soak, write
+from load.core.checks import Outcome
+from load.faults.service import Service
+from load.faults.soak import LEAST_SAMPLES, NEVER, P99, Soak, soak, write
 
 pytestmark = pytest.mark.alone
 

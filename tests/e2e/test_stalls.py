@@ -18,7 +18,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tritonclip_server.embedded.server import Server
-from tritonclip_server.export.configs import read_config
+from tritonclip_server.repository.configs import read_config
 
 pytestmark = pytest.mark.alone
 
@@ -33,7 +33,7 @@ _numbers = itertools.count()
 
 def texts(count: int) -> Tensor:
     """Never the same, so that no cache answers."""
-    return np.array([[f"picture {next(_numbers)}".encode()] for _ in range(count)], dtype=np.object_)
+    return np.array([[f"image {next(_numbers)}".encode()] for _ in range(count)], dtype=np.object_)
 
 
 def tokens(count: int) -> Tensor:

@@ -119,6 +119,40 @@ def test_targets_that_are_not_square(size: tuple[int, int], mode: str) -> None:
         assert_same(hard_image(width, height), size, resize_mode=mode)
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    width=st.integers(1, 700),
+    height=st.integers(1, 700),
+    size=st.sampled_from([(16, 16), (33, 33), (64, 64), (64, 96), (224, 224)]),
+    mode=st.sampled_from(MODES),
+    interpolation=st.sampled_from(["bicubic", "bilinear"]),
+    colours=st.sampled_from(["RGB", "CMYK"]),
+)
+def test_both_resizes_give_the_same(
+    width: int, height: int, size: tuple[int, int], mode: str, interpolation: str, colours: str
+) -> None:
+    """Pillow's own resize in place of the compiled one, for images of every shape."""
+    data = encode(hard_image(width, height).convert(colours), "TIFF")
+    options: dict[str, Any] = {"resize_mode": mode, "interpolation": interpolation, "fill_color": 7}
+    assert (ours(data, size, resize="pillow", **options) == ours(data, size, resize="compiled", **options)).all()
+
+
+def test_both_resizes_give_the_same_of_a_jpeg_at_reduced_scale() -> None:
+    """Whose last column and row count in part."""
+    data = encode(hard_image(807, 1401), "JPEG")
+    for mode in MODES:
+        expected = ours(data, (64, 64), resize_mode=mode)
+        assert (expected != ours(data, (64, 64), resize_mode=mode, reduced_decoding=False)).any()
+        assert (ours(data, (64, 64), resize_mode=mode, resize="pillow") == expected).all()
+
+
+def test_pillow_resizes_nothing_that_would_take_gigabytes() -> None:
+    data = encode(hard_image(200_000, 1), "PNG")
+    ours(data, (64, 64))
+    with pytest.raises(preprocess.InvalidImage, match="200000x1 is too long and thin"):
+        ours(data, (64, 64), resize="pillow")
+
+
 def test_a_side_of_no_pixels_becomes_one() -> None:
     """Where open_clip fails, a line of the image is shown."""
     row = ours(encode(Image.new("RGB", (1, 1000), (9, 8, 7))), (64, 64), resize_mode="longest", fill_color=255)

@@ -179,9 +179,9 @@ def measure(path: Path, *, without_limits: bool) -> dict[str, Any]:
     limits = {"max_decode_milliseconds": 10**9, "max_decode_bytes": 2**40} if without_limits else {}
     preprocessor = preprocess.Preprocessor((256, 256), max_image_bytes=2**31, **limits)
     preprocessor.fill(row, files.encode(flat(10_000), "PNG"))
-    picture = preprocess.read(data)
-    factor = preprocessor._reduction(picture) if isinstance(picture, preprocess.Jpeg) else 1
-    cost = picture.reduced_cost(factor) if factor > 1 else picture.cost
+    image = preprocess.read(data)
+    factor = preprocessor._reduction(image) if isinstance(image, preprocess.Jpeg) else 1
+    cost = image.reduced_cost(factor) if factor > 1 else image.cost
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     idle, begun, refused = _memory("VmRSS"), time.process_time(), ""
     try:
@@ -193,7 +193,7 @@ def measure(path: Path, *, without_limits: bool) -> dict[str, Any]:
         "bytes": _memory("VmHWM") - idle,
         "reckoned_seconds": cost.nanoseconds / 1e9,
         "reckoned_bytes": cost.memory + (16 << 20),
-        "pixels": picture.width * picture.height,
+        "pixels": image.width * image.height,
         "refused": refused,
     }
 

@@ -178,6 +178,7 @@ def test_configuration() -> None:
         64,
         resize_mode="longest",
         interpolation="bilinear",
+        resize="pillow",
         fill_color="114",
         max_image_bytes="1000",
         max_image_pixels="2000",
@@ -187,7 +188,9 @@ def test_configuration() -> None:
         FORCE_CPU_ONLY_INPUT_TENSORS="yes",  # Triton's own, for any model of its Python backend
     )
     read = preprocess.Preprocessor.from_config(json.loads(json_text(given)))
-    assert read == preprocess.Preprocessor((64, 64), "longest", "bilinear", 114, 1000, 2000, False, 3000, 4_000_000_000)
+    assert read == preprocess.Preprocessor(
+        (64, 64), "longest", "bilinear", "pillow", 114, 1000, 2000, False, 3000, 4_000_000_000
+    )
     assert preprocess.Preprocessor.from_config(json.loads(json_text(config(64)))) == preprocess.Preprocessor((64, 64))
 
 
@@ -196,6 +199,7 @@ def test_configuration() -> None:
     [
         (config(resize_mode="stretch"), "parameter resize_mode: 'stretch' is not one of shortest, squash, longest"),
         (config(interpolation="nearest"), "parameter interpolation: 'nearest'"),
+        (config(resize="opencv"), "parameter resize: 'opencv' is not one of compiled, pillow"),
         (config(reduced_decoding="yes"), "parameter reduced_decoding: 'yes' is not one of true, false"),
         (config(fill_color="256"), "parameter fill_color: '256' is not a whole number from 0 to 255"),
         (config(max_image_bytes="-1"), "parameter max_image_bytes: '-1' is not a whole number from 1 to"),

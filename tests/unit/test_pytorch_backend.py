@@ -1,5 +1,6 @@
 """The LibTorch stand-in, on a fake of Triton's Python backend."""
 
+import fcntl
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +13,10 @@ import torch
 from torch import nn
 
 from tests import modules
+from tritonclip_server.resources import PACKAGE
 
-STAND_IN = Path(__file__).resolve().parents[2] / "serve" / "backend" / "pytorch" / "model.py"
+STAND_IN = PACKAGE / "embedded" / "backend" / "pytorch" / "model.py"
+BACKLOG = modules.MODELS / "image_preprocess" / "1" / "backlog.py"
 
 
 class Counted(nn.Module):
@@ -69,13 +72,15 @@ def backend(
     fake.Tensor, fake.TritonError, fake.InferenceResponse = CpuTensor, modules.TritonError, modules.Response
     fake.Logger = type("Logger", (modules.Logger,), {"errors": []})
     fake.get_input_tensor_by_name = lambda request, name: request.get(name)
-    with mock.patch.dict(sys.modules, {"triton_python_backend_utils": fake}):
+    with mock.patch.dict(sys.modules, {"triton_python_backend_utils": fake, "backlog": modules.load_module(BACKLOG)}):
         model = modules.load_module(STAND_IN).TritonPythonModel()
     config = {
+        "name": "encoder",
         # Triton hands dims over as strings: they are 64-bit integers of a protobuf.
         "input": [{"name": n, "data_type": d, "dims": [str(size) for size in dims]} for n, (d, dims) in inputs.items()],
         "output": [{"name": name} for name in outputs],
         "max_batch_size": batches,
+        "dynamic_batching": {"default_queue_policy": {"max_queue_size": 4}},
         "parameters": parameters,
     }
     model.initialize(
@@ -121,6 +126,64 @@ def test_weights_are_constants_of_the_loaded_graph(tmp_path: Path) -> None:
     (output,) = model.execute([request(input=array)])[0].output_tensors
     with torch.inference_mode():
         np.testing.assert_allclose(output.as_numpy(), linear(torch.from_numpy(array)).numpy(), rtol=1e-6)
+
+
+def test_it_tells_what_it_has_taken_and_when_it_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITONCLIP_BACKLOG", str(tmp_path / "server"))
+    model = backend(Counted(), tmp_path, TOKENS, ["features"], 64)
+    shared = modules.load_module(BACKLOG)
+    others = shared.Backlog(tmp_path / "server.encoder")
+    forward, seen = model.model, []
+
+    def look(tokens: torch.Tensor) -> Any:
+        seen.append((int(others._cells[shared.IDLE]), int(others._cells[shared.WAITING])))
+        return forward(tokens)
+
+    model.model = look
+    one = np.ones((1, 3), dtype=np.int32)
+    for tokens, requests in ((one, 1), (one.repeat(16, axis=0), 3)):  # less than half a batch, and more
+        others.enter(4)
+        others.leave(4, good=4)
+        model.execute([request(tokens=tokens)] * requests)
+    assert seen == [(0, 0), (0, 1)]
+    assert others._cells[shared.IDLE] == 1
+    assert others._cells[shared.LIMIT] == 4
+
+
+@pytest.mark.parametrize(("items", "waits"), [(1, True), (16, True), (17, False)])
+def test_few_texts_are_encoded_by_one_instance_at_a_time(items: int, waits: bool, tmp_path: Path) -> None:
+    model = backend(Embedded(), tmp_path, TOKENS, ["features"], 64)
+    forward, taken = model.model, []
+
+    def watched(tokens: torch.Tensor) -> Any:
+        taken.append(is_locked(tmp_path / "1" / "model.pt"))
+        if bool((tokens == 9).any()):
+            raise RuntimeError("no text")
+        return forward(tokens)
+
+    model.model = watched
+    for token in (1, 9):
+        model.execute([request(tokens=np.full((items, 3), token, np.int32))])
+        assert not is_locked(tmp_path / "1" / "model.pt")
+    assert taken == [waits, waits]
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another instance would have to wait; each has opened the file for itself."""
+    with path.open("rb") as other:
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_what_is_no_text_waits_for_nobody(tmp_path: Path) -> None:
+    model = backend(Scores(), tmp_path, FEATURES, ["cosine", "logits"], 0)
+    with (tmp_path / "1" / "model.pt").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        rows = np.eye(2, 4, dtype=np.float32)
+        assert model.execute([request(text_features=rows, image_features=rows)])[0].error is None
 
 
 def test_a_failing_pass_fails_its_culprit_alone(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tritonclip._client import Client
 from tritonclip._errors import ConfigError, ConnectError, TritonClipError
-from tritonclip._truncation import TruncationWarning
+from tritonclip._operations.truncation import TruncationWarning
 from tritonclip.cli._parser import build_parser
 from tritonclip.cli._usage import UsageError
 

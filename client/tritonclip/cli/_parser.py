@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from tritonclip import _defaults
 from tritonclip._client import Client
-from tritonclip._truncation import OnTruncation
+from tritonclip._operations.truncation import OnTruncation
 from tritonclip._version import __version__
 from tritonclip.cli import _classify, _embed, _evaluate, _rank, _status
 

@@ -16,7 +16,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from tritonclip import _defaults
 from tritonclip._errors import ClosedError, ConfigError, ConnectError, TritonClipError
 from tritonclip.protocol import _forks, grpc_codec
-from tritonclip.protocol._lines import Line, LineTransport
+from tritonclip.protocol._channels import Channel, ChannelTransport
 from tritonclip.protocol._tls import load_certificates
 from tritonclip.protocol.connection import Connection, ServerUrl
 from tritonclip.protocol.messages import Call, Reply, StatisticsRequest
@@ -26,7 +26,7 @@ from tritonclip.protocol.statuses import parse_retry_after, status_error
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", _defaults.MAX_ANSWER_BYTES),
-    # Spread over all addresses of a name (a headless Kubernetes service, say), not only the first.
+    # FanOut over all addresses of a name (a headless Kubernetes service, say), not only the first.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
     # Clients do not share connections: else a new client would inherit an older one's wait before reconnecting.
     ("grpc.use_local_subchannel_pool", 1),
@@ -46,7 +46,7 @@ Message = tuple[str, Any]
 """The stub's method, and the protobuf message for it."""
 
 
-class GrpcTransport(LineTransport[Message, Any]):
+class GrpcTransport(ChannelTransport[Message, Any]):
     """Sends calls over gRPC.
 
     ``exchange(call, message, timeout, read)`` sends a message that was made before, by ``grpc_codec.encode``, and gives
@@ -59,8 +59,8 @@ class GrpcTransport(LineTransport[Message, Any]):
             # gRPC would say what is wrong with a file at the first call alone, and in words that do not name it.
             load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), connection)
 
-    def _open(self) -> "GrpcLine":
-        return GrpcLine(self._connection)
+    def _open(self) -> "GrpcChannel":
+        return GrpcChannel(self._connection)
 
     def _encode(self, call: Call) -> Message:
         return grpc_codec.encode(call)
@@ -69,7 +69,7 @@ class GrpcTransport(LineTransport[Message, Any]):
         return grpc_codec.decode(call, answer)
 
 
-class GrpcLine(Line[Message, Any]):
+class GrpcChannel(Channel[Message, Any]):
     """A channel."""
 
     def __init__(self, connection: Connection) -> None:
@@ -92,7 +92,7 @@ class GrpcLine(Line[Message, Any]):
         with _forks.gate:
             try:
                 rpc = getattr(self._stub, method).future(request, timeout=timeout, metadata=headers)
-            except ValueError as exc:  # closed by another thread since this line was taken
+            except ValueError as exc:  # closed by another thread since this channel was taken
                 raise ClosedError("the client was closed") from exc
             self._polled.add(rpc)
         rpc.add_done_callback(self._polled.discard)

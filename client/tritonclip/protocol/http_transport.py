@@ -1,6 +1,6 @@
 """HTTP/1.1 over pooled connections.
 
-    any thread ──start──> the line's own event loop, in a thread of its own ──httpx──> the server
+    any thread ──start──> the channel's own event loop, in a thread of its own ──httpx──> the server
 
 One loop serves all callers, blocking and asynchronous ones, whatever loops they run themselves. So a deadline covers
 a request as a whole, from its first byte sent to its last one received, and a request can be given up at any moment.
@@ -21,7 +21,7 @@ from tritonclip import _defaults
 from tritonclip._errors import ClosedError, ConfigError, ConnectError, ProtocolError, StatusError, TritonClipError
 from tritonclip._version import __version__
 from tritonclip.protocol import _forks, http_codec
-from tritonclip.protocol._lines import Line, LineTransport
+from tritonclip.protocol._channels import Channel, ChannelTransport
 from tritonclip.protocol._tls import load_certificates
 from tritonclip.protocol.connection import Connection
 from tritonclip.protocol.http_codec import HttpRequest
@@ -43,15 +43,15 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class HttpTransport(LineTransport[HttpRequest, Answer]):
+class HttpTransport(ChannelTransport[HttpRequest, Answer]):
     """Sends calls over HTTP."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         open_client(connection)  # what is wrong with its files or its proxy comes to light now
 
-    def _open(self) -> "HttpLine":
-        return HttpLine(self._connection, open_client(self._connection))
+    def _open(self) -> "HttpChannel":
+        return HttpChannel(self._connection, open_client(self._connection))
 
     def _encode(self, call: Call) -> HttpRequest:
         return http_codec.encode(call)
@@ -66,7 +66,7 @@ class HttpTransport(LineTransport[HttpRequest, Answer]):
             raise status_error(exc.status_code, reason, exc.model, retry_after=exc.retry_after) from None
 
 
-class HttpLine(Line[HttpRequest, Answer]):
+class HttpChannel(Channel[HttpRequest, Answer]):
     """A pool of connections, and the event loop that serves them. How many there are, the number of callers decides."""
 
     def __init__(self, connection: Connection, client: httpx.AsyncClient) -> None:
@@ -83,7 +83,7 @@ class HttpLine(Line[HttpRequest, Answer]):
     ) -> Callable[[], object]:
         """Send a request."""
         with _forks.gate:
-            if not self._close.alive:  # closed by another thread since this line was taken
+            if not self._close.alive:  # closed by another thread since this channel was taken
                 raise ClosedError("the client was closed")
             running = asyncio.run_coroutine_threadsafe(self._request(call, message, timeout), self._loop)
         running.add_done_callback(lambda running: done(_outcome(call, running)))

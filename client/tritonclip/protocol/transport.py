@@ -1,9 +1,9 @@
 """How calls reach a server: transports do all the I/O there is.
 
-    start(call) ──codec──> a line: gRPC channel or HTTP connections ──> the server ──codec──> Future[Reply]
+    start(call) ──codec──> a channel: gRPC's or HTTP connections ──> the server ──codec──> Future[Reply]
 
 A transport starts one call and gives a future of its reply or of a TritonClipError; it neither retries nor looks
-inside. ``_lines`` has what is the same for gRPC and HTTP: when a line is opened, replaced and closed. Blocking
+inside. ``_channels`` has what is the same for gRPC and HTTP: when a channel is opened, replaced and closed. Blocking
 and asynchronous clients use the same transports, and differ in how they wait. Each is chosen by the URL's scheme, and
 imported only when it is chosen.
 """

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from backlog import Backlog
 from preprocess import InvalidImage, OutOfMemory, Preprocessor, Row
 
 
@@ -15,9 +16,20 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the size and the parameters; an unknown value stops the model from loading."""
         self._preprocessor = Preprocessor.from_config(json.loads(args["model_config"]))
+        self._backlog = Backlog.of("image_encoder")
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Fill one array for all requests and answer each with its slice, or with its own error."""
+        """Prepare them once the encoder has room, and answer each with its pixels, or with its own error."""
+        self._backlog.enter(len(requests))
+        responses: list[Any] = []
+        try:
+            responses = self._prepare(requests)
+        finally:
+            self._backlog.leave(len(requests), sum(not response.has_error() for response in responses))
+        return responses
+
+    def _prepare(self, requests: list[Any]) -> list[Any]:
+        """Fill one array for all requests, of which each gets its slice."""
         batches = [pb_utils.get_input_tensor_by_name(request, "image").as_numpy().reshape(-1) for request in requests]
         try:
             pixels = np.empty((sum(map(len, batches)), 3, *self._preprocessor.size), np.uint8)

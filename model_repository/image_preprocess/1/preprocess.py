@@ -1,6 +1,6 @@
 """Bytes of an image file in, the model's pixels out: open_clip's evaluation transform without torch.
 
-    bytes ─decode.py─> Picture ─costs.py─> allowed ─decode.py─> upright pixels ─resample.py─> uint8 [3,H,W] row
+    bytes ─decode.py─> ImageFile ─costs.py─> allowed ─decode.py─> upright pixels ─resample.py─> uint8 [3,H,W] row
 
 Nothing here knows Triton. Every image that cannot be used raises `InvalidImage` with a reason for its sender, a lack of
 memory `OutOfMemory`; the caller owns the batch array and gets one row of it filled per call.
@@ -12,18 +12,21 @@ palette indices, ignore the camera's orientation) the image is first made uprigh
 Colour profiles are ignored, as open_clip ignores them.
 """
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+from axis import Axis
 from costs import Limits
 from decode import FORMATS, decode, read
 from flatten import Pixels, to_rgb
+from image_file import ImageFile, InvalidImage, OutOfMemory
 from jpeg import Jpeg
 from numpy.typing import NDArray
-from picture import InvalidImage, OutOfMemory, Picture
-from resample import Axis, resample
 
 __all__ = ["FORMATS", "InvalidImage", "OutOfMemory", "Preprocessor", "Row"]
 
@@ -32,6 +35,9 @@ __all__ = ["FORMATS", "InvalidImage", "OutOfMemory", "Preprocessor", "Row"]
 # sharp photographs to 256 px: at 2.7 and above 99.9 % of values within 3 levels, mean below 0.35, pixel cosine
 # 0.9999; at 1.4 it is 14 levels and 0.9997. 12 megapixels to 256 px: 29 ms instead of 98 ms.
 _SHRINK_AFTER_REDUCTION = 2.5
+
+# The modules that resize, to the same pixels. The first wants numba, the second is there in case of trouble with it.
+_RESIZES = {"compiled": "resample", "pillow": "pillow_resample"}
 
 # Of Triton's Python backend itself, for any of its models.
 _BACKEND_PARAMETERS = {"EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS"}
@@ -46,12 +52,17 @@ class Preprocessor:
     size: tuple[int, int]
     resize_mode: str = "shortest"
     interpolation: str = "bicubic"
+    resize: str = "compiled"
     fill_color: int = 0
     max_image_bytes: int = 33_554_432
     max_image_pixels: int = 100_000_000
     reduced_decoding: bool = True
     max_decode_milliseconds: int = 2000
     max_decode_bytes: int = 536_870_912
+
+    def __post_init__(self) -> None:
+        """Have the resize compiled now, so that no image waits for it."""
+        _ = self._resize
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Preprocessor":
@@ -70,6 +81,7 @@ class Preprocessor:
             size=(int(dims[1]), int(dims[2])),
             resize_mode=_choice(given, "resize_mode", ("shortest", "squash", "longest")),
             interpolation=_choice(given, "interpolation", ("bicubic", "bilinear")),
+            resize=_choice(given, "resize", tuple(_RESIZES)),
             fill_color=_integer(given, "fill_color", 0, 0, 255),
             max_image_bytes=_integer(given, "max_image_bytes", cls.max_image_bytes, 1, 2**31 - 1),
             max_image_pixels=_integer(given, "max_image_pixels", cls.max_image_pixels, 1, 2**31 - 1),
@@ -87,27 +99,27 @@ class Preprocessor:
         """
         if len(data) > self.max_image_bytes:
             raise InvalidImage(f"{len(data)} bytes, more than the limit of {self.max_image_bytes}")
-        picture = read(data)
+        file = read(data)
         factor, extent = 1, None
-        cost = picture.cost
-        if isinstance(picture, Jpeg) and (factor := self._reduction(picture)) > 1:
-            cost = picture.reduced_cost(factor)
-            width, height = picture.upright_size
+        cost = file.cost
+        if isinstance(file, Jpeg) and (factor := self._reduction(file)) > 1:
+            cost = file.reduced_cost(factor)
+            width, height = file.upright_size
             extent = width / factor, height / factor
-        Limits(self.max_image_pixels, self.max_decode_milliseconds, self.max_decode_bytes).check(picture, cost)
-        pixels, is_cmyk = decode(picture, factor)
+        Limits(self.max_image_pixels, self.max_decode_milliseconds, self.max_decode_bytes).check(file, cost)
+        pixels, is_cmyk = decode(file, factor)
         self._fit(row, pixels, extent or (pixels.shape[1], pixels.shape[0]), is_cmyk)
 
-    def _reduction(self, picture: Picture) -> int:
+    def _reduction(self, file: ImageFile) -> int:
         """Tell whether a very large JPEG is to be decoded at 1/8, 1/4 or 1/2."""
         if not self.reduced_decoding:
             return 1
-        width, height = picture.upright_size
+        width, height = file.upright_size
         full_width, full_height = self._full_size(width, height)
         shrink = min(width / full_width, height / full_height)
         factors = [n for n in (8, 4, 2) if shrink / n >= _SHRINK_AFTER_REDUCTION]
         # The decoder rounds the size up. Turned to the left or the top, that part of a pixel would shift the image.
-        is_upright = picture.orientation == 1
+        is_upright = file.orientation == 1
         return next((n for n in factors if is_upright or width % n == height % n == 0), 1)
 
     def _fit(self, row: Row, pixels: Pixels, extent: tuple[float, float], is_cmyk: bool) -> None:
@@ -115,7 +127,7 @@ class Preprocessor:
         full = self._full_size(*extent)
         left, columns, x = _centered(full[0], self.size[1])
         top, rows, y = _centered(full[1], self.size[0])
-        pixels = resample(
+        pixels = self._resize.resample(
             pixels,
             Axis(pixels.shape[1], extent[0], full[0], left, columns),
             Axis(pixels.shape[0], extent[1], full[1], top, rows),
@@ -126,8 +138,11 @@ class Preprocessor:
             pixels = to_rgb(pixels)
         if pixels.shape != self.size:
             row[...] = self.fill_color
-        for channel, plane in enumerate(row):
-            np.copyto(plane[y : y + rows, x : x + columns], pixels >> 8 * channel, casting="unsafe")
+        self._resize.separate(pixels, row, y, x)
+
+    @cached_property
+    def _resize(self) -> ModuleType:
+        return importlib.import_module(_RESIZES[self.resize])
 
     @property
     def _is_cubic(self) -> bool:

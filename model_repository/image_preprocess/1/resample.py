@@ -7,18 +7,20 @@ A pixel is one uint32 of four 8-bit channels, and each channel is resized by its
 gives and which is stretched by the scale where the image shrinks (that is the antialiasing); weights are rounded to 22
 fractional bits and summed in 32-bit integers. So the result is Pillow's own, which the parity tests demand.
 
-numba compiles the two inner functions when this module is imported, which takes two or three seconds. It keeps the code
-beside this file or in the user's cache, where either can be written, and the next process just loads it.
+numba compiles the inner functions when this module is imported, which takes some seconds. It keeps the code where
+NUMBA_CACHE_DIR says, else beside this file or in the user's cache, the first of these that can be written; the next
+process just loads it. The code is for this very processor; on another one it is compiled anew.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+from axis import Axis
+from flatten import Pixels
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint32]
 Integers = NDArray[np.int32]
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -26,18 +28,6 @@ _FRACTION_BITS = 22  # of a weight: 32, less the 8 of a channel and 2 for oversh
 _ONE = 1 << _FRACTION_BITS
 _TOGETHER = 16  # pixels that are summed side by side: their 64 channels fill the widest vector registers
 _LONGEST = 65_536  # of an axis that is resized at once: all windows of a longer one would fill gigabytes
-
-
-class Axis(NamedTuple):
-    """How one axis of `length` source pixels is resized: `extent` of them (the last may count in part) become `full`
-    pixels, of which `shown` from `start` on are wanted. The first `skipped` source pixels may be missing."""
-
-    length: int
-    extent: float
-    full: int
-    start: int
-    shown: int
-    skipped: int = 0
 
 
 def resample(pixels: Pixels, horizontal: Axis, vertical: Axis, *, vertical_first: bool, cubic: bool) -> Pixels:
@@ -49,45 +39,47 @@ def resample(pixels: Pixels, horizontal: Axis, vertical: Axis, *, vertical_first
     if vertical_first:
         return _resized(_resized(pixels, vertical, cubic).T, horizontal, cubic).T
     # The first pass is worth its time only for the rows that the second one looks at.
-    (first, _), (_, last) = _window(vertical, 0, cubic), _window(vertical, vertical.shown - 1, cubic)
+    (first, _), (_, last) = _rows(vertical, 0, cubic), _rows(vertical, vertical.shown - 1, cubic)
     between = _resized(pixels[first:last].T, horizontal, cubic).T
     return _resized(between, vertical._replace(skipped=first), cubic)
 
 
+def separate(pixels: Pixels, row: NDArray[np.uint8], top: int, left: int) -> None:
+    """Write red, green and blue of `pixels` into `row` [3,H,W], each into its plane at this place."""
+    _separate(np.ascontiguousarray(pixels), row, top, left)
+
+
 def _resized(pixels: Pixels, axis: Axis, cubic: bool) -> Pixels:
     """Resize the first axis."""
-    if _is_kept(axis):
+    if axis.is_kept:
         start = axis.start - axis.skipped
         return pixels[start : start + axis.shown]
     if axis.extent > _LONGEST and axis.shown > 1:
         each = (axis._replace(start=axis.start + index, shown=1) for index in range(axis.shown))
         return np.concatenate([_resized(pixels, pixel, cubic) for pixel in each])
-    firsts, sizes, weights = _weigh(axis.length, axis.extent / axis.full, axis.start, axis.shown, cubic)
-    first, last = firsts[0], firsts[-1] + sizes[-1]
-    pixels = pixels[first - axis.skipped : last - axis.skipped]
     resized = np.empty((axis.shown, pixels.shape[1]), np.uint32)
-    sum_windows = _sum_windows if pixels.shape[1] >= _TOGETHER else _sum_narrow_windows
-    sum_windows(pixels, firsts - first, sizes, weights, resized)
+    resize = _resize if pixels.shape[1] >= _TOGETHER else _resize_narrow
+    resize(pixels, axis.length, axis.extent / axis.full, axis.start, axis.skipped, cubic, resized)
     return resized
 
 
-def _window(axis: Axis, index: int, cubic: bool) -> tuple[int, int]:
+def _rows(axis: Axis, index: int, cubic: bool) -> tuple[int, int]:
     """Give the first source pixel that matters to a shown one, and that after the last."""
-    if _is_kept(axis):
-        return axis.start + index, axis.start + index + 1
-    firsts, sizes, _ = _weigh(axis.length, axis.extent / axis.full, axis.start + index, 1, cubic)
-    return int(firsts[0]), int(firsts[0] + sizes[0])
+    position = axis.start + index
+    if axis.is_kept:
+        return position, position + 1
+    return _window(axis.length, axis.extent / axis.full, position, cubic)
 
 
-def _is_kept(axis: Axis) -> bool:
-    return axis.extent == axis.full == axis.length
-
-
-def _sum_narrow_windows(source: Pixels, firsts: Integers, sizes: Integers, weights: Integers, target: Pixels) -> None:
-    """Do the same as `_sum_windows` where there are too few columns for it."""
+def _resize_narrow(
+    source: Pixels, length: int, scale: float, start: int, skipped: int, cubic: bool, target: Pixels
+) -> None:
+    """Do the same as `_resize` where there are too few columns for it."""
     channels = np.ascontiguousarray(source).view(np.uint8)
-    for first, size, weight, row in zip(firsts, sizes, weights, target.view(np.uint8), strict=True):
-        sums = weight[:size] @ channels[first : first + size].astype(np.int32) + _ONE // 2
+    windows = zip(*_weigh(length, scale, start, len(target), cubic), target.view(np.uint8), strict=True)
+    for first, size, weight, row in windows:
+        seen = channels[first - skipped : first - skipped + size]
+        sums = weight[:size] @ seen.astype(np.int32) + _ONE // 2
         row[:] = np.clip(sums >> _FRACTION_BITS, 0, 255)
 
 
@@ -105,6 +97,13 @@ def _compiled(signature: str) -> Callable[[Function], Function]:
     return compile_now
 
 
+@_compiled("UniTuple(int64, 2)(int64, float64, int64, boolean)")
+def _window(length: int, scale: float, position: int, cubic: bool) -> tuple[int, int]:
+    """Give the source pixels that matter to one of the full size: the first, and that after the last."""
+    center, reach = (position + 0.5) * scale, (2.0 if cubic else 1.0) * max(scale, 1.0)
+    return max(0, int(center - reach + 0.5)), min(length, int(center + reach + 0.5))
+
+
 @_compiled("Tuple((int32[::1], int32[::1], int32[:, ::1]))(int64, float64, int64, int64, boolean)")
 def _weigh(length: int, scale: float, start: int, shown: int, cubic: bool) -> tuple[Integers, Integers, Integers]:
     """Compute the windows in an axis of `length` pixels, in Pillow's order of operations: the last bit counts."""
@@ -115,7 +114,7 @@ def _weigh(length: int, scale: float, start: int, shown: int, cubic: bool) -> tu
     exact = np.empty(weights.shape[1])
     for i in range(shown):
         center = (start + i + 0.5) * scale
-        first, last = max(0, int(center - reach + 0.5)), min(length, int(center + reach + 0.5))
+        first, last = _window(length, scale, start + i, cubic)
         total = 0.0
         for j in range(last - first):
             distance = abs((j + first - center + 0.5) * (1.0 / stretch))
@@ -135,24 +134,26 @@ def _weigh(length: int, scale: float, start: int, shown: int, cubic: bool) -> tu
     return firsts, sizes, weights
 
 
-@_compiled("void(Array(uint32, 2, 'A', readonly=True), int32[::1], int32[::1], int32[:, ::1], uint32[:, ::1])")
-def _sum_windows(source: Pixels, firsts: Integers, sizes: Integers, weights: Integers, target: Pixels) -> None:
+@_compiled("void(Array(uint32, 2, 'A', readonly=True), int64, float64, int64, int64, boolean, uint32[:, ::1])")
+def _resize(source: Pixels, length: int, scale: float, start: int, skipped: int, cubic: bool, target: Pixels) -> None:
     """Fill `target` [shown, W] from `source` [H,W], 16 columns at a time, which lie close together meanwhile.
 
     W is 16 at least.
     """
-    columns = np.empty((len(source), _TOGETHER), np.uint32)
+    firsts, sizes, weights = _weigh(length, scale, start, len(target), cubic)
+    top, bottom = firsts[0] - skipped, firsts[-1] + sizes[-1] - skipped
+    columns = np.empty((bottom - top, _TOGETHER), np.uint32)
     results = np.empty(_TOGETHER, np.uint32)
     channels, result_channels = columns.view(np.uint8), results.view(np.uint8)
     sums = np.empty(4 * _TOGETHER, np.int32)
     width = source.shape[1]
     for block in range((width + _TOGETHER - 1) // _TOGETHER):
         left = min(block * _TOGETHER, width - _TOGETHER)  # the last one may overlap: loops of fixed length are faster
-        for y in range(len(source)):
+        for y in range(bottom - top):
             for x in range(_TOGETHER):
-                columns[y, x] = source[y, left + x]
+                columns[y, x] = source[top + y, left + x]
         for i in range(len(firsts)):
-            first = firsts[i]  # here, for the innermost loop must not look it up: it would not be vectorised
+            first = firsts[i] - firsts[0]  # here: what the innermost loop looks up keeps it from being vectorised
             sums[:] = _ONE // 2
             for j in range(sizes[i]):
                 weight = weights[i, j]
@@ -162,3 +163,15 @@ def _sum_windows(source: Pixels, firsts: Integers, sizes: Integers, weights: Int
                 result_channels[k] = min(max(sums[k] >> _FRACTION_BITS, 0), 255)
             for x in range(_TOGETHER):
                 target[i, left + x] = results[x]
+
+
+@_compiled("void(Array(uint32, 2, 'C', readonly=True), uint8[:, :, ::1], int64, int64)")
+def _separate(pixels: Pixels, row: NDArray[np.uint8], top: int, left: int) -> None:
+    height, width = pixels.shape
+    for y in range(height):
+        line = pixels[y]  # by the line, or the loop over it would not be vectorised
+        red = row[0, top + y, left : left + width]
+        green = row[1, top + y, left : left + width]
+        blue = row[2, top + y, left : left + width]
+        for x in range(width):
+            red[x], green[x], blue[x] = line[x], line[x] >> np.uint32(8), line[x] >> np.uint32(16)

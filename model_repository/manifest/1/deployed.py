@@ -1,5 +1,8 @@
 """What is deployed in a served repository, checked before anybody is answered. Nothing here knows Triton.
 
+This file stands alone, on the standard library: it runs where nothing of tritonclip is installed. The exporter writes
+what it reads (`tritonclip_server.repository`), and tests hold the two together.
+
 manifest.json ──artifacts: path, SHA-256──> all weights and code ─┐
 head_NAME: label_set.json, labels.txt, model.pt ──────────────────┴──> one document, or NotServable
 

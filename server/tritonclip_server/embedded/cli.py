@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--greet",
         action="store_true",
-        help="once ready, compare a sample picture with three sentences and print the scores",
+        help="once ready, compare a sample image with three sentences and print the scores",
     )
     return command
 

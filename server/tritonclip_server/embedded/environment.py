@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tritonclip_server.embedded.errors import EnvironmentProblem
+from tritonclip_server.resources import MODEL_REPOSITORY
 
 STAND_IN = Path(__file__).with_name("backend") / "pytorch" / "model.py"
+# What the stand-in tells image_preprocess of its queue, in words that both know.
+BACKLOG = MODEL_REPOSITORY / "image_preprocess" / "1" / "backlog.py"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Installation:
             )
         # Copies, not links: Triton refuses a library that really lies outside the backend directory.
         try:
-            for name, sources in (("python", self._python_backend_files()), ("pytorch", [STAND_IN])):
+            for name, sources in (("python", self._python_backend_files()), ("pytorch", [STAND_IN, BACKLOG])):
                 (folder / name).mkdir()
                 for source in sources:
                     shutil.copy(source, folder / name)

@@ -93,7 +93,7 @@ class Family:
             os.killpg(group, signal.SIGKILL)
         for process in own:
             process.wait()
-        # The program's own children are ours once it has ended, where we are their reaper (embedded.cli), and else init's.
+        # The program's own children are ours once it has ended, where we are their reaper (`cli`), and else init's.
         deadline = time.monotonic() + KILLED_SECONDS
         with contextlib.suppress(ChildProcessError):
             while time.monotonic() < deadline:

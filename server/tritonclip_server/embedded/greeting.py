@@ -1,4 +1,4 @@
-"""The first answer a newcomer sees: a sample picture and some sentences through the running server."""
+"""The first answer a newcomer sees: a sample image and some sentences through the running server."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from tritonclip_server.resources import SAMPLES
 
 @dataclass(frozen=True)
 class Greeting:
-    """A picture of samples/ with sentences to compare it with, and the commands to suggest afterwards."""
+    """An image of samples/ with sentences to compare it with, and the commands to suggest afterwards."""
 
-    picture: str
+    image: str
     sentences: tuple[str, ...]
     hints: tuple[str, ...]
 
@@ -39,15 +39,15 @@ PHOTOS = Greeting(
 
 
 def greet(url: str, variant: str, gateway_url: str | None, show: Callable[[str], object]) -> None:
-    """Show the scores of the sample picture, and what to try next; ServeError where the server fails at it."""
+    """Show the scores of the sample image, and what to try next; ServeError where the server fails at it."""
     greeting = SCENES if variant == "demo" else PHOTOS  # the demo model knows drawn scenes alone
-    picture = SAMPLES / greeting.picture
+    image = SAMPLES / greeting.image
     try:
         with Client(url) as client:
-            scores = client.compare(picture, greeting.sentences)
+            scores = client.compare(image, greeting.sentences)
     except TritonClipError as error:
         raise ServeError(f"the sample request failed: {error}") from error
-    show(f"\n{picture.name} against three sentences:\n\n  cosine   logit  probability")
+    show(f"\n{image.name} against three sentences:\n\n  cosine   logit  probability")
     for index, sentence in enumerate(greeting.sentences):
         cosine, logit, probability = (
             float(values[0, index]) for values in (scores.cosine, scores.logits, scores.probabilities)
@@ -56,6 +56,6 @@ def greet(url: str, variant: str, gateway_url: str | None, show: Callable[[str],
     hints = "\n".join(f"  .venv/bin/tritonclip {hint}" for hint in greeting.hints)
     if gateway_url is not None:
         texts = " ".join(f'-F text="{sentence}"' for sentence in greeting.sentences)
-        hints += f"\n  curl -s {gateway_url}/v1/similarity -F image=@samples/{greeting.picture} {texts}"
+        hints += f"\n  curl -s {gateway_url}/v1/similarity -F image=@samples/{greeting.image} {texts}"
         hints += f"\n\nThe page to play with: {gateway_url}"
     show(f"\nTry next, in another terminal:\n\n{hints}\n\nCtrl-C stops the server.\n")

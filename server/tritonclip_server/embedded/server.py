@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tritonclip_server.embedded.claim import Claim, clear_abandoned, new_identity
+from tritonclip_server.embedded.claim import SHARED_MEMORY, Claim, clear_abandoned, new_identity
 from tritonclip_server.embedded.environment import Installation, find_installation
 from tritonclip_server.embedded.errors import LogProblem, ServerDied, Stopped
 from tritonclip_server.embedded.family import Family, Stopping, drain, never
@@ -41,6 +41,9 @@ PING_INTERVAL_MS = 1_000
 CACHE_BYTES = 64 * 2**20  # response cache of embed_text: about 20,000 texts
 # Latency quantiles of the last minute, each with the rank error that is tolerated; Triton has none of them by itself.
 METRICS_CONFIG = ("summary_latencies=true", "summary_quantiles=0.5:0.05,0.95:0.01,0.99:0.001")
+# Where the processes of its models keep how much waits for an encoder (model_repository/image_preprocess/1/backlog.py):
+# beside their other shared memory, and like it removed before they start anew.
+BACKLOG_VARIABLE = "TRITONCLIP_BACKLOG"
 STOP_SECONDS = 15
 # Where a process of a model has died: what waits for that one holds Triton's end up to no purpose, and nobody new is
 # served meanwhile.
@@ -75,7 +78,7 @@ class Server:
         self._admin_key = admin_key
         self._startup_seconds = startup_seconds
         self._say = say
-        self._identity = new_identity()
+        self.identity = new_identity()  # what Triton calls itself, and its shared memory
         self._errors: list[str] = []
         self._drained = threading.Event()
         self._stubs: dict[psutil.Process, str] = {}  # model instance by process
@@ -119,7 +122,7 @@ class Server:
         self._open_log()
         clear_abandoned()
         try:
-            self._claim = Claim(self._identity)
+            self._claim = Claim(self.identity)
             self._installation.copy_backends(self._claim.folder)
             self._launch(self._installation, self._claim, stopping)
         except BaseException:
@@ -185,7 +188,7 @@ class Server:
         self._stubs = {}
         self._family = Family(
             [str(installation.binary), *self._arguments(claim.folder, installation.caches)],
-            installation.environment(),
+            installation.environment() | {BACKLOG_VARIABLE: str(SHARED_MEMORY / f"{self.identity}-backlog")},
             hidden=self._restrictions(),
             warn=self._say,
             claim=claim,
@@ -214,7 +217,7 @@ class Server:
 
     def _arguments(self, backends: Path, caches: Path) -> list[str]:
         arguments = {
-            "id": self._identity,
+            "id": self.identity,
             "model-repository": self.repository,
             "backend-directory": backends,
             "cache-directory": caches,
@@ -234,7 +237,7 @@ class Server:
         flags += [f"--metrics-config={setting}" for setting in METRICS_CONFIG]
         flags += ["--disable-auto-complete-config"]
         # Stubs name their shared memory after this server, so that what a killed one leaves can be told from others'.
-        flags += [f"--backend-config={name},shm-region-prefix-name={self._identity}" for name in ("python", "pytorch")]
+        flags += [f"--backend-config={name},shm-region-prefix-name={self.identity}" for name in ("python", "pytorch")]
         return flags
 
     def _restrictions(self) -> list[str]:
@@ -262,16 +265,16 @@ class Server:
                 code = self._running().poll()
                 if code is not None:
                     raise ServerDied(self._obituary(f"Triton ended with code {code} before it was ready"))
-                if self._answers(http):
+                if self.answers(http):
                     self._stubs = _instances(self.pid)
                     return
                 time.sleep(0.1)
         raise ServerDied(self._obituary(f"Triton was not ready after {self._startup_seconds:.0f} s"))
 
-    def _answers(self, http: httpx.Client) -> bool:
+    def answers(self, http: httpx.Client) -> bool:
         """Whether THIS server is ready: a ready one on the same port could be somebody else's."""
         try:
-            return http.get("/v2/health/ready").status_code == 200 and http.get("/v2").json()["name"] == self._identity
+            return http.get("/v2/health/ready").status_code == 200 and http.get("/v2").json()["name"] == self.identity
         except (httpx.HTTPError, ValueError, LookupError, TypeError):
             return False
 

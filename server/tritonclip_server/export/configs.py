@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelWarmup
 
 from tritonclip_server.export.checkpoint import Preprocessing
+from tritonclip_server.repository.configs import read_config, write_config
 
 OVERLAY = Path(__file__).with_name("overlay")  # models that only the embedded server needs
 
@@ -23,12 +23,14 @@ CPU_MAX_QUEUE = 64
 # encoder's throughput, with one 0.91 to 0.95.
 CPU_BATCHED_INSTANCES = 2
 # A small encoder's layers are too small to share out among threads, which then wait for each other: one thread each,
-# and the two processes fill the cores. docs/performance.md ("The pipeline's own limit") has the figures, of 3.4 million
+# and the two processes fill the cores. Decision 5 in docs/decisions.md has the figures, of 3.4 million
 # parameters; at 88 million threads pay. The limit lies between them, nobody knows where best.
 SMALL_ENCODER_PARAMETERS = 20_000_000
 # A large one encodes a few images a second, and an execution takes all that wait: this many in the queue, and as many
 # in each of two executions, are 8 s at 3 images/s. With 64, requests waited longer than their callers; with 16 nearly
-# as long, where something else ran beside.
+# as long, where something else ran beside. What finds no room there waits undecoded, as many in the queue of
+# image_preprocess and in each of its processes, another 8 s. With 4 in that queue, the 8 callers who were answered
+# together and asked again together were refused.
 LARGE_ENCODER_QUEUE = 8
 
 
@@ -64,11 +66,6 @@ class Deployment:
         return {"clean": self.clean} if model == "text_tokenize" else {}
 
 
-def read_config(path: Path) -> ModelConfig:
-    """Parse a config.pbtxt."""
-    return text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
-
-
 def configure(repository: Path, deployment: Deployment) -> None:
     """Rewrite, in place, the configs of a copy of model_repository/ that this deployment changes."""
     for path in sorted(repository.glob("*/config.pbtxt")):
@@ -79,18 +76,18 @@ def configure(repository: Path, deployment: Deployment) -> None:
             config.parameters[key].string_value = value
         if deployment.host == "cpu":
             set_cpu_host(config)
-            if config.name == "image_encoder":
-                _set_image_encoder(config, small=deployment.small_image_encoder)
+            if config.name in ("image_preprocess", "image_encoder"):
+                _set_image_stage(config, small=deployment.small_image_encoder)
         if config != committed:
-            path.write_text(text_format.MessageToString(config), encoding="utf-8")
+            write_config(config, path)
 
 
-def _set_image_encoder(config: ModelConfig, *, small: bool) -> None:
-    """On a CPU host: one thread for each process of a small encoder, a short queue for a large one."""
-    if small:
-        config.parameters["INTRA_OP_THREAD_COUNT"].string_value = "1"
-    else:
+def _set_image_stage(config: ModelConfig, *, small: bool) -> None:
+    """On a CPU host: one thread for each process of a small encoder, short queues for a large one."""
+    if not small:
         config.dynamic_batching.default_queue_policy.max_queue_size = LARGE_ENCODER_QUEUE
+    elif config.name == "image_encoder":
+        config.parameters["INTRA_OP_THREAD_COUNT"].string_value = "1"
 
 
 def _set_shapes(config: ModelConfig, deployment: Deployment) -> None:

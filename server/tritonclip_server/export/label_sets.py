@@ -9,51 +9,33 @@ answers as its labels do when they come with a request. It belongs to the finger
 
 import hashlib
 import importlib.util
-import json
 import re
 import shutil
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from google.protobuf import json_format, text_format
+from google.protobuf import json_format
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from tritonclip_server.export.configs import read_config, set_cpu_host
+from tritonclip_server.export.configs import set_cpu_host
 from tritonclip_server.export.encoders import Head
 from tritonclip_server.export.errors import BadLabels, LabelSetMismatch, RepositoryDamaged, RepositoryNotFound
 from tritonclip_server.export.label_sources import Prompts
-from tritonclip_server.export.manifest import file_digest, is_intact, read_manifest
 from tritonclip_server.export.publishing import amended
 from tritonclip_server.export.tracing import trace
+from tritonclip_server.repository.configs import CONFIG, read_config, write_config
+from tritonclip_server.repository.label_sets import LabelSet, label_lines, read_label_set, write_label_set
+from tritonclip_server.repository.manifest import file_digest, is_intact, read_manifest
 
 TEMPLATES = Path(__file__).with_name("label_set")  # configs of the two models
-RECORD = "label_set.json"  # in the version folder of head_NAME
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 BATCH = 64  # texts in one pass of the encoder
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """What is written beside a head: what it was made of, and for which fingerprint."""
-
-    name: str
-    fingerprint: str
-    labels: tuple[str, ...]
-    templates: tuple[str, ...]
-    weights_sha256: str  # of the label vectors, fp32 [C, D]
-    model_sha256: str  # of the head's model.pt
-
-    @property
-    def models(self) -> tuple[str, str]:
-        """The folders of a served repository that hold it."""
-        return f"head_{self.name}", f"classify_{self.name}"
 
 
 def publish_label_set(repository: Path, name: str, prompts: Prompts, device: torch.device) -> LabelSet:
@@ -80,15 +62,14 @@ def add_label_set(repository: Path, name: str, prompts: Prompts, vectors: Tensor
     with amended(repository) as copy:
         model_digest = _write_models(copy, name, prompts.labels, vectors, manifest)
         label_set = LabelSet(name, manifest["fingerprint"], prompts.labels, prompts.templates, digest, model_digest)
-        record = json.dumps(asdict(label_set), ensure_ascii=False, indent=1) + "\n"
-        (copy / label_set.models[0] / "1" / RECORD).write_text(record, encoding="utf-8")
+        write_label_set(label_set, copy)
     return label_set
 
 
 def is_published(repository: Path, name: str, prompts: Prompts) -> bool:
     """Whether the repository holds this label set undamaged, of the same prompts and for its present encoder."""
     fingerprint = (read_manifest(repository) or {}).get("fingerprint")
-    stored = _read_record(repository / f"head_{name}")
+    stored = read_label_set(repository / f"head_{name}")
     if stored is None:
         return False
     found = (stored.name, stored.fingerprint, stored.labels, stored.templates)
@@ -115,18 +96,12 @@ def encode_labels(repository: Path, prompts: Prompts, device: torch.device) -> T
     return torch.stack(vectors)
 
 
-def stored_label_sets(repository: Path) -> list[LabelSet]:
-    """The undamaged label sets of a served repository, by name."""
-    records = [_read_record(head) for head in sorted(repository.glob("head_*"))]
-    return [record for record in records if record is not None]
-
-
 def carry_over(old: Path, new: Path, fingerprint: str) -> list[str]:
     """Copy the label sets of a repository into the one that takes its place; returns their names.
 
     Raises LabelSetMismatch, naming those that were made for another fingerprint, or are damaged.
     """
-    records = {head.name: _read_record(head) for head in sorted(old.glob("head_*"))}
+    records = {head.name: read_label_set(head) for head in sorted(old.glob("head_*"))}
     strangers = [head for head, record in records.items() if record is None or record.fingerprint != fingerprint]
     if strangers:
         raise LabelSetMismatch(
@@ -139,18 +114,6 @@ def carry_over(old: Path, new: Path, fingerprint: str) -> list[str]:
         for model in label_set.models:
             shutil.copytree(old / model, new / model)
     return [label_set.name for label_set in label_sets]
-
-
-def _read_record(head: Path) -> LabelSet | None:
-    """What lies in the folder of a classifier; None where it is not whole, or not what was published."""
-    try:
-        document = json.loads((head / "1" / RECORD).read_text(encoding="utf-8"))
-        record = LabelSet(**document | {key: tuple(document[key]) for key in ("labels", "templates")})
-        whole = file_digest(head / "1" / "model.pt") == record.model_sha256 and record.models[0] == head.name
-        texts = {(head.parent / model / "labels.txt").read_bytes() for model in record.models}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return record if whole and texts == {_lines(record.labels)} else None
 
 
 def _manifest(repository: Path) -> dict[str, Any]:
@@ -170,7 +133,7 @@ def _write_models(
     for model in (head, classify):
         shutil.rmtree(repository / model, ignore_errors=True)
         (repository / model / "1").mkdir(parents=True)
-        (repository / model / "labels.txt").write_bytes(_lines(labels))
+        (repository / model / "labels.txt").write_bytes(label_lines(labels))
     count, width = vectors.shape
     head_config = read_config(TEMPLATES / "head" / "config.pbtxt")
     head_config.input[0].dims[:] = [width]
@@ -184,18 +147,13 @@ def _write_models(
     return file_digest(artifact)
 
 
-def _lines(labels: tuple[str, ...]) -> bytes:
-    """labels.txt, as Triton reads it."""
-    return "".join(f"{label}\n" for label in labels).encode()
-
-
 def _write_config(config: ModelConfig, name: str, labels: int, host: str, repository: Path) -> None:
     config.name = name
     for output in config.output:
         output.dims[:] = [labels]
     if host == "cpu":
         set_cpu_host(config)
-    (repository / name / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
+    write_config(config, repository / name / CONFIG)
 
 
 def _load_tokenizer(model: Path) -> Any:

@@ -9,18 +9,21 @@ from typing import Any
 import torch
 
 from tritonclip_server.export.checkpoint import Checkpoint, load_checkpoint
-from tritonclip_server.export.configs import OVERLAY, SMALL_ENCODER_PARAMETERS, Deployment, configure, read_config
+from tritonclip_server.export.configs import OVERLAY, SMALL_ENCODER_PARAMETERS, Deployment, configure
 from tritonclip_server.export.encoders import ImageEncoder, Similarity, TextEncoder
 from tritonclip_server.export.label_sets import carry_over
-from tritonclip_server.export.manifest import build_manifest, digest_artifacts, is_intact, read_manifest, write_manifest
+from tritonclip_server.export.manifest import build_manifest
 from tritonclip_server.export.probe import build_probe
 from tritonclip_server.export.publishing import staged
+from tritonclip_server.export.slices import InSlices, images_in_a_slice
 from tritonclip_server.export.tokenizer import tokenizer_settings, write_tokenizer
 from tritonclip_server.export.tracing import DTYPES, resolve_device, resolve_precision, trace
 from tritonclip_server.export.variants import LocalVariant, Variant
 from tritonclip_server.export.verification import compute_reference, verify
 from tritonclip_server.export.warmup import write_warmup_texts
-from tritonclip_server.resources import MODEL_REPOSITORY
+from tritonclip_server.repository.configs import read_config
+from tritonclip_server.repository.manifest import digest_artifacts, is_intact, read_manifest, write_manifest
+from tritonclip_server.resources import MODEL_REPOSITORY, PACKAGE
 
 MODELS_FOLDER = Path("build/models")
 
@@ -54,7 +57,7 @@ class Request:
         for path in weights:
             if path.is_file():
                 digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
-        sources = [*Path(__file__).parent.glob("*.py"), *OVERLAY.glob("*/**/*")]
+        sources = [*PACKAGE.glob("export/*.py"), *PACKAGE.glob("repository/*.py"), *OVERLAY.glob("*/**/*")]
         sources += [*MODEL_REPOSITORY.glob("*/config.pbtxt"), *MODEL_REPOSITORY.glob("*/1/*.py")]
         for path in sorted(path for path in sources if path.suffix in (".py", ".pbtxt")):
             digest.update(path.name.encode() + path.read_bytes())
@@ -134,8 +137,10 @@ def _trace_all(
     dtype = DTYPES[precision]
     settings = checkpoint.preprocessing
     report(f"trace: image_encoder in {precision}")
-    image_encoder = ImageEncoder(checkpoint.image_tower, settings.mean, settings.std, dtype)
-    trace(image_encoder.to(device), (pixels[:2].to(device),), _artifact(repository, "image_encoder"))
+    image_encoder = ImageEncoder(checkpoint.image_tower, settings.mean, settings.std, dtype).to(device)
+    images = pixels[:2].to(device)
+    sliced = InSlices(image_encoder, images_in_a_slice(image_encoder, images))
+    trace(sliced, (images,), _artifact(repository, "image_encoder"))
     report(f"trace: text_encoder in {precision}")
     text_encoder = TextEncoder(checkpoint.model, dtype)
     trace(text_encoder.to(device), (tokens[:2].to(device),), _artifact(repository, "text_encoder"))

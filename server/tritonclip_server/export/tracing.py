@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tritonclip_server.export.encoders import TextEncoder
 from tritonclip_server.export.errors import ExportError, UnsupportedModel
+from tritonclip_server.export.slices import InSlices
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,21 +42,21 @@ def resolve_device(device: str) -> torch.device:
 
 @torch.inference_mode()
 def trace(module: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
-    """Trace a module in eval mode on its example inputs and save it; of a text encoder its tower alone is traced.
+    """Trace a module in eval mode on its example inputs and save it; where it chooses by its input, its tower alone.
 
-    What chooses the lengths of texts is compiled around the tower. Raises UnsupportedModel where that fails, or where
-    the graph would be bound to one device.
+    What chooses, the lengths of texts or the slices of images, is compiled around the tower. Raises UnsupportedModel
+    where that fails, or where the graph would be bound to one device.
     """
-    compiled = _compiled(module, example) if isinstance(module, TextEncoder) else _traced(module, example)
+    compiled = _compiled(module, example) if isinstance(module, TextEncoder | InSlices) else _traced(module, example)
     bound = device_constants(compiled)
     if bound:
         raise UnsupportedModel(f"its graph creates tensors on a fixed device ({', '.join(sorted(bound))})")
     compiled.save(str(path))
 
 
-def _compiled(encoder: TextEncoder, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
+def _compiled(encoder: TextEncoder | InSlices, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
     tower = encoder.tower
-    encoder.tower = _traced(tower, example)  # type: ignore[assignment]
+    encoder.tower = _traced(tower, example)
     try:
         return torch.jit.script(encoder.eval())
     finally:

@@ -12,7 +12,6 @@ import pytest
 
 from tests.unit.client.raw_servers import Handler, answering, dribbling, http_answer, raw_server, read_request
 from tritonclip import (
-    AsyncClient,
     Client,
     ConnectError,
     DeadlineExceededError,
@@ -24,7 +23,7 @@ from tritonclip import (
 )
 from tritonclip.protocol.connection import Connection, parse_url
 from tritonclip.protocol.messages import InferRequest, Tensor
-from tritonclip.protocol.transport import open_transport
+from tritonclip.protocol.transport import open_async_transport, open_transport
 
 MANIFEST = InferRequest("manifest", (), ("manifest",))
 
@@ -142,8 +141,11 @@ def test_the_timeout_is_of_the_whole_request(handle: Handler, is_async: bool) ->
     call = InferRequest("embed_image", (Tensor.from_items("image", [image]),), ("image_features",))
 
     async def send_async(port: int) -> Any:
-        async with AsyncClient(f"http://127.0.0.1:{port}") as client:
-            return await client._transport.send(call, 0.5)
+        transport = open_async_transport(Connection(parse_url(f"http://127.0.0.1:{port}")))
+        try:
+            return await transport.send(call, 0.5)
+        finally:
+            await transport.aclose()
 
     with raw_server(handle) as port:
         started = time.monotonic()

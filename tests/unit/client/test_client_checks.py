@@ -122,7 +122,7 @@ def test_an_answer_of_a_wrong_shape_is_none(change: Any, words: str, embed: Embe
 def test_a_replaced_model_of_another_width_is_noticed_and_then_known(fake: FakeServer) -> None:
     with Client(transport=fake.transport()) as client:
         client.embed_texts("a")
-        fake._width = 24
+        fake.width = 24
         fake.manifest["embedding_width"] = 24
         with pytest.raises(ProtocolError, match="did the server's model change"):
             client.embed_texts("a")

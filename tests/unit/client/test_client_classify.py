@@ -183,7 +183,7 @@ def test_a_bad_image_costs_a_label_set_only_itself(stored: FakeServer) -> None:
 def test_a_label_set_that_is_not_there(stored: FakeServer, fake: FakeServer) -> None:
     with Client(transport=stored.transport()) as client, pytest.raises(ConfigError, match="'plants'; it has animals"):
         client.classify(b"image", label_set="plants")
-    with Client(transport=fake.transport()) as client, pytest.raises(ConfigError, match="export labels"):
+    with Client(transport=fake.transport()) as client, pytest.raises(ConfigError, match="tritonclip-server labels"):
         client.classify(b"image", label_set="plants")
 
 
@@ -241,7 +241,7 @@ def spoil(fake: FakeServer, change: Any) -> None:
 
 def test_over_a_wire(wire: Wire) -> None:
     """The classification extension's parameter, and its texts, over gRPC and HTTP, blocking and not."""
-    wire.fake.__init__(label_sets={"animals": LABELS})  # type: ignore[misc]
+    wire.fake.store_label_set("animals", LABELS)
     result = wire.run(lambda client: client.classify([b"dog", b"a: cat"], label_set="animals", top_k=2))
     assert [row[0].label for row in result] == ["dog", "a: cat"]
     assert [len(row) for row in result] == [2, 2]

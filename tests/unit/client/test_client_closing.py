@@ -60,7 +60,7 @@ def test_what_is_under_way_ends_when_the_client_is_closed(wire: Wire) -> None:
             arrived.release()
             release.wait(60)
 
-    wire.fake._before = before
+    wire.fake.before = before
     errors: list[Exception] = []
     client: Any = AsyncClient(wire.url, timeout=60) if wire.is_async else Client(wire.url, timeout=60)
 

@@ -105,7 +105,7 @@ def test_a_refusal_by_compare_alone_still_gets_an_answer(fake: FakeServer) -> No
         if isinstance(call, InferRequest) and call.model == "compare":
             raise status_error("RESOURCE_EXHAUSTED", "too much at once", "compare")
 
-    fake._before = refuse
+    fake.before = refuse
     with Client(transport=fake.transport()) as client:
         assert client.compare(b"a cat", "a cat").cosine[0, 0] == pytest.approx(1)
 

@@ -77,7 +77,7 @@ def hold(wire: Wire) -> tuple[threading.Event, threading.Semaphore]:
             arrived.release()
             release.wait(60)
 
-    wire.fake._before = before
+    wire.fake.before = before
     return release, arrived
 
 

@@ -70,7 +70,7 @@ def test_children_get_their_own_answers_and_the_parent_keeps_its_own(wire: Wire)
         if isinstance(call, InferRequest) and call.inputs and b"hold" in call.inputs[0].items():
             release.wait(60)
 
-    wire.fake._before = before
+    wire.fake.before = before
     try:
         mode = "async" if wire.is_async else "sync"
         process = subprocess.run(
@@ -92,18 +92,19 @@ def test_children_get_their_own_answers_and_the_parent_keeps_its_own(wire: Wire)
 def test_where_grpc_cannot_support_a_fork_the_child_is_told(wire: Wire) -> None:
     """It was imported before, without its support for forks, and a call was under way: it would abort the child."""
     release = threading.Event()
-    wire.fake._before = lambda call: release.wait(60) if call.model == "embed_text" else None
+    wire.fake.before = lambda call: release.wait(60) if call.model == "embed_text" else None
     script = """
 import os, sys, threading
 import grpc
 from tritonclip import Client, ConfigError
-from tritonclip.protocol import _forks
+from tritonclip.protocol import _forks, open_transport, resolve_connection
 
 _forks.PATIENCE_SECONDS = 0.1
-client = Client(sys.argv[1])
+transport = open_transport(resolve_connection(sys.argv[1]))
+client = Client(transport=transport)
 client.manifest()
 threading.Thread(target=client.embed_texts, args=("hold",), daemon=True).start()
-while not client._transport.is_disturbed_by_forks():
+while not transport.is_disturbed_by_forks():
     pass
 if (pid := os.fork()) == 0:
     try:

@@ -107,7 +107,7 @@ def test_a_request_that_failed_costs_its_items_alone(embed: Embed, fake: FakeSer
         if isinstance(call, InferRequest) and call.model == "embed_image" and b"2" in call.inputs[0].items():
             raise status_error("INTERNAL", "broke", "embed_image")
 
-    fake._before = fail
+    fake.before = fail
     result = embed(fake, images, "return", batch_size=2)
     assert list(result.errors) == [2, 3]
     assert all(isinstance(error, ServerError) for error in result.errors.values())
@@ -127,7 +127,7 @@ def test_what_concerns_all_items_ends_the_run(
         if isinstance(call, InferRequest) and call.model == "embed_image":
             raise error
 
-    fake._before = fail
+    fake.before = fail
     with pytest.raises(kind):
         embed(fake, [b"a"], "return", timeout=0.05)
 
@@ -137,7 +137,7 @@ def test_a_busy_server_is_an_error_in_the_end(embed: Embed, fake: FakeServer) ->
         if isinstance(call, InferRequest) and call.model == "embed_image":
             raise status_error("UNAVAILABLE", "full")
 
-    fake._before = fail
+    fake.before = fail
     with pytest.raises(UnavailableError):
         embed(fake, [b"a"], timeout=0.05)
     result = embed(fake, [b"a"], "return", timeout=0.05)

@@ -64,7 +64,7 @@ def client(wire: Wire) -> Any:
 
 def test_a_hung_server_costs_everyone_his_own_timeout_and_no_more(wire: Wire, client: Any) -> None:
     release = threading.Event()
-    wire.fake._before = lambda call: release.wait(60)
+    wire.fake.before = lambda call: release.wait(60)
     timeouts = [2.0] * (MANY - 2) + [0.5] * 2
     try:
         ends = outcomes(wire, client, timeouts)
@@ -84,7 +84,7 @@ def test_one_answer_serves_all(wire: Wire, client: Any) -> None:
             arrived.release()
             time.sleep(0.5)
 
-    wire.fake._before = before
+    wire.fake.before = before
     ends = outcomes(wire, client, [20.0] * MANY)
     assert [len(end) for end, _ in ends] == [1] * MANY
     assert len(wire.fake.requests("manifest")) == 1
@@ -96,13 +96,13 @@ def test_one_error_is_that_of_all_but_a_deadline_is_not(wire: Wire, client: Any)
             time.sleep(0.5)
             raise status_error("NOT_FOUND", "no such model", "manifest")
 
-    wire.fake._before = before
+    wire.fake.before = before
     ends = outcomes(wire, client, [20.0] * 4)
     assert [type(end) for end, _ in ends] == [NotFoundError] * 4
     assert len(wire.fake.requests("manifest")) < 4
 
     turns = iter([3.0, 0.0])
-    wire.fake._before = lambda call: time.sleep(next(turns, 0.0)) if call.model == "manifest" else None
+    wire.fake.before = lambda call: time.sleep(next(turns, 0.0)) if call.model == "manifest" else None
     by_type = {type(end).__name__ for end, _ in outcomes(wire, client, [0.5, 20.0])}
     assert by_type == {"DeadlineExceededError", "Embeddings"}  # whoever of the two asked first
 

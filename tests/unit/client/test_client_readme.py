@@ -32,7 +32,7 @@ def _served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_there_is_something_to_run() -> None:
-    assert (len(PYTHON), len(COMMANDS)) == (3, 8)
+    assert (len(PYTHON), len(COMMANDS)) == (4, 8)
 
 
 @pytest.mark.usefixtures("_served")

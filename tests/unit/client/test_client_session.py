@@ -16,9 +16,9 @@ from tritonclip import (
     UnavailableError,
     _defaults,
 )
-from tritonclip._drivers import SyncDriver
-from tritonclip._session import Session
-from tritonclip.protocol._futures import answered
+from tritonclip._core.drivers import SyncDriver
+from tritonclip._core.session import Session
+from tritonclip.protocol import answered
 from tritonclip.protocol.messages import Call, InferRequest, InferResponse, Reply
 from tritonclip.protocol.statuses import status_error
 from tritonclip.testing import FakeServer

@@ -18,7 +18,7 @@ from tritonclip import (
     ProtocolError,
     _defaults,
 )
-from tritonclip._chunks import group_by_size
+from tritonclip._core.chunks import group_by_size
 from tritonclip.protocol.messages import Call, InferRequest
 from tritonclip.testing import FakeServer, features_of
 
@@ -252,9 +252,9 @@ def test_asynchronous_iterables_are_for_the_asynchronous_client(fake: FakeServer
 def test_rows_of_different_widths_are_refused(embed: Embed, fake: FakeServer) -> None:
     def widen(call: Call) -> None:
         if isinstance(call, InferRequest) and call.model == "embed_image":
-            fake._width += 1
+            fake.width += 1
 
-    fake._before = widen
+    fake.before = widen
     with pytest.raises(ProtocolError, match="did the server's model change"):
         embed(fake, [b"a", b"b"], batch_size=1)
 

@@ -135,7 +135,7 @@ def test_a_model_that_is_not_served_at_the_moment_is_waited_for(wire: Wire) -> N
 
 
 def test_statistics_without_and_with_the_key(wire: Wire) -> None:
-    wire.fake._admin_key = "sesame"
+    wire.fake.admin_key = "sesame"
     closed = wire.run(lambda client: client.status())
     assert closed.statistics is None
     assert "admin key" in closed.statistics_note
@@ -150,7 +150,7 @@ def test_statistics_without_and_with_the_key(wire: Wire) -> None:
 
 
 def test_the_key_goes_to_restricted_calls_alone(wire: Wire) -> None:
-    wire.fake._admin_key = "sesame"
+    wire.fake.admin_key = "sesame"
     wire.run(lambda client: client.status(), admin_key="sesame")
     seen = wire.server.metadata if wire.url.startswith("grpc") else wire.server.headers_seen
     with_key = {kind for kind, headers in seen if "sesame" in headers.values()}
@@ -192,7 +192,7 @@ def test_a_missing_server_is_never_taken_for_a_full_queue(free_port: int) -> Non
 
 def test_a_server_that_says_nothing_runs_into_the_deadline(wire: Wire) -> None:
     release = threading.Event()
-    wire.fake._before = lambda call: release.wait(20)
+    wire.fake.before = lambda call: release.wait(20)
     try:
         with pytest.raises(DeadlineExceededError) as caught:
             send_once(wire, timeout=0.5)

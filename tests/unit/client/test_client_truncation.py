@@ -17,7 +17,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from tests.modules import MODELS, load_module
 from tests.unit.client.conftest import Command, Wire
 from tritonclip import AsyncClient, Client, ConfigError, InputError, TruncationWarning
-from tritonclip._tokens import surely_fits
+from tritonclip._operations.truncation import surely_fits
 from tritonclip.testing import FakeServer, features_of
 from tritonclip_server.export.tokenizer import write_tokenizer
 

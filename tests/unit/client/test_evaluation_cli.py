@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.client.conftest import Command
 from tritonclip.evaluation._published import _document
+from tritonclip.testing import FakeServer
 
 AUGREG: dict[str, Any] = {"variant": "convnext_base_w-laion2b_s13b_b82k_augreg", "image_size": 256}
 LABELS = ["cow", "dog", "owl", "owl"]
@@ -15,7 +16,7 @@ CLASSIFY = ["evaluate", "classification", "data", "--label-set", "animals"]
 
 
 def serve(command: Command, **manifest: Any) -> None:
-    command.fake.__init__(label_sets={"animals": LABELS}, manifest=manifest)  # type: ignore[misc]
+    command.fake = FakeServer(label_sets={"animals": LABELS}, manifest=manifest)
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_several_reports_from_one_run(command: Command) -> None:
 
 def test_a_long_table_is_cut_on_a_terminal_alone(command: Command, tmp_path: Path) -> None:
     labels = [f"label|{number:02}" for number in range(30)]
-    command.fake.__init__(label_sets={"animals": labels})  # type: ignore[misc]
+    command.fake.store_label_set("animals", labels)
     for label in labels:
         (tmp_path / "data" / label).mkdir(parents=True)
         (tmp_path / "data" / label / "1.jpg").write_text(label)

@@ -33,7 +33,7 @@ def animals() -> FakeServer:
 
 
 def images(root: Path, *contents: tuple[str, str]) -> list[LabelledImage]:
-    """Images from pairs of a label and of what the picture shows; a fake server sees what is written in it."""
+    """Images from pairs of a label and of what the image shows; a fake server sees what is written in it."""
     made = []
     for number, (label, content) in enumerate(contents):
         path = root / f"{number}.jpg"
@@ -102,7 +102,7 @@ def test_a_request_that_fails_is_reported_and_tried_again_by_the_next_run(animal
         if isinstance(call, InferRequest) and call.model == "classify_animals" and next(calls) < 3:
             raise status_error("INTERNAL", "out of memory", call.model)
 
-    animals._before = refuse_one
+    animals.before = refuse_one
     first = evaluate(animals, data, journal, concurrency=1)
     assert (len(first.answers), len(first.failures)) == (24, 16)
     second = evaluate(animals, data, journal)
@@ -130,7 +130,7 @@ def test_an_interrupted_run_goes_on_with_the_rest_alone(animals: FakeServer, tmp
     for number, image in enumerate(data):
         image.path.write_bytes(image.path.read_bytes() + b"!" * number)  # all different
     expected = evaluate(FakeServer(label_sets={"animals": LABELS}), data)
-    animals._before = interrupt(journal, 1 + 32)
+    animals.before = interrupt(journal, 1 + 32)
     with pytest.raises(KeyboardInterrupt):
         evaluate(animals, data, journal, concurrency=1)
     done = [json.loads(line)["image"] for line in journal.read_text().splitlines()[1:]]
@@ -200,7 +200,7 @@ def test_a_model_that_is_replaced_meanwhile_ends_the_run(animals: FakeServer, tm
         if isinstance(call, InferRequest) and call.model == "classify_animals":
             animals.manifest["fingerprint"] = "another"
 
-    animals._before = replace
+    animals.before = replace
     with pytest.raises(ProtocolError, match="changed during the run"):
         evaluate(animals, many(tmp_path), concurrency=1)
 
@@ -209,7 +209,7 @@ def test_a_server_that_goes_away_ends_the_run(animals: FakeServer, tmp_path: Pat
     animals.failures.append(status_error("UNAVAILABLE", "full", "manifest"))
     data = many(tmp_path, 3)
     assert len(evaluate(animals, data).answers) == 3  # retried
-    animals._before = lambda call: animals.failures.append(UnavailableError("gone", status_code="UNAVAILABLE"))
+    animals.before = lambda call: animals.failures.append(UnavailableError("gone", status_code="UNAVAILABLE"))
     with pytest.raises(UnavailableError):
         evaluate(animals, data)
 
@@ -283,6 +283,6 @@ def test_vectors_of_two_models_are_not_mixed(fake: FakeServer, tmp_path: Path) -
         if isinstance(call, InferRequest) and call.model == "embed_text":
             fake.manifest["fingerprint"] = "another"
 
-    fake._before = replace
+    fake.before = replace
     with pytest.raises(ProtocolError, match="changed during the run"):
         retrieve(fake, file)

@@ -102,7 +102,7 @@ def test_a_lock_lives_on_in_the_keeper(places: tuple[Path, Path]) -> None:
 def test_a_process_that_is_killed_lets_go(places: tuple[Path, Path]) -> None:
     folders, memory = places
     code = (
-        "import os, sys, tempfile, pathlib, signal; from serve import claim\n"
+        "import os, sys, tempfile, pathlib, signal; from tritonclip_server.embedded import claim\n"
         "tempfile.tempdir, claim.SHARED_MEMORY = sys.argv[1], pathlib.Path(sys.argv[2])\n"
         "claim.Claim(claim.new_identity()); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -16,7 +16,10 @@ from tritonclip_server.embedded.outlet import QUEUED_LINES, Descriptor, LogFile,
 
 
 class Sink:
-    """Keeps lines; `trouble` is raised instead, `gate` holds a writer up until it is opened."""
+    """Keeps lines; `trouble` is raised instead, `gate` holds a writer up until it is opened.
+
+    `begun` counts the writes, and `refused` those that ended in trouble.
+    """
 
     def __init__(self) -> None:
         self.written = b""
@@ -24,10 +27,14 @@ class Sink:
         self.gate = threading.Event()
         self.gate.set()
         self.closed = False
+        self.begun = 0
+        self.refused = 0
 
     def write(self, line: bytes) -> None:
+        self.begun += 1
         self.gate.wait(30)
         if self.trouble is not None:
+            self.refused += 1
             raise self.trouble
         self.written += line
 
@@ -60,7 +67,7 @@ def test_a_full_disk_costs_lines_which_are_counted_and_is_said_once() -> None:
     sink.trouble = OSError(28, "No space left on device")
     for _ in range(7):
         outlet.put("lost")
-    wait_for(lambda: outlet._lost == 7)
+    wait_for(lambda: sink.refused == 7)
     sink.trouble = None
     outlet.put("after")
     outlet.put("later")
@@ -77,12 +84,12 @@ def test_a_sink_that_hangs_holds_nobody_up() -> None:
     sink.gate.clear()
     outlet = Outlet(sink, "log")
     outlet.put("0")
-    wait_for(lambda: outlet._lines.empty())  # it hangs in the sink
+    wait_for(lambda: sink.begun == 1)  # it hangs in the sink
     for number in range(1, 3 * QUEUED_LINES):  # more than are kept: `put` would wait for ever
         outlet.put(str(number))
     outlet.close(seconds=0.1)  # nor does this wait for ever
     sink.gate.set()
-    wait_for(lambda: outlet._lines.empty())
+    wait_for(lambda: sink.begun == 1 + QUEUED_LINES)
     outlet.put("after")
     wait_for(lambda: sink.written.endswith(b"after\n"))
     lost = sum(int(count) for count in re.findall(rb"^\[(\d+) lines were lost\]$", sink.written, re.MULTILINE))

@@ -55,7 +55,7 @@ WRONG = (
     (["--gateway-port", "0", "--gateway-flags=--alias"], "--gateway-flags: argument --alias: expected one argument"),
     (["--gateway-port", "0", "--gateway-flags=--max-texts 0"], "0 is not more than 0"),
     (["--gateway-port", "0", "--gateway-flags=--keys /no/such/keys"], "there is no folder /no/such for the key file"),
-    (["--gateway-port", "0", "--gateway-flags=keys list"], "options alone are expected"),
+    (["--gateway-port", "0", "--gateway-flags=keys list"], "unrecognized arguments: keys list"),
     (["--gateway-port", "0", "--gateway-flags=--port 9000"], "--port is this command's own to say"),
     (["--gateway-port", "0", "--gateway-flags=--url=grpc://x"], "--url is this command's own to say"),
     (["--gateway-port", "0", "--gateway-flags=--alias 'a"], "No closing quotation"),
@@ -85,13 +85,17 @@ def test_a_wrong_command_line_gets_a_message() -> None:
 
 @pytest.mark.parametrize("redirection", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "> /dev/full 2> /dev/full"])
 def test_without_standard_error_it_still_ends_as_it_should(redirection: str) -> None:
-    command = f'"{sys.executable}" -m serve /no/such/folder --http-port 0 --grpc-port 0 --metrics-port 0 {redirection}'
+    ports = "--http-port 0 --grpc-port 0 --metrics-port 0"
+    command = f'"{sys.executable}" -m tritonclip_server serve /no/such/folder {ports} {redirection}'
     assert subprocess.run(["sh", "-c", command], cwd=ROOT, timeout=60).returncode == 1
 
 
 def test_closed_descriptors_are_taken_before_anything_else_takes_them() -> None:
     """Else the next file that is opened would be standard error to every program that is started."""
-    code = "from tritonclip_server.embedded.process import open_standard_descriptors as o; o(); import os; os._exit(os.open('/dev/null', 0))"
+    code = (
+        "from tritonclip_server.embedded.process import open_standard_descriptors as o; o(); "
+        "import os; os._exit(os.open('/dev/null', 0))"
+    )
     done = subprocess.run(
         ["sh", "-c", f'"{sys.executable}" -c "{code}" 0<&- 2>&-'], cwd=ROOT, stdout=subprocess.DEVNULL
     )

@@ -12,9 +12,9 @@ import pytest
 from tests.modules import load_module
 from tritonclip_server.embedded.errors import RepositoryProblem
 from tritonclip_server.embedded.repository import check_repository
-from tritonclip_server.export import manifest as export_manifest
 from tritonclip_server.export.pipeline import Request, is_current
 from tritonclip_server.export.variants import Variant
+from tritonclip_server.repository.manifest import ARTIFACTS
 from tritonclip_server.resources import MODEL_REPOSITORY
 
 deployed = load_module(MODEL_REPOSITORY / "manifest" / "1" / "deployed.py")
@@ -38,17 +38,17 @@ def replace(path: Path, data: bytes) -> None:
 
 def test_the_manifest_has_the_digest_of_every_artifact(repository: Path) -> None:
     manifest = json.loads((repository / "manifest.json").read_text())
-    assert set(export_manifest.ARTIFACTS) == set(deployed.ARTIFACTS)
+    assert set(ARTIFACTS) == set(deployed.ARTIFACTS)
     for name, digest in manifest["artifacts"].items():
         assert hashlib.sha256((repository / name).read_bytes()).hexdigest() == digest
     served = {str(path.relative_to(repository)) for path in repository.glob("*/1/*") if path.suffix}
     assert set(manifest["artifacts"]) == served
-    assert served > {*export_manifest.ARTIFACTS, "image_preprocess/1/preprocess.py", "text_gate/1/model.py"}
+    assert served > {*ARTIFACTS, "image_preprocess/1/preprocess.py", "text_gate/1/model.py"}
     assert deployed.read_deployed(repository)["fingerprint"] == check_repository(repository)["fingerprint"]
     assert is_current(REQUEST, repository)
 
 
-@pytest.mark.parametrize("name", [*export_manifest.ARTIFACTS, "image_preprocess/1/resample.py"])
+@pytest.mark.parametrize("name", [*ARTIFACTS, "image_preprocess/1/resample.py"])
 def test_a_damaged_artifact_is_named_by_whoever_would_serve_it(name: str, repository: Path) -> None:
     data = (repository / name).read_bytes()
     middle, size = len(data) // 2, min(200_000, len(data) // 4)

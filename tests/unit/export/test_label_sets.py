@@ -15,14 +15,15 @@ from torch.nn import functional
 from tests.modules import load_module
 from tritonclip_server.embedded.errors import RepositoryProblem
 from tritonclip_server.embedded.repository import check_repository
-from tritonclip_server.export import cli, label_sets
+from tritonclip_server.export import label_sets, labels_cli
 from tritonclip_server.export.checkpoint import Checkpoint
-from tritonclip_server.export.configs import read_config
 from tritonclip_server.export.errors import BadLabels, LabelSetMismatch, RepositoryDamaged, RepositoryNotFound
-from tritonclip_server.export.label_sets import carry_over, is_published, publish_label_set, stored_label_sets
+from tritonclip_server.export.label_sets import carry_over, is_published, publish_label_set
 from tritonclip_server.export.label_sources import Prompts, read_templates
 from tritonclip_server.export.pipeline import Request, export
 from tritonclip_server.export.variants import Variant
+from tritonclip_server.repository.configs import read_config
+from tritonclip_server.repository.label_sets import stored_label_sets
 from tritonclip_server.resources import MODEL_REPOSITORY
 
 CPU = torch.device("cpu")
@@ -136,17 +137,17 @@ def test_a_label_that_the_tokenizer_refuses_is_named(repository: Path) -> None:
 def test_a_folder_that_is_no_repository(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RepositoryNotFound, match="no served repository"):
         publish_label_set(tmp_path, "animals", PROMPTS, CPU)
-    assert cli.main(["labels", "animals", "--labels", "imagenet", "--repository", str(tmp_path)]) == 1
+    assert labels_cli.main(["animals", "--labels", "imagenet", "--repository", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_the_command(repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
-    arguments = ["labels", "pets", "--labels", str(tmp_path / "labels.txt"), "--templates", "simple"]
+    arguments = ["pets", "--labels", str(tmp_path / "labels.txt"), "--templates", "simple"]
     arguments += ["--repository", str(repository)]
-    assert cli.main(arguments) == 0
+    assert labels_cli.main(arguments) == 0
     assert "published head_pets and classify_pets: 2 labels under 7 templates" in capsys.readouterr().out
-    assert cli.main([*arguments, "--if-changed"]) == 0
+    assert labels_cli.main([*arguments, "--if-changed"]) == 0
     assert "up to date" in capsys.readouterr().out
 
 
@@ -218,14 +219,14 @@ def test_a_record_that_is_wrong_is_named_with_its_field(changes: dict[str, Any],
 
 def test_a_damaged_classifier_is_made_again(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
-    command = ["labels", "pets", "--labels", str(tmp_path / "labels.txt"), "--templates", "simple", "--if-changed"]
+    command = ["pets", "--labels", str(tmp_path / "labels.txt"), "--templates", "simple", "--if-changed"]
     command += ["--repository", str(repository)]
-    assert cli.main(command) == 0
+    assert labels_cli.main(command) == 0
     path = repository / "head_pets" / "1" / "model.pt"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(RepositoryProblem, match=r"head_pets/1/model.pt is damaged"):
         check_repository(repository)
-    assert cli.main(command) == 0
+    assert labels_cli.main(command) == 0
     check_repository(repository)
 
 

@@ -14,10 +14,10 @@ from tritonclip_server.export.checkpoint import load_checkpoint
 from tritonclip_server.export.cli import main
 from tritonclip_server.export.encoders import ImageEncoder, TextTower
 from tritonclip_server.export.errors import ArtifactDrift, ExportError, UnsupportedModel
-from tritonclip_server.export.manifest import read_manifest
 from tritonclip_server.export.pipeline import Request
 from tritonclip_server.export.tracing import device_constants, resolve_device, resolve_precision, trace
 from tritonclip_server.export.variants import Variant, resolve
+from tritonclip_server.repository.manifest import read_manifest
 
 ARTIFACTS = ("image_encoder", "text_encoder", "similarity")
 TINY = Variant("tiny-convnext", "none")

@@ -1,7 +1,7 @@
 """No request keeps the event loop, and with it everybody else, for long: the worst that bodies can hold.
 
 What is measured is processor time, so that a busy machine changes little, and the bound is far above what is allowed
-(50 ms): each of these took seconds. `python -m load.gateway_loop` has the figures.
+(50 ms): each of these took seconds. `python -m tests.sweep.gateway_loop` has the figures.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from load.gateway_loop import EMBED, cases, measure, of_fields
+from tests.sweep.gateway_loop import EMBED, cases, measure, of_fields
 from tests.unit.gateway.conftest import Gateway
 from tritonclip_server.gateway.parsing.forms import read_form
 from tritonclip_server.gateway.responses.json_responses import PIECE_BYTES, JsonResponse

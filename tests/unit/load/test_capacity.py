@@ -1,8 +1,6 @@
 """What a capacity report concludes: knee, split, limiting stage, ratios of rounds, and what tuning recommends."""
 
-import argparse
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +9,16 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from load.capacity.cli import main
-from load.capacity.deployment import Embedded, instance_counts, running
-from load.capacity.errors import NotMeasurable
-from load.capacity.knee import find_knee
-from load.capacity.repositories import edited, without_batching
-from load.capacity.rounds import Ratio, in_turn, ratio
+from load.capacity.deployment import edited, instance_counts, running, without_batching
+from load.capacity.meter import Step, in_turn, ratio
 from load.capacity.stages import limiting_stage, split, utilisation
-from load.capacity.sweep import Step
-from load.capacity.tune import Candidate, Trial, candidates, combine, recommend
-from load.capacity.work import Closed, Work
-from load.counters import Batches, Counters
-from load.outcomes import Outcome, Sample
-from load.traffic import Result
-from tritonclip_server.export.configs import read_config
+from load.capacity.workload import Closed
+from load.core.checks import Outcome
+from load.core.generator import Result
+from load.core.knee import NotMeasurable, find_knee
+from load.core.sender import Sample
+from load.core.triton_stats import Batches, Counters
+from tritonclip_server.repository.configs import read_config
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
 
@@ -71,13 +66,10 @@ def step_of(seconds: float = 10.0) -> Step:
 class TestStages:
     def test_split(self) -> None:
         found = split(step_of(), "embed_image")
-        assert found.client == pytest.approx(100)
-        assert found.server == pytest.approx(80)
-        assert found.network_and_client == pytest.approx(20)
-        assert found.handing_over == pytest.approx(2)
-        assert list(found.stages) == ["image_preprocess", "image_encoder"]
-        document = found.to_json()
-        assert document["stages"]["image_encoder"] == pytest.approx(
+        parts = {"client": 100, "server": 80, "network_and_client": 20, "handing_over": 2}
+        assert {name: found[name] for name in parts} == pytest.approx(parts)
+        assert list(found["stages"]) == ["image_preprocess", "image_encoder"]
+        assert found["stages"]["image_encoder"] == pytest.approx(
             {"queue": 10, "compute_input": 0, "compute_infer": 38, "compute_output": 0}
         )
 
@@ -119,88 +111,15 @@ class TestRounds:
 
             return measure
 
-        rates = asyncio.run(in_turn({"a": measurement("a"), "b": measurement("b")}, 3, lambda line: None))
+        rates = asyncio.run(in_turn({"a": measurement("a"), "b": measurement("b")}, 3))
         assert order == ["a", "b", "b", "a", "a", "b"]
         assert rates == {"a": [1.0, 4.0, 5.0], "b": [2.0, 3.0, 6.0]}
 
     def test_ratios_are_of_the_same_round(self) -> None:
         found = ratio([10.0, 30.0, 40.0], [10.0, 20.0, 40.0])
-        assert found.to_json() == {"median": 1.0, "rounds": [1.0, 1.5, 1.0]}
+        assert found == {"median": 1.0, "rounds": [1.0, 1.5, 1.0]}
         with pytest.raises(NotMeasurable):
             ratio([1.0], [0.0])
-
-
-def trial(name: str, rounds: list[float], edits: dict[str, Callable[[ModelConfig], None]] | None = None) -> Trial:
-    candidate = Candidate(name, name.split(":")[0], edits or {})
-    return Trial(candidate, Ratio(rounds), 1.0, 4.0, dict.fromkeys(Outcome, 0))
-
-
-class TestTuning:
-    NOISE = Ratio([0.97, 1.02, 1.04])
-
-    def test_what_noise_reaches_is_not_better(self) -> None:
-        for rounds in ([1.03, 1.2, 1.3], [1.04, 1.04, 1.04], [0.9, 1.5, 1.5], [0.8, 0.8, 0.8]):
-            assert not trial("delay: 1", rounds).beats(self.NOISE)
-        assert trial("delay: 1", [1.05, 1.06, 1.07]).beats(self.NOISE)
-        assert not trial("delay: 1", [0.95, 0.96, 0.97]).beats(Ratio([0.9, 0.91])), (
-            "worse than now, whatever noise does"
-        )
-
-    def test_no_change(self) -> None:
-        found = recommend([trial("delay: 1", [1.01, 1.03, 1.2]), trial("delay: 2", [0.9, 0.9, 0.9])], self.NOISE)
-        assert found["change"] is None
-        assert found["text"].startswith("No change")
-        assert recommend([], self.NOISE)["change"] is None
-
-    def test_the_best_of_those_that_are_better(self) -> None:
-        trials = [
-            trial("delay: 1", [1.06, 1.10, 1.12]),
-            trial("delay: 2", [1.06, 1.20, 1.22]),
-            trial("count: 3", [0.50, 9.00, 9.00]),
-        ]
-        found = recommend(trials, self.NOISE)
-        assert found["change"] == "delay: 2"
-        assert found["ratio"] == {"median": 1.2, "rounds": [1.06, 1.2, 1.22]}
-
-    def test_winners_of_several_factors_are_tried_together(self) -> None:
-        done: list[str] = []
-        trials = [
-            trial("delay: 1", [1.1], {"encoder": lambda config: done.append("delay 1")}),
-            trial("delay: 2", [1.2], {"encoder": lambda config: done.append("delay 2")}),
-            trial("count: 3", [1.3], {"encoder": lambda config: done.append("count 3")}),
-        ]
-        assert combine(trials[:2]) is None, "one factor: nothing to put together"
-        assert combine([]) is None
-        together = combine(trials)
-        assert together is not None
-        together.edits["encoder"](ModelConfig())
-        assert done == ["delay 2", "count 3"]
-
-    def test_candidates_are_what_the_repository_has_not(self) -> None:
-        present = Embedded("", None, {}, "", SOURCE)  # type: ignore[arg-type]
-        encoder = read_config(SOURCE / "image_encoder" / "config.pbtxt")
-        delay = encoder.dynamic_batching.max_queue_delay_microseconds
-        options = argparse.Namespace(
-            delays=[delay, delay + 1],
-            batches=[8],
-            encoders=[sum(group.count for group in encoder.instance_group), 7],
-            preparers=[9],
-        )
-        found = {candidate.name: candidate for candidate in candidates(present, Work(), options)}
-        assert list(found) == [
-            f"image_encoder: queue delay {delay + 1} µs",
-            "image_encoder: preferred batch 8",
-            "image_encoder: instances 7",
-            "image_preprocess: instances 9",
-        ]
-        for candidate in found.values():
-            for edit in candidate.edits.values():
-                edit(encoder)
-        assert encoder.dynamic_batching.max_queue_delay_microseconds == delay + 1
-        assert list(encoder.dynamic_batching.preferred_batch_size) == [8]
-        assert [group.count for group in encoder.instance_group] == [9]
-        texts = [candidate.name for candidate in candidates(present, Work("embed_text"), options)]
-        assert "text_tokenize: instances 9" in texts
 
 
 class TestRepositories:
@@ -217,9 +136,10 @@ class TestRepositories:
         original = (repository / "image_encoder" / "config.pbtxt").read_text()
 
         def edit(config: ModelConfig) -> None:
-            config.dynamic_batching.max_queue_delay_microseconds = 12345
+            if config.name == "image_encoder":
+                config.dynamic_batching.max_queue_delay_microseconds = 12345
 
-        with edited(repository, {"image_encoder": edit}) as copy:
+        with edited(repository, edit) as copy:
             changed = read_config(copy / "image_encoder" / "config.pbtxt")
             assert changed.dynamic_batching.max_queue_delay_microseconds == 12345
             assert (copy / "image_encoder" / "1" / "model.pt").read_bytes() == b"weights"
@@ -229,7 +149,7 @@ class TestRepositories:
         assert not copy.exists()
 
     def test_without_batching(self, repository: Path) -> None:
-        with without_batching(repository) as copy:
+        with edited(repository, without_batching) as copy:
             config = read_config(copy / "image_encoder" / "config.pbtxt")
             assert not config.HasField("dynamic_batching")
             assert config.max_batch_size == 64, "requests of several items still fit"
@@ -258,7 +178,7 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         "arguments",
-        [["--concurrency", "0"], ["--rates", "-1"], ["--picture", "640"], ["--url", "grpc://x:1", "--batching"]],
+        [["--concurrency", "0"], ["--rates", "-1"], ["--size", "640"], ["--url", "grpc://x:1", "--batching"]],
     )
     def test_options_that_cannot_be(self, arguments: list[str]) -> None:
         with pytest.raises(SystemExit) as stopped:

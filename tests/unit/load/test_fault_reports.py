@@ -4,11 +4,12 @@ import math
 
 import pytest
 
-from load.faults.killing import back_seconds
+from load.core.checks import Outcome
+from load.core.generator import Result
+from load.core.sender import Sample
 from load.faults.overload import growth
+from load.faults.process_kill import back_seconds
 from load.faults.reports import Limit, Report, Row, unanswered
-from load.outcomes import Outcome, Sample
-from load.traffic import Result
 
 NONE = dict.fromkeys(Outcome, 0)
 

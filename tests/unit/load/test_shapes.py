@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from load.scenarios import parse_scenario
-from load.shapes import gaps, users_at
+from load.users.scenarios import parse_scenario
+from load.users.shapes import gaps, users_at
 
 BASE: dict[str, Any] = {"about": "x", "classes": {"TextUser": 1}, "tasks": {"embed_text": 1}, "seconds": 100}
 

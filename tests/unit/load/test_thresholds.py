@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from load.thresholds import Figures, ThresholdError, all_held, judge, parse_thresholds, read_thresholds
+from load.users.tables import TableError
+from load.users.thresholds import Figures, all_held, judge, parse_thresholds, read_thresholds
 
 GOOD = Figures(requests=1000, failures=10, seconds=100, p50_ms=20, p95_ms=50, p99_ms=90)
 LIMITS = {"p50_ms": 20, "p95_ms": 50, "p99_ms": 90, "error_share": 0.01, "throughput": 9.9}
@@ -69,11 +70,11 @@ def test_throughput_counts_right_answers_alone() -> None:
     ],
 )
 def test_what_cannot_be_meant_is_named(key: str, limits: Any) -> None:
-    with pytest.raises(ThresholdError) as refused:
+    with pytest.raises(TableError) as refused:
         parse_thresholds("mine", limits)
     assert (refused.value.table, refused.value.key) == ("mine", key)
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(ThresholdError):
+    with pytest.raises(TableError):
         read_thresholds(tmp_path / "none.toml")

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from load.outcomes import Outcome
-from load.soak import TOLERANCES, Soak, write
-from load.trends import Tolerance, judge
+from load.core.checks import Outcome
+from load.faults.soak import TOLERANCES, Soak, write
+from load.faults.trends import Tolerance, judge
 
 MOMENTS = [10.0 * number for number in range(180)]  # half an hour
 SHORT = [2.0 * number for number in range(60)]  # two minutes

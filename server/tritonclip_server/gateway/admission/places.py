@@ -31,7 +31,7 @@ class Kind(Enum):
     An image costs as much as 4 to 7 texts before a large encoder, where waiting is longest; before a small one more. A
     part is a full batch of texts for Triton's models, or images that weigh as much. Four parts of images are all that a
     request may bring, decoded side by side; of texts, one part is encoded while another is on its way.
-    docs/performance.md ("Waiting for room") has the figures.
+    Decision 89 in docs/decisions.md has the figures.
     """
 
     IMAGE = (PLACE, 16, 4)

@@ -3,7 +3,7 @@
     features [N, D], of length 1 ──quantized──> numbers of a dtype ──encoded──> lists, or base64 of their bytes
 
 The dtypes are Cohere's (`embedding_types`) and Voyage's (`output_dtype`); base64 of float32 is OpenAI's. What each
-costs in recall is in docs/gateway.md, measured by `python -m load.encodings`.
+costs in recall is in docs/gateway.md, measured by `python -m tests.sweep.encodings`.
 """
 
 from collections.abc import Sequence

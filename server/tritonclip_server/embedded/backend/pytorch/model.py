@@ -9,15 +9,18 @@ Triton lets through, with NaN where there is no right answer. Here the caller is
 are processes here, so ENABLE_WEIGHT_SHARING has nothing to share.
 """
 
+import fcntl
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
+from backlog import Backlog
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import dlpack
@@ -45,6 +48,9 @@ DTYPES = {
     "TYPE_FP64": torch.float64,
 }
 EMBEDDING = "token_embedding.weight"  # [vocabulary, width], at any depth of a graph that takes token ids
+# Texts up to which a pass waits for its turn on a CPU. Few texts take as long as reading the weights does, and two
+# processes that read them at once push them out of each other's caches. A long pass should keep nobody waiting.
+TURN_ITEMS = 16
 
 Inputs = dict[str, Tensor]
 
@@ -72,6 +78,7 @@ class TritonPythonModel:
         self._apply_process_settings()
         self.device = torch.device(f"cuda:{args['model_instance_device_id']}" if _on_gpu(args) else "cpu")
         path = Path(args["model_repository"]) / args["model_version"] / "model.pt"
+        self.artifact = path.open("rb")  # one file for all instances: its lock is whose turn it is
         model = torch.jit.load(str(path), map_location=self.device).eval()  # type: ignore[no-untyped-call]
         embeddings = (weight for name, weight in model.named_parameters() if name.endswith(EMBEDDING))
         self.vocabulary = next((len(weight) for weight in embeddings), None)
@@ -80,10 +87,14 @@ class TritonPythonModel:
         self.arguments = [argument.name for argument in self.model.forward.schema.arguments if argument.name != "self"]
         self.inputs: dict[str, dict[str, Any]] = {tensor["name"]: tensor for tensor in config["input"]}
         self.outputs = [output["name"] for output in config["output"]]
-        self.batches = config["max_batch_size"] > 0
+        self.max_batch_size = int(config["max_batch_size"])
+        self.batches = self.max_batch_size > 0
         unknown = set(self.inputs) ^ set(self.arguments)
         if unknown:
             raise ValueError(f"inputs of the config and arguments of forward() differ: {', '.join(sorted(unknown))}")
+        policy = config.get("dynamic_batching", {}).get("default_queue_policy", {})
+        self.backlog = Backlog.of(config["name"])
+        self.backlog.join(int(policy.get("max_queue_size", 0)))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One forward pass for all requests that can be answered, or one each where there is no batch dimension."""
@@ -94,13 +105,24 @@ class TritonPythonModel:
                 good.append((index, self._read(request)))
             except InvalidInput as error:
                 responses[index] = _failure(str(error), pb_utils.TritonError.INVALID_ARG)
-        for group in [good] if self.batches else [[one] for one in good]:
-            if group:
-                for (index, _), response in zip(group, self._run([inputs for _, inputs in group]), strict=True):
-                    responses[index] = response
+        with self._taken(len(requests), sum(len(inputs[self.arguments[0]]) for _, inputs in good)):
+            for group in [good] if self.batches else [[one] for one in good]:
+                if group:
+                    for (index, _), response in zip(group, self._run([inputs for _, inputs in group]), strict=True):
+                        responses[index] = response
         if self._flag("ENABLE_CACHE_CLEANING") and self.device.type == "cuda":
             torch.cuda.empty_cache()
         return responses
+
+    @contextmanager
+    def _taken(self, requests: int, items: int) -> Iterator[None]:
+        """Say what this execution has taken from the queue, and at the end that the instance is free."""
+        # Triton takes what waits as long as it fits: after half a batch nothing is left, or one request of more.
+        self.backlog.take(requests, is_all=2 * items <= self.max_batch_size)
+        try:
+            yield
+        finally:
+            self.backlog.rest()
 
     def _read(self, request: Any) -> Inputs:
         """The tensors of a request by name; InvalidInput names the first that the model was not made for."""
@@ -157,9 +179,21 @@ class TritonPythonModel:
         tensors = [torch.cat([inputs[name] for inputs in batch]).to(self.device) for name in self.arguments]
         with torch.inference_mode(self._flag("INFERENCE_MODE", default=True)), torch.no_grad():
             optimized = not self._flag("DISABLE_OPTIMIZED_EXECUTION")
-            with torch.jit.optimized_execution(optimized):  # type: ignore[attr-defined]
+            with torch.jit.optimized_execution(optimized), self._turn(len(tensors[0])):  # type: ignore[attr-defined]
                 results = self.model(*tensors)
         return [result.cpu().numpy() for result in ((results,) if isinstance(results, Tensor) else results)]
+
+    @contextmanager
+    def _turn(self, items: int) -> Iterator[None]:
+        """Few texts on a CPU: alone among the instances of this model. The lock of a process that ends goes with it."""
+        waits = self.vocabulary is not None and self.device.type == "cpu" and items <= TURN_ITEMS
+        if waits:
+            fcntl.flock(self.artifact, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            if waits:
+                fcntl.flock(self.artifact, fcntl.LOCK_UN)
 
     def _split(self, arrays: list[NDArray[Any]], sizes: Sequence[int]) -> list[Any]:
         if not self.batches:

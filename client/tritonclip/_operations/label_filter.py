@@ -1,0 +1,44 @@
+"""Which labels of an image a caller wants to have."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tritonclip._errors import ConfigError
+from tritonclip._manifest import Manifest
+from tritonclip._results import Prediction
+
+Predictions = tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class LabelFilter:
+    """The best ``top_k`` labels, and of these the ones that reach both limits."""
+
+    top_k: int | None = None
+    threshold: float | None = None
+    min_cosine: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"top_k must be at least 1, not {self.top_k}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ConfigError(f"threshold is a probability from 0 to 1, not {self.threshold}")
+        if self.min_cosine is not None and not -1 <= self.min_cosine <= 1:
+            raise ConfigError(f"min_cosine is a cosine from -1 to 1, not {self.min_cosine}")
+
+    def check(self, manifest: Manifest, labels: int) -> None:
+        """Refuse a limit on a probability that says nothing."""
+        if self.threshold is not None and not manifest.compares_labels(labels):
+            raise ConfigError(
+                "threshold is a probability relative to other labels, and there is one label alone: give several, or "
+                "min_cosine, which judges a label by itself"
+            )
+
+    def apply(self, predictions: Iterable[Prediction]) -> Predictions:
+        """The predictions that reach the limits."""
+        return tuple(
+            best
+            for best in predictions
+            if (self.threshold is None or (best.probability is not None and best.probability >= self.threshold))
+            and (self.min_cosine is None or best.cosine >= self.min_cosine)
+        )

@@ -1,0 +1,249 @@
+"""`make bench`, or `python -m load.capacity bench`: what serving costs, as ratios within one run.
+
+Real architecture, random weights (they do not change the speed), 640x480 JPEGs and captions, one a request, 16 requests
+in flight: the bare encoders, gRPC and the gateway in turn; texts; label sets. Prints the figures and writes
+build/bench.json.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
+from torch.nn import functional
+
+from load.capacity.baseline import BareEncoder, random_image
+from load.capacity.compare import open_meters
+from load.capacity.deployment import Embedded, embedded
+from load.capacity.meter import in_turn, meter, ratio, say
+from load.capacity.workload import Closed, Questions, Workload
+from load.core.checks import check_vectors
+from load.core.inputs import Spec, images
+from load.core.machine import describe_machine
+from load.core.operations import EmbedTexts
+from load.core.sender import AsyncClient
+from load.core.workload import Question, ask_async, learn
+from tritonclip import Client, Manifest
+from tritonclip_server.embedded.gateway import Gateway, items_in_flight
+from tritonclip_server.export.label_sets import add_label_set
+from tritonclip_server.export.label_sources import Prompts
+from tritonclip_server.export.pipeline import MODELS_FOLDER, Request, export, is_current
+from tritonclip_server.export.variants import default_variant
+
+CLIENTS = 16
+ROUNDS = 3
+RESULTS = Path("build/bench.json")
+CAPTION = "a photo of object number {}"
+KNOWN_TEXTS = 8
+LABEL_SETS = (10, 100, 1000, 10_000)
+PROMPTS = 1000
+Rates = Mapping[str, Sequence[float]]
+Turns = dict[str, Callable[[], Awaitable[float]]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit code."""
+    command = argparse.ArgumentParser(prog="python -m load.capacity bench", description=__doc__)
+    command.add_argument("--seconds", type=float, default=30.0, help="of each measurement (default: %(default)s)")
+    options = command.parse_args(arguments)
+    request = Request(default_variant(), host="cpu", random=True)
+    repository = MODELS_FOLDER / request.folder_name
+    if not is_current(request, repository):
+        export(request, repository, say)
+    manifest = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))
+    publish_random_heads(repository, manifest["embedding_width"])
+    with embedded(repository, Path("build/bench-triton.log")) as deployment:
+        results = asyncio.run(measure(deployment, options.seconds))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    for name, value in results.items():
+        print(f"{name:34} {value}")
+    print(f"written to {RESULTS}")
+    return 0
+
+
+async def measure(deployment: Embedded, seconds: float) -> dict[str, Any]:
+    """Everything the benchmark reports."""
+    manifest = deployment.manifest
+    return {
+        **await _images(deployment, seconds),
+        **await _texts(deployment, seconds / 3),
+        **await _label_sets(deployment, seconds / 10),
+        "variant": manifest.variant,
+        "precision": manifest.precision,
+        "machine": describe_machine(),
+    }
+
+
+async def _images(deployment: Embedded, seconds: float) -> dict[str, Any]:
+    """The bare encoder, gRPC and the gateway; then one client alone by both ways."""
+    workload, artifact = Workload(), deployment.artifact("image_encoder")
+    with (
+        closing(BareEncoder(artifact, random_image(deployment.manifest.image_size or 0))) as bare,
+        Gateway(deployment.grpc_url, 0, items_in_flight(deployment.repository)) as gateway,
+    ):
+        say("bare image encoder at each batch size")
+        by_batch = bare.find_best_batch()
+        urls = {"grpc": deployment.grpc_url, "gateway": gateway.url}
+        async with (
+            open_meters(deployment, workload, Closed(CLIENTS), seconds, urls) as many,
+            open_meters(deployment, workload, Closed(1), seconds / 3, urls) as alone,
+        ):
+            rates = await in_turn({"bare": bare.measure(seconds), **many}, ROUNDS)
+            await in_turn(alone, ROUNDS)
+        latency = {
+            name: {f"{percentile}_ms": found.latency_ms(percentile) for percentile in ("p50", "p95", "p99")}
+            for name, found in alone.items()
+        }
+        figures = image_figures(rates, latency)
+        return figures | {
+            "bare_best_batch": bare.batch_size,
+            "bare_images_per_s_by_batch": {size: round(rate, 2) for size, rate in by_batch.items()},
+            "clients": CLIENTS,
+            "mean_batch": round(many["grpc"].mean_batch("image_encoder"), 2),
+        }
+
+
+def image_figures(rates: Rates, latency: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """From images/s by round of bare, grpc and gateway, and from the latencies of one client by the last two."""
+    served, gateway = ratio(rates["grpc"], rates["bare"]), ratio(rates["gateway"], rates["grpc"])
+    added = {name: round(latency["gateway"][name] - latency["grpc"][name], 2) for name in ("p50_ms", "p99_ms")}
+    return {
+        "bare_images_per_s": _median(rates["bare"]),
+        "served_images_per_s": _median(rates["grpc"]),
+        "efficiency": served["median"],
+        "efficiency_by_round": served["rounds"],
+        "latency_at_concurrency_1": dict(latency["grpc"]),
+        "gateway_images_per_s": _median(rates["gateway"]),
+        "gateway_direct_images_per_s": _median(rates["grpc"]),
+        "gateway_efficiency": gateway["median"],
+        "gateway_efficiency_by_round": gateway["rounds"],
+        "gateway_added_latency": added,
+    }
+
+
+async def _texts(deployment: Embedded, seconds: float) -> dict[str, Any]:
+    """New captions beside the bare text encoder on captions, and on texts that fill the context; then known texts."""
+    context = deployment.manifest.context_length or 0
+    artifact = deployment.artifact("text_encoder")
+    async with AsyncExitStack() as stack:
+        caption, whole = (
+            stack.enter_context(closing(BareEncoder(artifact, tokens(text, context))))
+            for text in (CAPTION.format(1234), CAPTION * context)
+        )
+        say("bare text encoder at each batch size, on captions and on texts of full length")
+        by_batch, whole_by_batch = caption.find_best_batch(), whole.find_best_batch()
+        load = Closed(CLIENTS)
+        served = await stack.enter_async_context(meter(deployment, new_captions, load, seconds))
+        known = await stack.enter_async_context(meter(deployment, known_texts, load, seconds))
+        turns: Turns = {"served": served, "bare": caption.measure(seconds), "whole": whole.measure(seconds)}
+        figures = text_figures(await in_turn(turns, ROUNDS))
+        return figures | {
+            "cached_texts_per_s": round(await known(), 1),
+            "bare_text_best_batch": caption.batch_size,
+            "bare_texts_per_s_by_batch": {size: round(rate, 1) for size, rate in by_batch.items()},
+            "bare_whole_texts_per_s_by_batch": {size: round(rate, 1) for size, rate in whole_by_batch.items()},
+        }
+
+
+def text_figures(rates: Rates) -> dict[str, Any]:
+    """From texts/s by round: served, and bare at the captions' length and at full length.
+
+    text_efficiency is what serving costs; short_text_ratio what the shortness of captions is worth.
+    """
+    efficiency = ratio(rates["served"], rates["bare"])
+    return {
+        "texts_per_s": _median(rates["served"]),
+        "bare_texts_per_s": _median(rates["bare"]),
+        "bare_whole_texts_per_s": _median(rates["whole"]),
+        "text_efficiency": efficiency["median"],
+        "text_efficiency_by_round": efficiency["rounds"],
+        "short_text_ratio": ratio(rates["served"], rates["whole"])["median"],
+    }
+
+
+async def _label_sets(deployment: Embedded, seconds: float) -> dict[str, Any]:
+    """One client's image: embedded, classified by stored label sets, and compared with prompts that come along."""
+    load, turns = Closed(1), Workload(spec=Spec(count=1))
+    async with AsyncExitStack() as stack:
+        meters = {"embed": await stack.enter_async_context(meter(deployment, turns.questions, load, seconds))}
+        for size in LABEL_SETS:
+            questions = by_label_set(f"bench-{size}")
+            meters[str(size)] = await stack.enter_async_context(meter(deployment, questions, load, seconds))
+        rates = await in_turn(meters, 2 * ROUNDS)
+    with Client(deployment.grpc_url) as client:
+        prompts, taken = [f"a photo of a {name}" for name in _names(PROMPTS)], []
+        for _ in range(1 + ROUNDS):
+            started = time.perf_counter()
+            await asyncio.to_thread(client.compare, images(Spec(count=1))[0], prompts)
+            taken.append(time.perf_counter() - started)
+    # The first puts their features into the server's response cache: what is timed is their best case.
+    return label_figures(rates) | {"prompts_images_per_s_1000": round(1 / statistics.median(taken[1:]), 2)}
+
+
+def label_figures(rates: Rates) -> dict[str, Any]:
+    """From one client's images/s by round: embedded alone, and with each number of stored labels."""
+    costs = {size: ratio(rates["embed"], rates[str(size)])["median"] for size in LABEL_SETS}
+    return {
+        "embed_ms": round(1000 / statistics.median(rates["embed"]), 2),
+        "label_set_ms": {size: round(1000 / statistics.median(rates[str(size)]), 2) for size in LABEL_SETS},
+        "label_set_cost_ratio": costs,
+        "label_set_cost_ratio_1000": costs[1000],
+        "label_set_images_per_s_1000": _median(rates["1000"]),
+    }
+
+
+def publish_random_heads(repository: Path, width: int) -> None:
+    """Add label sets `bench-10`, `bench-100`, … to a served repository.
+
+    The heads are directions drawn at random in place of encoded labels: their values do not change the cost, and
+    encoding ten thousand labels on a CPU would take hours.
+    """
+    generator = torch.Generator().manual_seed(5)
+    for size in LABEL_SETS:
+        vectors = functional.normalize(torch.randn(size, width, generator=generator))
+        add_label_set(repository, f"bench-{size}", Prompts(_names(size), ("{}",)), vectors)
+
+
+def tokens(text: str, context_length: int) -> Tensor:
+    """The tokens of a text for the bare encoder, int32 [context_length]."""
+    ids: Tensor = SimpleTokenizer(context_length=context_length)(text)[0]
+    return ids.to(torch.int32)
+
+
+async def new_captions(_client: AsyncClient, manifest: Manifest) -> Iterable[Question]:
+    """Captions without end, none of which was sent before."""
+    check = check_vectors((1, manifest.embedding_width or 0))
+    return (Question(EmbedTexts([CAPTION.format(number)]), check) for number in itertools.count())
+
+
+async def known_texts(client: AsyncClient, _manifest: Manifest) -> Iterable[Question]:
+    """A few captions again and again, so that all answers come from the response cache."""
+    answers = await ask_async(client, learn((), [CAPTION.format(f"known {n}") for n in range(KNOWN_TEXTS)]))
+    return [answers.embed_texts([column]) for column in range(KNOWN_TEXTS)]
+
+
+def by_label_set(label_set: str) -> Questions:
+    """One image by a stored label set."""
+
+    async def questions(client: AsyncClient, _manifest: Manifest) -> Iterable[Question]:
+        return [(await ask_async(client, learn(images(Spec(count=1)), label_set=label_set))).classify([0])]
+
+    return questions
+
+
+def _names(count: int) -> tuple[str, ...]:
+    return tuple(f"label number {number}" for number in range(count))
+
+
+def _median(rates: Sequence[float]) -> float:
+    return round(statistics.median(rates), 2)

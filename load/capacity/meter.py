@@ -1,0 +1,132 @@
+"""Steps of load with what Triton counted during each, and measurements in turn: A B, B A, A B.
+
+Whatever disturbs the machine then disturbs all of them alike; ratios are taken round by round.
+"""
+
+import statistics
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from load.capacity.deployment import Deployment
+from load.capacity.workload import Load, Questions
+from load.core.checks import Outcome
+from load.core.clients_asyncio import GrpcClient
+from load.core.generator import Generator, Result
+from load.core.knee import NotMeasurable
+from load.core.sender import AsyncClient
+from load.core.triton_stats import Counters, Statistics, between
+
+WARM_UP_SHARE = 0.2  # of a step's length, before it
+LEAST_WARM_UP = 0.5
+
+
+@dataclass(frozen=True)
+class Step:
+    """One load, its requests as the client saw them, and as Triton counted them, warm-up included in its counters."""
+
+    load: Load
+    result: Result
+    counters: Mapping[str, Counters]
+
+    @property
+    def client_ms(self) -> float:
+        """Mean milliseconds of the right answers as the client saw them, warm-up included as in the counters."""
+        taken = [sample.latency for sample in self.result.samples if sample.outcome is Outcome.ANSWERED]
+        return 1000 * sum(taken) / len(taken) if taken else 0.0
+
+    def counted_all(self, model: str) -> bool:
+        """Whether Triton counted just the requests that were answered here: else somebody else was asking too."""
+        totals = self.result.totals()
+        return self.counters.get(model, Counters()).requests == totals[Outcome.ANSWERED] + totals[Outcome.WRONG]
+
+
+@dataclass
+class Meter:
+    """A load on a deployment that can be measured again and again; `steps` has every measurement."""
+
+    generator: Generator
+    statistics: Statistics
+    load: Load
+    seconds: float
+    steps: list[Step] = field(default_factory=list)
+
+    async def __call__(self) -> float:
+        """Items rightly answered per second."""
+        return (await self.step(self.load)).result.steady_rate
+
+    async def step(self, load: Load) -> Step:
+        """One step of a load, after a warm-up."""
+        before = self.statistics.read()
+        result = await load.run(self.generator, self.seconds, max(LEAST_WARM_UP, WARM_UP_SHARE * self.seconds))
+        self.steps.append(Step(load, result, between(before, self.statistics.read())))
+        return self.steps[-1]
+
+    def mean_batch(self, model: str) -> float:
+        """Of all measurements together."""
+        done = [step.counters[model] for step in self.steps if model in step.counters]
+        executions = sum(counters.executions for counters in done)
+        return round(sum(counters.items for counters in done) / executions, 3) if executions else 0.0
+
+    def latency_ms(self, name: str) -> float:
+        """The median, over the measurements, of a percentile of right answers; 0.0 where there were none."""
+        found = [latency[name] for step in self.steps if (latency := step.result.latency_ms())]
+        return round(statistics.median(found), 3) if found else 0.0
+
+    def outcomes(self) -> dict[str, int]:
+        """Requests by how they ended, of all measurements together."""
+        return count_outcomes(self.steps)
+
+    def notes(self) -> list[str]:
+        """What went wrong, in words."""
+        return [note for step in self.steps for note in step.result.notes()]
+
+
+def count_outcomes(steps: Iterable[Step]) -> dict[str, int]:
+    """Requests of all steps by how they ended, warm-ups included."""
+    totals = [step.result.totals() for step in steps]
+    return {outcome.value: sum(total[outcome] for total in totals) for outcome in Outcome}
+
+
+@asynccontextmanager
+async def meter(
+    deployment: Deployment, questions: Questions, load: Load, seconds: float, client: AsyncClient | None = None
+) -> AsyncIterator[Meter]:
+    """A meter of this load on a deployment, over gRPC where no other client is given."""
+    client = client or GrpcClient(deployment.grpc_url)
+    statistics = Statistics(deployment.grpc_url)
+    try:
+        asked = await questions(client, deployment.manifest)
+        yield Meter(Generator(client, asked), statistics, load, seconds)
+    finally:
+        statistics.close()
+        await client.close()
+
+
+async def in_turn(measurements: Mapping[str, Callable[[], Awaitable[float]]], rounds: int) -> dict[str, list[float]]:
+    """What each measurement gives in each round; every round runs all of them, every other one backwards."""
+    rates: dict[str, list[float]] = {name: [] for name in measurements}
+    for number in range(rounds):
+        order = list(measurements) if number % 2 == 0 else list(measurements)[::-1]
+        say(f"round {number + 1} of {rounds}: {', '.join(order)}")
+        for name in order:
+            rates[name].append(await measurements[name]())
+    return rates
+
+
+def ratio(rates: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
+    """One measurement ÷ another: the median, which is to be quoted, and every round.
+
+    Raises NotMeasurable where the base measured nothing.
+    """
+    if not all(base):
+        raise NotMeasurable(f"cannot compare with a rate of nothing: {list(base)}")
+    rounds = [rate / other for rate, other in zip(rates, base, strict=True)]
+    return {"median": round(statistics.median(rounds), 4), "rounds": [round(each, 4) for each in rounds]}
+
+
+def say(line: str) -> None:
+    """Progress, for whoever waits."""
+    print(line, file=sys.stderr, flush=True)

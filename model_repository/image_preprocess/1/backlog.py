@@ -1,0 +1,101 @@
+"""How much waits for an encoder, shared with what prepares its input, so that nothing is prepared to be refused.
+
+    enter: until there is room ──> prepared ──leave──> waits ──take──> computed ──rest──>
+
+An encoder whose queue has a limit joins. Its input is then prepared only when its queue has room. Until then requests
+wait unprepared, and what comes beyond the queue in front of this is refused by Triton at once. The embedded server's
+encoders join. LibTorch cannot; on a GPU decoding takes nothing from it.
+
+Requests that are cancelled or refused between `leave` and `take` are never taken. They are forgotten when an instance
+has taken so little that it must have been everything. To forget too much does no harm, for the encoder's own queue
+still refuses. The file is a server's own. When a process dies, the launcher starts all of them anew with a new file, so
+nobody has to count what a dead one held.
+"""
+
+import fcntl
+import mmap
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+VARIABLE = "TRITONCLIP_BACKLOG"  # what the files' names begin with, path included; set by the embedded server
+PAUSE_SECONDS = 0.005  # between two looks for room; an encoder without room is busy for many times that
+LIMIT, IDLE, PREPARING, WAITING, ARRIVED, ADMITTED = range(6)
+BYTES = 6 * 8
+
+
+class Backlog:
+    """The backlog of one encoder; without a path one that nobody shares, and which admits everything."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._descriptor: int | None = None
+        shared: bytearray | mmap.mmap = bytearray(BYTES)
+        if path is not None:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            os.ftruncate(self._descriptor, BYTES)  # whoever comes first makes the zeros
+            shared = mmap.mmap(self._descriptor, BYTES)
+        self._cells = memoryview(shared).cast("q")
+
+    @classmethod
+    def of(cls, encoder: str) -> "Backlog":
+        """The backlog of the encoder of this name, in the server that this process belongs to."""
+        prefix = os.environ.get(VARIABLE)
+        return cls(Path(f"{prefix}.{encoder}") if prefix else None)
+
+    def enter(self, requests: int) -> None:
+        """Wait in turn until so many requests may be prepared."""
+        with self._locked() as cells:
+            turn = cells[ARRIVED]
+            cells[ARRIVED] += 1
+        while not self._admits(turn, requests):
+            time.sleep(PAUSE_SECONDS)
+
+    def leave(self, requests: int, good: int) -> None:
+        """So many requests are no longer prepared; the good ones go to the encoder."""
+        with self._locked() as cells:
+            cells[PREPARING] -= requests
+            cells[WAITING] += good
+
+    def join(self, limit: int) -> None:
+        """An instance of the encoder is there, with nothing to do; its queue holds so many requests (0: any number)."""
+        with self._locked() as cells:
+            cells[LIMIT] = limit
+            cells[IDLE] += 1
+
+    def take(self, requests: int, *, is_all: bool) -> None:
+        """An instance computes so many requests from now on; `is_all` where none can be left in the queue."""
+        with self._locked() as cells:
+            cells[IDLE] -= 1
+            cells[WAITING] = 0 if is_all else max(0, cells[WAITING] - requests)
+
+    def rest(self) -> None:
+        """An instance has nothing to do."""
+        with self._locked() as cells:
+            cells[IDLE] += 1
+
+    def _admits(self, turn: int, requests: int) -> bool:
+        with self._locked() as cells:
+            # No more wait than the queue holds, and an instance with nothing to do takes all of them: so there is room
+            # then whatever was counted. A batch of more than a queue is let in where a whole queue would be.
+            limit = cells[LIMIT]
+            before = min(cells[WAITING], limit) + cells[PREPARING]
+            fits = not limit or before + min(requests, limit) <= limit * (1 + cells[IDLE])
+            admitted = fits and cells[ADMITTED] == turn
+            if admitted:
+                cells[ADMITTED] += 1
+                cells[PREPARING] += requests
+            return admitted
+
+    @contextmanager
+    def _locked(self) -> Iterator["memoryview[int]"]:
+        """Alone among all processes; the kernel lets go of the locks of the dead."""
+        if self._descriptor is None:
+            yield self._cells
+            return
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            yield self._cells
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)

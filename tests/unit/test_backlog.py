@@ -1,0 +1,238 @@
+"""What image_preprocess and the encoders of the embedded server tell each other, so that no work is done in vain."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.modules import MODELS, load_model, load_module, request
+
+FOLDER = MODELS / "image_preprocess" / "1"
+backlog = load_module(FOLDER / "backlog.py")
+load_module(FOLDER / "preprocess.py")  # and numba with it, which cannot be imported twice, as load_model would
+GOOD = (Path(__file__).parents[2] / "samples" / "photos" / "cat.jpg").read_bytes()
+LIMIT = 3
+NOTHING = "it waited, and nothing more was going to happen"
+
+
+class Meanwhile:
+    """What happens while somebody waits for room: one thing at each pause; `pauses` counts them."""
+
+    def __init__(self) -> None:
+        self.pauses = 0
+        self.events: list[Callable[[], None]] = []
+
+    def __call__(self, _seconds: float) -> None:
+        self.pauses += 1
+        assert self.events, NOTHING
+        self.events.pop(0)()
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    events = Meanwhile()
+    monkeypatch.setattr(backlog.time, "sleep", events)
+    return events
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of the file that a server's processes share."""
+    monkeypatch.setenv(backlog.VARIABLE, str(tmp_path / "server"))
+    return tmp_path / "server.image_encoder"
+
+
+def busy_encoder(path: Path) -> Any:
+    """One instance, which computes, and whose queue holds LIMIT requests."""
+    encoder = backlog.Backlog(path)
+    encoder.join(LIMIT)
+    encoder.take(1, is_all=True)
+    return encoder
+
+
+def next_batch(encoder: Any, requests: int, *, is_all: bool) -> None:
+    encoder.rest()
+    encoder.take(requests, is_all=is_all)
+
+
+def hand_on(preparing: Any, requests: int) -> None:
+    preparing.enter(requests)
+    preparing.leave(requests, good=requests)
+
+
+def preprocess() -> Any:
+    return load_model(FOLDER / "model.py", {"output": [{"name": "pixels", "dims": [3, 32, 32]}]})
+
+
+def codes(responses: list[Any]) -> list[str | None]:
+    return [response.error.code if response.error else None for response in responses]
+
+
+def test_what_is_prepared_and_what_waits_is_no_more_than_the_queue_holds(path: Path, meanwhile: Meanwhile) -> None:
+    encoder, one, other = busy_encoder(path), backlog.Backlog(path), backlog.Backlog(path)
+    one.enter(2)
+    other.enter(1)
+    assert meanwhile.pauses == 0
+    one.leave(2, good=2)
+    meanwhile.events = [lambda: None, lambda: next_batch(encoder, 2, is_all=False)]
+    one.enter(2)
+    assert meanwhile.pauses == 2
+
+
+def test_an_instance_with_nothing_to_do_makes_room_for_what_it_will_take(path: Path, meanwhile: Meanwhile) -> None:
+    backlog.Backlog(path).join(LIMIT)
+    preparing = backlog.Backlog(path)
+    preparing.enter(LIMIT)
+    preparing.enter(LIMIT)
+    with pytest.raises(AssertionError, match=NOTHING):
+        preparing.enter(1)
+
+
+def test_what_is_not_handed_on_is_not_waited_for(path: Path, meanwhile: Meanwhile) -> None:
+    busy_encoder(path)
+    preparing = backlog.Backlog(path)
+    for _ in range(2):
+        preparing.enter(LIMIT)
+        preparing.leave(LIMIT, good=0)
+    assert meanwhile.pauses == 0
+
+
+def test_what_vanished_from_the_queue_is_forgotten(path: Path, meanwhile: Meanwhile) -> None:
+    """Cancelled, or refused: an instance that took all there was shows that it is gone."""
+    encoder, preparing = busy_encoder(path), backlog.Backlog(path)
+    hand_on(preparing, LIMIT)
+    meanwhile.events = [lambda: next_batch(encoder, 1, is_all=True)]
+    hand_on(preparing, LIMIT)
+    assert meanwhile.pauses == 1
+
+
+def test_however_much_vanished_there_is_room_before_an_instance_with_nothing_to_do(
+    path: Path, meanwhile: Meanwhile
+) -> None:
+    backlog.Backlog(path).join(LIMIT)
+    preparing = backlog.Backlog(path)
+    for requests in (LIMIT, LIMIT, LIMIT, 10 * LIMIT):
+        hand_on(preparing, requests)
+    assert meanwhile.pauses == 0
+
+
+def test_between_two_batches_the_room_is_what_the_next_one_takes(path: Path, meanwhile: Meanwhile) -> None:
+    """An instance that has ended one has nothing to do for a moment, while a whole queue waits for it."""
+    encoder, preparing = busy_encoder(path), backlog.Backlog(path)
+    hand_on(preparing, LIMIT)
+    encoder.rest()
+    preparing.enter(LIMIT)
+    encoder.take(LIMIT, is_all=True)
+    with pytest.raises(AssertionError, match=NOTHING):
+        preparing.enter(1)
+
+
+def test_a_part_of_the_queue_leaves_the_rest_waiting(path: Path, meanwhile: Meanwhile) -> None:
+    encoder, preparing = busy_encoder(path), backlog.Backlog(path)
+    hand_on(preparing, LIMIT)
+    next_batch(encoder, 1, is_all=False)
+    preparing.enter(1)
+    with pytest.raises(AssertionError, match=NOTHING):
+        preparing.enter(1)
+
+
+def test_more_than_the_queue_holds_waits_until_nothing_else_does(path: Path, meanwhile: Meanwhile) -> None:
+    encoder, preparing = busy_encoder(path), backlog.Backlog(path)
+    hand_on(preparing, 1)
+    meanwhile.events = [lambda: next_batch(encoder, 1, is_all=True)]
+    preparing.enter(LIMIT + 1)
+    assert meanwhile.pauses == 1
+
+
+def test_those_who_wait_get_their_turns_in_order(path: Path) -> None:
+    """However little a later one asks for."""
+    encoder, preparing = busy_encoder(path), backlog.Backlog(path)
+    hand_on(preparing, 2)
+    order: list[int] = []
+
+    def enter(requests: int) -> None:
+        backlog.Backlog(path).enter(requests)
+        order.append(requests)
+
+    threads = [threading.Thread(target=enter, args=(requests,)) for requests in (2, 1)]
+    for number, thread in enumerate(threads, 2):
+        thread.start()
+        while backlog.Backlog(path)._cells[backlog.ARRIVED] < number:
+            pass
+    assert order == []
+    next_batch(encoder, 2, is_all=True)
+    for thread in threads:
+        thread.join()
+    assert sorted(order) == [1, 2]
+    assert preparing._cells[backlog.PREPARING] == LIMIT
+
+
+def test_without_an_encoder_that_tells_nobody_waits(
+    path: Path, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_on(backlog.Backlog.of("image_encoder"), 1000)  # it may not have loaded yet
+    monkeypatch.delenv(backlog.VARIABLE)
+    hand_on(backlog.Backlog.of("image_encoder"), 1000)
+    assert meanwhile.pauses == 0
+
+
+def _die_with_the_lock(path: Path) -> None:
+    with backlog.Backlog(path)._locked():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_dies_with_the_lock_keeps_nobody_waiting(path: Path, meanwhile: Meanwhile) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_die_with_the_lock, args=(path,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    backlog.Backlog(path).enter(1)
+
+
+def test_nothing_is_decoded_before_the_encoder_has_room(
+    path: Path, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, model = busy_encoder(path), preprocess()
+    requests = [request("image", [GOOD])] * 2
+    assert codes(model.execute(requests)) == [None] * 2
+    prepared: list[int] = []
+    prepare = model._prepare
+
+    def noted(batch: list[Any]) -> Any:
+        prepared.append(len(batch))
+        return prepare(batch)
+
+    monkeypatch.setattr(model, "_prepare", noted)
+
+    def take() -> None:
+        assert prepared == []
+        next_batch(encoder, 2, is_all=True)
+
+    meanwhile.events = [take]
+    assert codes(model.execute(requests)) == [None] * 2
+    assert prepared == [2]
+    assert meanwhile.pauses == 1
+
+
+def test_bad_images_take_no_place(path: Path, meanwhile: Meanwhile) -> None:
+    busy_encoder(path)
+    model = preprocess()
+    for _ in range(LIMIT):
+        assert codes(model.execute([request("image", [b"no image"])])) == ["INVALID_ARG"]
+    assert codes(model.execute([request("image", [GOOD])] * LIMIT)) == [None] * LIMIT
+
+
+def test_a_fault_takes_no_place(path: Path, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy_encoder(path)
+    model = preprocess()
+    requests = [request("image", [GOOD])] * LIMIT
+    with monkeypatch.context() as broken:
+        broken.setattr(model, "_prepare", lambda batch: batch[len(batch)])
+        with pytest.raises(IndexError):
+            model.execute(requests)
+    assert codes(model.execute(requests)) == [None] * LIMIT
