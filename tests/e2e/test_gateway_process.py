@@ -57,7 +57,7 @@ def test_a_gateway_outlives_a_server_that_is_away(tmp_path: Path) -> None:
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tritonclip_server", "gateway", *arguments],
+        [sys.executable, "-m", "tritonclip_server", *arguments],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
@@ -68,7 +68,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 def test_without_keys_only_loopback_is_served() -> None:
-    done = command("--host", "0.0.0.0", "--port", "0")
+    done = command("gateway", "--host", "0.0.0.0", "--port", "0")
     assert done.returncode == 1
     assert "without --keys the gateway serves loopback alone" in done.stderr
 
@@ -100,7 +100,7 @@ def test_keys_by_the_command(server: Server, tmp_path: Path) -> None:
     finally:
         running.stop()
     assert command("keys", "revoke", "nobody", "--keys", str(file)).returncode == 1
-    assert "no folder" in command("--keys", str(tmp_path / "none" / "keys.json"), "--port", "0").stderr
+    assert "no folder" in command("gateway", "--keys", str(tmp_path / "none" / "keys.json"), "--port", "0").stderr
 
 
 def openai_status(url: str, key: str) -> int:

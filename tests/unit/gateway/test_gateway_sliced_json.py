@@ -10,7 +10,7 @@ import pytest
 from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.parsing import sliced_json
 from tritonclip_server.gateway.parsing.json_body import IN_PIECES, read_json
-from tritonclip_server.gateway.parsing.sliced_json import LONG
+from tritonclip_server.gateway.parsing.sliced_json import LONG, SLICE
 
 SOURCE = random.Random(0)
 
@@ -68,6 +68,8 @@ def test_a_document_is_the_same_in_pieces() -> None:
         b'["' + b"a" * 2000 + b'" "' + b"b" * 2000 + b'"]',
         b'["' + b"a" * 2000 + b"\n" + b'"]',
         b'["' + b"a" * 2000,
+        b'"' + b"a" * 2000,
+        b'"' + b"a" * 2000 + b'\\"',
         b"[" + b"1," * 99 + b"]",
         b"[0" + b"1," * 99 + b"1]",
     ],
@@ -83,6 +85,7 @@ def test_what_is_no_json_is_none_in_pieces(body: bytes) -> None:
     ("document", "largest"),
     [
         ({"input": ["A" * 300_000] * 20, "model": "m"}, 300_002),
+        ({"input": ["A" * 12 * SLICE]}, SLICE + 2),
         ({"input": [list(range(1000, 1590))] * 600}, 600 * 30),
         ({"input": ["é" * 2000 for _ in range(2048)], "encoding_format": "base64"}, 2048 * 30),
     ],
@@ -102,6 +105,16 @@ def test_the_interpreter_is_held_for_no_more_than_a_piece(
     monkeypatch.setattr(orjson, "loads", noted)
     assert read_json(body) == document
     assert max(sizes) <= largest < len(body) / 10
+
+
+@pytest.mark.parametrize("part", ["A", "é", "😀", "\\n", "\\u00e9", "\\ud83d\\ude00", "\\/", "\\\\", '\\"'])
+def test_a_string_is_the_same_wherever_it_is_cut(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    body = f'["{part * 2 * LONG}", "{part * 2 * LONG}'.encode()
+    for size in (1, 2, 3, 5, 7, 1000, 1001):
+        monkeypatch.setattr(sliced_json, "SLICE", size)
+        assert sliced_json.loads(body + b'"]') == orjson.loads(body + b'"]')
+        with pytest.raises(orjson.JSONDecodeError):
+            sliced_json.loads(body)
 
 
 def test_an_error_in_a_large_body_is_told_by_its_place() -> None:

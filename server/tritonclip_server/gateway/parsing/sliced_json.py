@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 LONG = 2**10  # bytes of a string that is parsed by itself
+SLICE = 2**20  # bytes of a longer one that are parsed in one step
 _IDS_BYTES = 64  # of a list: shorter ones are parsed with the rest
 _IDS = re.compile(rb"\[[0-9,\s]{%d,}\](?!\s*:)" % _IDS_BYTES)  # in the place of a name a list stays, and is an error
 _STRING_END = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -41,7 +42,7 @@ class _Pieces:
             yield self._without_ids(body[at:start])
             at = _after_string(body, start)
             is_long = at - start > LONG and not _COLON.match(body, at)  # the name of a field stays
-            yield self._take(memoryview(body)[start:at]) if is_long else body[start:at]
+            yield self._mark_for(_string(memoryview(body)[start:at])) if is_long else body[start:at]
         yield self._without_ids(body[at:])
 
     def put_back(self, document: Any) -> Any:
@@ -60,10 +61,14 @@ class _Pieces:
 
     def _without_ids(self, between: bytes) -> bytes:
         """What stands between two strings, without its lists of numbers."""
-        return _IDS.sub(lambda found: self._take(found[0]), between) if len(between) > _IDS_BYTES else between
+        return (
+            _IDS.sub(lambda found: self._mark_for(orjson.loads(found[0])), between)
+            if len(between) > _IDS_BYTES
+            else between
+        )
 
-    def _take(self, piece: bytes | memoryview) -> bytes:
-        self._parsed.append(orjson.loads(piece))
+    def _mark_for(self, part: Any) -> bytes:
+        self._parsed.append(part)
         return b'"%s%d"' % (self._mark.encode(), len(self._parsed) - 1)
 
 
@@ -74,3 +79,14 @@ def _after_string(body: bytes, start: int) -> int:
         found = _STRING_END.match(body, start + 1)
         return len(body) if found is None else found.end()
     return len(body) if end < 0 else end + 1
+
+
+def _string(quoted: memoryview) -> Any:
+    """A string in its quotes, parsed in slices. A slice that cuts an escape or a character in two is no string."""
+    end = len(quoted) - 1
+    if quoted[end] != ord('"'):  # the body is cut off
+        return orjson.loads(quoted)
+    try:
+        return "".join([orjson.loads(b'"%b"' % quoted[at : min(at + SLICE, end)]) for at in range(1, end, SLICE)])
+    except orjson.JSONDecodeError:
+        return orjson.loads(quoted)
