@@ -87,6 +87,7 @@ def _string(quoted: memoryview) -> Any:
     if quoted[end] != ord('"'):  # the body is cut off
         return orjson.loads(quoted)
     try:
-        return "".join([orjson.loads(b'"%b"' % quoted[at : min(at + SLICE, end)]) for at in range(1, end, SLICE)])
+        slices = (bytes(quoted[at : min(at + SLICE, end)]) for at in range(1, end, SLICE))
+        return "".join([orjson.loads(b'"%b"' % piece) for piece in slices])
     except orjson.JSONDecodeError:
         return orjson.loads(quoted)
