@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, data_url, encoded, png_that_claims
+from tests.images import BLUE_URL, RED, RED_URL, base64_of, data_url, encoded, png_that_claims
 from tritonclip_server.gateway.settings import Limits
 
 LIMITS = Limits(images=4, texts=8, body_bytes=400_000, image_bytes=100_000, image_pixels=4_000_000, text_characters=500)

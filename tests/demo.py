@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from examples.demo_model.dataset import CLASSES, draw_scenes, picture
+from examples.demo_model.dataset import CLASSES, draw_scenes, scene_image
 from examples.demo_model.scenes import Scene
 from tests.reference import image_features, text_features
 from tests.serving import start
@@ -59,7 +59,7 @@ def scene_files(scenes: list[Scene], tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("scenes")
     paths = [folder / f"{number:03}.png" for number in range(len(scenes))]
     for number, (scene, path) in enumerate(zip(scenes, paths, strict=True)):
-        picture(scene, number).save(path)
+        scene_image(scene, number).save(path)
     return paths
 
 

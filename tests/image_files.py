@@ -209,10 +209,10 @@ def run_length_bmp(width: int, height: int, runs: bytes) -> bytes:
     return b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start) + header + bytes(range(256)) * 4 + runs
 
 
-def icon(*pictures: bytes, sides: Sequence[int] = (16,), bits: int = 32) -> bytes:
-    """An icon of these pictures: PNGs, or bitmaps of twice their height."""
-    start, directory = 6 + 16 * len(pictures), b""
-    for picture, side in zip(pictures, sides, strict=True):
-        directory += struct.pack("<BBBBHHII", side % 256, side % 256, 0, 0, 1, bits, len(picture), start)
-        start += len(picture)
-    return struct.pack("<HHH", 0, 1, len(pictures)) + directory + b"".join(pictures)
+def icon(*images: bytes, sides: Sequence[int] = (16,), bits: int = 32) -> bytes:
+    """An icon of these images: PNGs, or bitmaps of twice their height."""
+    start, directory = 6 + 16 * len(images), b""
+    for image, side in zip(images, sides, strict=True):
+        directory += struct.pack("<BBBBHHII", side % 256, side % 256, 0, 0, 1, bits, len(image), start)
+        start += len(image)
+    return struct.pack("<HHH", 0, 1, len(images)) + directory + b"".join(images)

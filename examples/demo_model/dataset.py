@@ -1,4 +1,4 @@
-"""Scenes as files: pictures of several aspect ratios with their labels and captions, and a contact sheet of them."""
+"""Scenes as files: images of several aspect ratios with their labels and captions, and a contact sheet of them."""
 
 import csv
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def draw_scenes(seed: int, count: int, *, distinct: bool = False) -> list[Scene]
     return scenes
 
 
-def picture(scene: Scene, number: int) -> Image.Image:
+def scene_image(scene: Scene, number: int) -> Image.Image:
     """The scene on the canvas whose turn it is."""
     return Image.fromarray(render(scene, *CANVASES[number % len(CANVASES)]))
 
@@ -55,7 +55,7 @@ def write_dataset(scenes: Sequence[Scene], folder: Path) -> None:
     digits = max(2, len(str(len(scenes))))
     names = [f"{s.colour}-{s.shape}-{number + 1:0{digits}}.jpg" for number, s in enumerate(scenes)]
     for number, (scene, name) in enumerate(zip(scenes, names, strict=True)):
-        picture(scene, number).save(folder / name, quality=JPEG_QUALITY)
+        scene_image(scene, number).save(folder / name, quality=JPEG_QUALITY)
     _write_csv(folder / "labels.csv", "label", names, [class_name(scene) for scene in scenes])
     _write_csv(folder / "captions.csv", "caption", names, [f"a photo of a {full_phrase(scene)}" for scene in scenes])
     (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """Contrastive training of the demonstration model on scenes drawn as it goes, resumable at any checkpoint.
 
-    step ──seed──> scenes ──render──> pictures ─┐
+    step ──seed──> scenes ──render──> images ─┐
                       └──captions──> tokens ────┴──> image and text features ──> MatchingClipLoss ──> AdamW
 
 Batch number i depends on the seed and i alone, so a resumed run sees what an uninterrupted one would have seen.
@@ -48,7 +48,7 @@ class Recipe:
 class MatchingClipLoss(ClipLoss):  # type: ignore[misc]
     """open_clip's contrastive loss with soft targets: all pairs of a batch with the same caption match.
 
-    `groups` [B] says which caption belongs to each picture. Rows of the target are uniform over the matching columns;
+    `groups` [B] says which caption belongs to each image. Rows of the target are uniform over the matching columns;
     where all captions are distinct it is the identity, and the loss is open_clip's own.
     """
 
@@ -62,9 +62,9 @@ class MatchingClipLoss(ClipLoss):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures [B, 3, S, S] in 0..1, tokens [captions, L], and for each picture the index of its caption."""
+    """Images [B, 3, S, S] in 0..1, tokens [captions, L], and for each image the index of its caption."""
 
-    pictures: Tensor
+    images: Tensor
     tokens: Tensor
     groups: Tensor
 
@@ -80,9 +80,9 @@ class Batches(Dataset[Batch]):
         large_share = self.recipe.large_share(step)
         scenes = [draw_scene(rng, held_out=False, large_share=large_share) for _ in range(self.recipe.batch)]
         captions, groups = caption_batch(scenes, rng)
-        pictures = np.stack([render(scene, self.image_size, self.image_size) for scene in scenes])
+        images = np.stack([render(scene, self.image_size, self.image_size) for scene in scenes])
         return Batch(
-            torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(255),
+            torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255),
             self.tokenizer(captions),
             torch.tensor(groups),
         )
@@ -112,8 +112,8 @@ def train(model: Any, config: dict[str, Any], recipe: Recipe, state: Path, check
         for batch in bar:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, done)
-            pictures = ((batch.pictures - mean) / std).contiguous(memory_format=torch.channels_last)
-            image_features = model.encode_image(pictures, normalize=True)
+            images = ((batch.images - mean) / std).contiguous(memory_format=torch.channels_last)
+            image_features = model.encode_image(images, normalize=True)
             text_features = model.encode_text(batch.tokens, normalize=True)[batch.groups]
             loss_function.groups = batch.groups
             loss = loss_function(image_features, text_features, model.logit_scale.exp())

@@ -13,7 +13,7 @@ from open_clip.transform import image_transform_v2
 from torch import Tensor
 
 from examples.demo_model.captions import full_phrase
-from examples.demo_model.dataset import CLASSES, class_name, draw_scenes, picture
+from examples.demo_model.dataset import CLASSES, class_name, draw_scenes, scene_image
 from examples.demo_model.scenes import SIZES, Scene
 
 SEED = 1_000_003  # training's generators are seeded with pairs, so none of them draws what this one does
@@ -63,7 +63,7 @@ def encode_images(model: Any, scenes: Sequence[Scene], block: int = 250) -> Tens
     transform: Callable[[Any], Tensor] = image_transform_v2(
         open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model)), is_train=False
     )
-    pixels = [transform(picture(scene, number)) for number, scene in enumerate(scenes)]
+    pixels = [transform(scene_image(scene, number)) for number, scene in enumerate(scenes)]
     blocks = [torch.stack(pixels[start : start + block]) for start in range(0, len(pixels), block)]
     return torch.cat([model.encode_image(part, normalize=True) for part in blocks])
 

@@ -1,8 +1,8 @@
 """Procedural scenes: one shape on a background, drawn from four named attributes and seeded jitter.
 
-    attributes (colour, shape, size, background) + jitter (place, scale, turn, tint, noise) ──render──> RGB picture
+    attributes (colour, shape, size, background) + jitter (place, scale, turn, tint, noise) ──render──> RGB image
 
-Everything a scene shows follows from its numbers, so a picture can be drawn again at any resolution, and a caption can
+Everything a scene shows follows from its numbers, so an image can be drawn again at any resolution, and a caption can
 never be wrong about it.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 Point = tuple[float, float]
-Picture = npt.NDArray[np.uint8]  # [H, W, 3], RGB
+Pixels = npt.NDArray[np.uint8]  # [H, W, 3], RGB
 Plane = npt.NDArray[np.float32]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -29,7 +29,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "pink": (250, 130, 190),
 }
 SIZES: dict[str, tuple[float, float]] = {"small": (0.32, 0.38), "medium": (0.50, 0.58), "large": (0.72, 0.82)}
-"""Widths of a shape, as shares of the picture's short side."""
+"""Widths of a shape, as shares of the image's short side."""
 
 # Never shown in training: what the model makes of them tells whether it composes colour and shape or learns pairs.
 HELD_OUT: frozenset[tuple[str, str]] = frozenset(
@@ -50,14 +50,14 @@ SHARE_OF_FREE_PLACE = 0.8  # how far from the middle a shape may lie; at 1 it wo
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows, and the jitter that makes it one of many. Lengths are shares of the short side."""
+    """What an image shows, and the jitter that makes it one of many. Lengths are shares of the short side."""
 
     colour: str
     shape: str
     size: str
     background: str
     width: float
-    centre: Point  # from the middle of the picture
+    centre: Point  # from the middle of the image
     turn: float  # radians
     tint: tuple[float, float, float]  # added to the colour, in levels of 0..255
     tones: tuple[float, float]  # the background's two grey levels
@@ -106,13 +106,13 @@ def jitter(rng: np.random.Generator, colour: str, shape: str, size: str, backgro
     )
 
 
-def render(scene: Scene, width: int, height: int) -> Picture:
-    """The scene as an RGB picture [height, width, 3] uint8, in the middle of whatever aspect ratio is asked for."""
+def render(scene: Scene, width: int, height: int) -> Pixels:
+    """The scene as an RGB image [height, width, 3] uint8, in the middle of whatever aspect ratio is asked for."""
     coverage, background = _coverage(scene, width, height), _background(scene, width, height)
     colour = np.array(COLOURS[scene.colour], np.float32) + np.array(scene.tint, np.float32)
-    picture = background + coverage * (colour - background)
-    noise = np.random.default_rng(scene.seed).standard_normal(picture.shape, np.float32)
-    return np.clip(picture + scene.noise * noise, 0, 255).round().astype(np.uint8)
+    image = background + coverage * (colour - background)
+    noise = np.random.default_rng(scene.seed).standard_normal(image.shape, np.float32)
+    return np.clip(image + scene.noise * noise, 0, 255).round().astype(np.uint8)
 
 
 def _coverage(scene: Scene, width: int, height: int) -> Plane:

@@ -13,7 +13,7 @@ import openai
 import psutil
 
 from tests.gateway_server import ROOT, GatewayProcess
-from tests.pictures import data_url
+from tests.images import data_url
 from tests.reference import PHOTOS
 from tritonclip_server.embedded.server import Server
 

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from tests.image_files import encode
+from tests.images import data_url
 from tests.launching import Launcher, family_of, files_left, leftovers, shared_memory
-from tests.pictures import data_url
 from tests.reference import PHOTOS
 from tests.serving import start
 from tritonclip import Client, TritonClipError

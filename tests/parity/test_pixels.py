@@ -131,7 +131,7 @@ def test_targets_that_are_not_square(size: tuple[int, int], mode: str) -> None:
 def test_both_resizes_give_the_same(
     width: int, height: int, size: tuple[int, int], mode: str, interpolation: str, colours: str
 ) -> None:
-    """Pillow's own resize in place of the compiled one, for pictures of every shape."""
+    """Pillow's own resize in place of the compiled one, for images of every shape."""
     data = encode(hard_image(width, height).convert(colours), "TIFF")
     options: dict[str, Any] = {"resize_mode": mode, "interpolation": interpolation, "fill_color": 7}
     assert (ours(data, size, resize="pillow", **options) == ours(data, size, resize="compiled", **options)).all()

@@ -164,11 +164,11 @@ def test_callers_files_write_nothing_into_the_log() -> None:
     assert (result.stdout, result.stderr) == (f"{len(broken)}\n", "")
 
 
-def rows_of_png(picture: NDArray[np.uint8], *, interlaced: bool) -> bytes:
-    """Rows with their filter bytes, of the whole picture or of the seven passes of Adam7."""
+def rows_of_png(file: NDArray[np.uint8], *, interlaced: bool) -> bytes:
+    """Rows with their filter bytes, of the whole image or of the seven passes of Adam7."""
     whole = ((0, 0, 1, 1),)
     adam7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-    passes = [picture[top::down, left::across] for left, top, across, down in (adam7 if interlaced else whole)]
+    passes = [file[top::down, left::across] for left, top, across, down in (adam7 if interlaced else whole)]
     return b"".join(b"\0" + row.tobytes() for part in passes if part.size for row in part)
 
 

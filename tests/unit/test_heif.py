@@ -69,7 +69,7 @@ def test_ten_bits_become_eight() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_picture_is_turned_once(kind: str, orientation: int) -> None:
+def test_the_image_is_turned_once(kind: str, orientation: int) -> None:
     """By the container's own properties; an orientation in its camera data describes what they do, or nothing."""
     image, exif = PHOTO.copy(), exif_of(orientation).tobytes()
     image.info["exif"] = exif  # from which the one encoder writes those properties; the other takes them as an option
@@ -159,8 +159,8 @@ def test_a_huge_size_is_refused_before_decoding(kind: str) -> None:
     assert "more than the limit of" in reason(claiming(data, (128, 64), (10_000, 9_000)))
 
 
-def test_sizes_and_pictures_of_coded_data() -> None:
-    """An AV1 sequence of Pillow's encoder, and an HEVC picture: a slice with its first bit set."""
+def test_sizes_and_images_of_coded_data() -> None:
+    """An AV1 sequence of Pillow's encoder, and an HEVC image: a slice with its first bit set."""
     data = written("AVIF", PHOTO.resize((322, 198)))
     start = data.index(b"mdat") + 4
     width, height, frames = coded.av1_size(data[start:])
@@ -170,7 +170,7 @@ def test_sizes_and_pictures_of_coded_data() -> None:
     assert coded.hevc_pictures(b"".join(struct.pack(">I", len(u)) + u for u in (parameters, unit, unit)), 4) == 2
 
 
-def test_many_pictures_in_the_place_of_one() -> None:
+def test_many_images_in_the_place_of_one() -> None:
     """Frames that are not shown are decoded all the same."""
     data = written("AVIF")
     start = data.index(b"mdat") + 4
@@ -179,7 +179,7 @@ def test_many_pictures_in_the_place_of_one() -> None:
     place = data.index(struct.pack(">I", len(item)), data.index(b"iloc"))
     changed = data[:place] + struct.pack(">I", len(item) * 9) + data[place + 4 : start - 8]
     changed += struct.pack(">I", 8 + len(item) * 9) + b"mdat" + item * 9
-    assert "9 pictures in the place of one" in reason(changed)
+    assert "9 images in the place of one" in reason(changed)
 
 
 @pytest.mark.parametrize("brand", [b"mif1", b"msf1", b"heic", b"heix"])

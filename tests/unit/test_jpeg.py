@@ -34,8 +34,8 @@ def decoded_by_pillow(data: bytes, mode: str = "RGB") -> NDArray[Any]:
 
 def decoded(data: bytes, factor: int = 1) -> NDArray[np.uint8]:
     """uint8 [H,W,3] as stored, by the decoder alone; CMYK has four channels."""
-    picture = preprocess.read(data)
-    array, is_cmyk = preprocess.decode(picture, factor)
+    file = preprocess.read(data)
+    array, is_cmyk = preprocess.decode(file, factor)
     return np.ascontiguousarray(array).view(np.uint8).reshape(*array.shape, 4)[..., : 4 if is_cmyk else 3]
 
 
@@ -139,7 +139,7 @@ def test_restart_markers_where_none_belong() -> None:
 
 
 def test_padding_of_a_thumbnail_is_not_looked_at() -> None:
-    """A thumbnail has an end marker too, before the picture's."""
+    """A thumbnail has an end marker too, before the image's."""
     data = encode(photo(), "JPEG")
     thumbnail = jpeg_segment(0xE1, b"Exif\0\0nothing\xff\xd9" + data)
     padded = data[:-2] + bytes(12) + data[-2:]
@@ -245,8 +245,8 @@ def test_scans_cost_by_what_they_cover() -> None:
     assert many.nanoseconds > 3 * few.nanoseconds
 
 
-def test_scans_of_a_second_picture_do_not_count() -> None:
-    """A phone's file may go on with another picture, or with a film."""
+def test_scans_of_a_second_image_do_not_count() -> None:
+    """A phone's file may go on with another image, or with a film."""
     data = encode(photo(), "JPEG", progressive=True)
     np.testing.assert_array_equal(pixels(data + progressive_jpeg(photo(), 300)), pixels(data))
 

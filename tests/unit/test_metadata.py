@@ -1,4 +1,4 @@
-"""image_preprocess: what accompanies a picture never spoils it. Each variant gives the pixels of the plain picture."""
+"""image_preprocess: what accompanies an image never spoils it. Each variant gives the pixels of the plain image."""
 
 import io
 import struct
@@ -95,7 +95,7 @@ def png_variants() -> Iterator[tuple[str, bytes]]:
             )
         },
         b"acTL": {"empty": b"", "no frames": bytes(8), "many": b"\xff" * 8, "twice": struct.pack(">II", 2, 0)},
-        b"fcTL": {"empty": b"", "beyond the picture": struct.pack(">IIIIIHHBB", 0, 999, 999, 9, 9, 0, 0, 0, 0)},
+        b"fcTL": {"empty": b"", "beyond the image": struct.pack(">IIIIIHHBB", 0, 999, 999, 9, 9, 0, 0, 0, 0)},
         b"fdAT": {"empty": b"", "out of order": b"\0\0\0\x09abc"},
         b"cICP": {"empty": b"", "unknown": b"\xff\xff\xff\xff"},
         b"quIz": {"unknown": b"?"},
@@ -213,7 +213,7 @@ def tiff_variants() -> Iterator[tuple[str, bytes]]:
 
 def other_variants() -> Iterator[tuple[str, bytes]]:
     """Formats that hold little beside pixels."""
-    image = GIF.index(b",\0\0\0\0\x5a")  # its picture, 90 pixels wide
+    image = GIF.index(b",\0\0\0\0\x5a")  # its image, 90 pixels wide
     for what, block in {
         "a comment": b"!\xfe\3abc\0",
         "an empty comment": b"!\xfe\0",
@@ -263,7 +263,7 @@ LOSSLESS = pixels(PNG)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_metadata_never_spoils_a_picture(variant: str) -> None:
+def test_metadata_never_spoils_a_image(variant: str) -> None:
     np.testing.assert_array_equal(pixels(VARIANTS[variant]), PLAIN.get(variant.split()[0], LOSSLESS))
 
 
@@ -283,7 +283,7 @@ DOTTED = with_png_chunks(PNG, png_chunk(b"gAMA", b""))
 @pytest.mark.parametrize("value", range(1, 9))
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("kind", [1, 3, 4, 9])
-def test_the_camera_turns_a_picture(value: int, order: str, kind: int) -> None:
+def test_the_camera_turns_a_image(value: int, order: str, kind: int) -> None:
     exif = exif_of(value, order, kind)
     plain = pixels(encode(PHOTO, "PNG", exif=b"Exif\0\0" + exif))
     np.testing.assert_array_equal(plain, TURNED[value])

@@ -165,7 +165,7 @@ def test_base64_is_told_from_text(kind: str, url_safe: bool) -> None:
         (b"PF\n9 9\n-1.0\n" + bytes(999), "unsupported kind of PPM: floating-point"),
         (b"Pf\n9 9\n-1.0\n" + bytes(999), "unsupported kind of PPM: floating-point"),
         (b"BM" + bytes(12) + struct.pack("<I", 16) + bytes(40), "unsupported kind of BMP: a header of 16 bytes"),
-        (boxed(b"mif1", b"miaf"), "unsupported kind of HEIF: no picture but a film"),
+        (boxed(b"mif1", b"miaf"), "unsupported kind of HEIF: no image but a film"),
     ],
 )
 def test_what_has_no_name_is_described(data: bytes, expected: str) -> None:

@@ -44,7 +44,7 @@ def with_channel(values: NDArray[Any], *more: NDArray[Any]) -> NDArray[Any]:
 
 
 def assert_shows(data: bytes, expected: NDArray[Any], tolerance: int = 0) -> None:
-    """The file's pixels are those of this picture, uint8 [H,W] or [H,W,3]."""
+    """The file's pixels are those of this image, uint8 [H,W] or [H,W,3]."""
     wanted = pixels(encode(Image.fromarray(expected.astype(np.uint8)), "PNG")).astype(int)
     assert abs(pixels(data).astype(int) - wanted).max() <= tolerance
 
@@ -295,7 +295,7 @@ def test_raw_files_are_named(tags: dict[int, Any], name: str) -> None:
     assert reason(tiff(W, H, samples(GREY, "u1", "<"), [8], BLACK_IS_ZERO, tags=tags)).startswith(name)
 
 
-def test_a_raw_file_whose_first_picture_is_a_thumbnail() -> None:
+def test_a_raw_file_whose_first_image_is_a_thumbnail() -> None:
     """As those of Nikon and Sony are: what the sensor saw is in a directory of its own."""
     sensor = struct.pack("<H", 1) + struct.pack("<HHII", 262, 3, 1, 32803) + bytes(4)
     body = samples(GREY, "u1", "<")
@@ -319,7 +319,7 @@ def test_more_strips_than_any_encoder_writes() -> None:
     assert reason(data) == "TIFF of more than 100000 strips or tiles, which is the limit"
 
 
-def test_tiles_that_are_larger_than_the_picture_cost_what_they_are() -> None:
+def test_tiles_that_are_larger_than_the_image_cost_what_they_are() -> None:
     tags = {273: None, 278: None, 279: None, 322: (4, [32768]), 323: (4, [32768]), 324: (4, [8]), 325: (4, [9])}
     data = tiff(8, 8, bytes(99), [8] * 3, COLOUR, tags={259: (3, [8]), **tags})
     assert "more than the limit of" in reason(data)

@@ -4,7 +4,7 @@ import struct
 
 import png
 from costs import RATES
-from picture import Picture, damaged, truncated, unreadable, unsupported
+from image_file import ImageFile, damaged, truncated, unreadable, unsupported
 
 _HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _DEPTHS = (1, 4, 8, 16, 24, 32)
@@ -12,17 +12,17 @@ _RUN_LENGTHS = (1, 2)
 _COMPRESSIONS = {4: "JPEG in it", 5: "PNG in it"}
 
 
-def read_bmp(data: bytes) -> Picture:
+def read_bmp(data: bytes) -> ImageFile:
     """Read the header of a BMP file. Raises InvalidImage."""
     return _read_dib(data, 14, "BMP")
 
 
-def read_dib(data: bytes) -> Picture:
+def read_dib(data: bytes) -> ImageFile:
     """Read the header of a bitmap with no file header. Raises InvalidImage."""
     return _read_dib(data, 0, "DIB")
 
 
-def read_qoi(data: bytes) -> Picture:
+def read_qoi(data: bytes) -> ImageFile:
     """Read the header of a QOI file. Raises InvalidImage."""
     if len(data) < 14:
         raise truncated("QOI", "it ends in its header")
@@ -30,28 +30,28 @@ def read_qoi(data: bytes) -> Picture:
     if not width or not height:
         raise unreadable("QOI")
     cost = RATES["QOI"].of(width * height, len(data), rows=height)
-    return Picture(format="QOI", kind="QOI", width=width, height=height, data=data, cost=cost)
+    return ImageFile(format="QOI", kind="QOI", width=width, height=height, data=data, cost=cost)
 
 
-def read_icon(data: bytes) -> Picture:
-    """Find the largest picture of an icon, and read it. Raises InvalidImage."""
+def read_icon(data: bytes) -> ImageFile:
+    """Find the largest image of an icon, and read it. Raises InvalidImage."""
     (count,) = struct.unpack_from("<H", data, 4)
     entries = [struct.unpack_from("<BBBBHHII", data, 6 + 16 * index) for index in range(count)]
     if not entries:
-        raise damaged("ICO", "no picture in it")
+        raise damaged("ICO", "no image in it")
     # Of equally large ones that of the fewest colours, which is Pillow's choice.
     entry = min(entries, key=lambda each: (-(each[0] or 256) * (each[1] or 256), _depth(each)))
     length, offset = entry[6], entry[7]
     inner = data[offset : offset + length]
     if len(inner) < length or len(inner) < 40:
-        raise truncated("ICO", "it ends within its picture")
+        raise truncated("ICO", "it ends within its image")
     if inner.startswith(png.SIGNATURE):
         return png.read(inner, "ICO")
     bitmap = _read_dib(inner, 0, "ICO")
     alone = struct.pack("<HHHBBBBHHII", 0, 1, 1, *entry[:6], length, 22) + inner
     height = bitmap.height // 2  # the other half is the mask
     cost = bitmap.cost + RATES["ICO mask"].of(bitmap.width * height)
-    return Picture(format="ICO", kind=bitmap.kind, width=bitmap.width, height=height, data=alone, cost=cost)
+    return ImageFile(format="ICO", kind=bitmap.kind, width=bitmap.width, height=height, data=alone, cost=cost)
 
 
 def _depth(entry: tuple[int, ...]) -> int:
@@ -60,7 +60,7 @@ def _depth(entry: tuple[int, ...]) -> int:
     return bits or (colours - 1).bit_length() * (colours > 1) or 256
 
 
-def _read_dib(data: bytes, start: int, name: str) -> Picture:
+def _read_dib(data: bytes, start: int, name: str) -> ImageFile:
     """Read the header at `start`."""
     (size,) = struct.unpack_from("<I", data, start)
     if size not in _HEADERS:
@@ -79,7 +79,7 @@ def _read_dib(data: bytes, start: int, name: str) -> Picture:
         raise unsupported(name, _COMPRESSIONS[compression])
     is_run_length = compression in _RUN_LENGTHS
     rate = RATES["run-length BMP" if is_run_length else "BMP"]
-    return Picture(
+    return ImageFile(
         format=name,
         kind=f"{'run-length ' if is_run_length else ''}{name}",
         width=width,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from picture import MAX_PARTS, too_many_parts, truncated
+from image_file import MAX_PARTS, too_many_parts, truncated
 
 _NEEDED = {b"mdat", b"meta", b"moov", b"jp2h", b"jp2c"}
 

@@ -1,7 +1,7 @@
-"""What AV1 and HEVC data say of their size and of how many pictures they hold.
+"""What AV1 and HEVC data say of their size and of how many images they hold.
 
 The boxes around them say a size too, and decoders would find out only afterwards that it is another one; and of many
-pictures in the place of one they would decode all before they show one.
+images in the place of one they would decode all before they show one.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def av1_size(data: bytes) -> tuple[int, int, int]:
 
 
 def hevc_pictures(data: bytes, length_size: int) -> int:
-    """Count the pictures: the slices that are the first of theirs (HEVC, 7.3.1 and 7.3.6)."""
+    """Count the images: the slices that are the first of theirs (HEVC, 7.3.1 and 7.3.6)."""
     pictures, position = 0, 0
     while position + length_size + 3 <= len(data):
         start = position + length_size

@@ -1,14 +1,14 @@
-"""What decoding takes: measured rates by kind of file, and the limits to which a picture is held beforehand."""
+"""What decoding takes: measured rates by kind of file, and the limits to which an image is held beforehand."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from picture import Cost, InvalidImage, Picture
+from image_file import Cost, ImageFile, InvalidImage
 
 # Pillow keeps a pointer to each row and starts each anew; a decoder has some state a row.
 _ROW_NANOSECONDS, _ROW_BYTES = 60, 40
 
-_WORKING_BYTES = 16 << 20  # for bands of a picture on their way from one form to another
+_WORKING_BYTES = 16 << 20  # for bands of an image on their way from one form to another
 _MAX_WIDTH = 2**26 - 1  # Pillow counts the bits of a row in 32 of them
 
 
@@ -63,21 +63,21 @@ class Limits:
     milliseconds: int
     memory: int
 
-    def check(self, picture: Picture, cost: Cost) -> None:
-        """Refuse a picture that goes beyond. Raises InvalidImage."""
-        size = f"{picture.width}x{picture.height}"
-        if picture.width * picture.height > self.pixels:
+    def check(self, file: ImageFile, cost: Cost) -> None:
+        """Refuse an image that goes beyond. Raises InvalidImage."""
+        size = f"{file.width}x{file.height}"
+        if file.width * file.height > self.pixels:
             raise InvalidImage(f"{size} is more pixels than the limit of {self.pixels}")
-        if picture.width > _MAX_WIDTH:
-            raise InvalidImage(f"{picture.width} pixels wide, more than the limit of {_MAX_WIDTH}")
+        if file.width > _MAX_WIDTH:
+            raise InvalidImage(f"{file.width} pixels wide, more than the limit of {_MAX_WIDTH}")
         if cost.nanoseconds > self.milliseconds * 1e6:
             raise InvalidImage(
-                f"{picture.kind} of {size} takes up to {cost.nanoseconds / 1e9:.1f} s to decode, "
+                f"{file.kind} of {size} takes up to {cost.nanoseconds / 1e9:.1f} s to decode, "
                 f"more than the limit of {self.milliseconds / 1000:g} s"
             )
         memory = cost.memory + _WORKING_BYTES
         if memory > self.memory:
             raise InvalidImage(
-                f"{picture.kind} of {size} takes up to {memory / 2**20:.0f} MiB to decode, "
+                f"{file.kind} of {size} takes up to {memory / 2**20:.0f} MiB to decode, "
                 f"more than the limit of {self.memory / 2**20:.0f} MiB"
             )

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Mapping
 
-from picture import MAX_PARTS, too_many_parts, truncated
+from image_file import MAX_PARTS, too_many_parts, truncated
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}

@@ -1,12 +1,12 @@
 """What Pillow decoded, to pixels of 8 bits without transparency.
 
 Where a pixel is one value (grey, or an index into a palette) the value is looked up in a table of what each means. The
-work goes in bands of rows, so that a large picture is never held in more forms than two.
+work goes in bands of rows, so that a large image is never held in more forms than two.
 """
 
 import numpy as np
+from image_file import ImageFile
 from numpy.typing import NDArray
-from picture import Picture
 from PIL import Image
 
 Pixels = NDArray[np.uint32]
@@ -16,10 +16,10 @@ _BAND = 1 << 19  # pixels
 _INDEXED = ("1", "L", "P")
 
 
-def flatten(image: Image.Image, picture: Picture) -> Pixels:
+def flatten(image: Image.Image, file: ImageFile) -> Pixels:
     """Give the image's pixels, transparency over white; CMYK stays as it is. Raises ValueError."""
     width, height = image.size
-    table = _table(image, picture)
+    table = _table(image, file)
     rows = max(1, _BAND // width)
     if rows >= height:
         return _looked_up(image, table)
@@ -60,10 +60,10 @@ def _looked_up(image: Image.Image, table: Pixels | None) -> Pixels:
     return pixels
 
 
-def _table(image: Image.Image, picture: Picture) -> Pixels | None:
+def _table(image: Image.Image, file: ImageFile) -> Pixels | None:
     """Give the pixel that each value means, uint32 [256] or [65536]; None where a pixel has several values."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and picture.format in ("PPM", "PNG")):
-        return _levels(picture, image.info.get("transparency"))
+    if image.mode.startswith("I;16") or (image.mode == "I" and file.format in ("PPM", "PNG")):
+        return _levels(file, image.info.get("transparency"))
     if image.mode in ("I", "F"):
         raise ValueError("the range of 32-bit values is not known; store it with 8 or 16 bits")
     if image.mode not in _INDEXED:
@@ -75,11 +75,11 @@ def _table(image: Image.Image, picture: Picture) -> Pixels | None:
     return table
 
 
-def _levels(picture: Picture, transparent: object) -> Pixels:
+def _levels(file: ImageFile, transparent: object) -> Pixels:
     """Scale grey levels of more than 8 bits (Pillow's own conversion clips them at 255)."""
-    levels, most = np.arange(65536, dtype=np.uint32), picture.white_level
+    levels, most = np.arange(65536, dtype=np.uint32), file.white_level
     grey = np.minimum((levels * 255 + most // 2) // most, 255)
-    if picture.is_inverted:
+    if file.is_inverted:
         grey = 255 - grey
     if isinstance(transparent, int):
         grey[levels == transparent] = 255

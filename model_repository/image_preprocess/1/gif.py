@@ -1,14 +1,14 @@
-"""GIF: its blocks up to the end of the first picture. Comments and applications' data stay behind."""
+"""GIF: its blocks up to the end of the first image. Comments and applications' data stay behind."""
 
 import struct
 
 from costs import RATES
-from picture import MAX_PARTS, Picture, too_many_parts, truncated, unreadable
+from image_file import MAX_PARTS, ImageFile, too_many_parts, truncated, unreadable
 
 _EXTENSION, _IMAGE, _TRAILER, _CONTROL = 0x21, 0x2C, 0x3B, 0xF9
 
 
-def read(data: bytes) -> Picture:
+def read(data: bytes) -> ImageFile:
     """Read the blocks. Raises InvalidImage."""
     if len(data) < 13:
         raise truncated("GIF", "it ends in its header")
@@ -20,7 +20,7 @@ def read(data: bytes) -> Picture:
         if parts > MAX_PARTS:
             raise too_many_parts("GIF", "blocks")
         if not code or code[0] == _TRAILER:
-            raise truncated("GIF", "it has no picture")
+            raise truncated("GIF", "it has no image")
         if code[0] != _EXTENSION:
             position += 1  # as every reader does with bytes between blocks
             continue
@@ -32,13 +32,13 @@ def read(data: bytes) -> Picture:
             control = block if len(block) == 8 else control
     descriptor = data[position : position + 10]
     if len(descriptor) < 10:
-        raise truncated("GIF", "it ends in the header of its picture")
+        raise truncated("GIF", "it ends in the header of its image")
     left, top, columns, rows, flags = struct.unpack_from("<HHHHB", descriptor, 1)
     if not columns or not rows:
         raise unreadable("GIF")
     end, _ = _skip(data, position + 10 + _palette_bytes(flags) + 1)
     width, height = max(width, left + columns), max(height, top + rows)
-    return Picture(
+    return ImageFile(
         format="GIF",
         kind="GIF",
         width=width,

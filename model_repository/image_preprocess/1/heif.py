@@ -1,7 +1,7 @@
-"""AVIF and HEIF (ISO 23008-12): the items of a file, of which the primary one is the picture.
+"""AVIF and HEIF (ISO 23008-12): the items of a file, of which the primary one is the image.
 
 It is coded as a whole or is a grid of tiles, each an item of its own, and may have another item for its transparency.
-Items of camera data are hidden from the decoders, and so are films beside the picture. The picture is turned by the
+Items of camera data are hidden from the decoders, and so are films beside the image. The image is turned by the
 container's own properties, as the standard says, never by EXIF.
 """
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from boxes import Box, walk
 from coded import av1_size, hevc_pictures
 from costs import RATES
-from picture import MAX_PARTS, Picture, damaged, too_many_parts, truncated, unsupported
+from image_file import MAX_PARTS, ImageFile, damaged, too_many_parts, truncated, unsupported
 
 _CODED = {"AVIF": {b"av01"}, "HEIF": {b"hvc1", b"hev1"}}
 _CODECS = {b"av01": "AV1", b"hvc1": "HEVC", b"hev1": "HEVC", b"avc1": "AVC", b"vvc1": "VVC", b"jpeg": "JPEG"}
-_CODECS |= {b"j2k1": "JPEG 2000", b"unci": "nothing", b"iovl": "an overlay", b"iden": "another picture"}
+_CODECS |= {b"j2k1": "JPEG 2000", b"unci": "nothing", b"iovl": "an overlay", b"iden": "another image"}
 _CAMERA_DATA = {b"Exif", b"mime"}
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 _MAX_TILES = 10_000
@@ -46,7 +46,7 @@ class _Items:
         return b""
 
 
-def read(data: bytes, format_name: str) -> Picture:
+def read(data: bytes, format_name: str) -> ImageFile:
     """Read the items of an AVIF or a HEIF file. Raises InvalidImage."""
     items = _read_items(data, format_name)
     width, height = _size(items, items.primary)
@@ -55,7 +55,7 @@ def read(data: bytes, format_name: str) -> Picture:
         is_beside = kind == b"auxl" and items.primary in to
         if is_beside and items.property(source, b"auxC")[4:].startswith(_ALPHA):
             coded += _coded_pixels(items, source)
-    return Picture(
+    return ImageFile(
         format=format_name,
         kind=format_name,
         width=width,
@@ -81,7 +81,7 @@ def _read_items(data: bytes, format_name: str) -> _Items:
             elif reader := readers.pop(inner.name, None):
                 reader(items, inner)
     if items.primary not in items.types:
-        raise unsupported(format_name, "no picture but a film")
+        raise unsupported(format_name, "no image but a film")
     return items
 
 
@@ -202,7 +202,7 @@ def _coded_pixels(items: _Items, item: int) -> int:
             configuration = items.property(part, b"hvcC")
             pictures = hevc_pictures(_coded_data(items, part), (configuration[21] & 3) + 1)
         if pictures > _MAX_LAYERS:
-            raise unsupported(items.format, f"{pictures} pictures in the place of one")
+            raise unsupported(items.format, f"{pictures} images in the place of one")
         pixels += width * height * max(pictures, 1)
     return pixels
 

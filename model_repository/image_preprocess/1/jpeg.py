@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from costs import RATES
+from image_file import Cost, ImageFile, damaged, too_many_parts, truncated, unreadable, unsupported
 from orientation import orientation
-from picture import Cost, Picture, damaged, too_many_parts, truncated, unreadable, unsupported
 
-MAX_SCANS = 100  # encoders write about ten, and each is a pass over the whole picture
+MAX_SCANS = 100  # encoders write about ten, and each is a pass over the whole image
 _MAX_SEGMENTS = 10_000
 _MAX_SIDE = 65_500  # libjpeg's
 
@@ -33,7 +33,7 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jpeg(Picture):
+class Jpeg(ImageFile):
     """A JPEG file. `is_inverted` says that CMYK is as Adobe writes it, with 255 for no ink."""
 
     components: int

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from boxes import walk
 from costs import RATES
-from picture import MAX_PARTS, Cost, Picture, damaged, too_many_parts, truncated, unsupported
+from image_file import MAX_PARTS, Cost, ImageFile, damaged, too_many_parts, truncated, unsupported
 
 SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
 STREAM_SIGNATURE = b"\xff\x4f\xff\x51"
@@ -26,7 +26,7 @@ class _Size(NamedTuple):
     components: int
 
 
-def read(data: bytes) -> Picture:
+def read(data: bytes) -> ImageFile:
     """Read the boxes and the headers. Raises InvalidImage."""
     file, start = _tidied(data) if data.startswith(SIGNATURE) else (data, 0)
     size, codings = _read_headers(file, start)
@@ -34,7 +34,7 @@ def read(data: bytes) -> Picture:
     cost += RATES["JPEG2000 tile"].of(size.tiles)
     for coding in codings:
         cost += _coding_cost(coding, size)
-    return Picture(format="JPEG2000", kind=_NAME, width=size.width, height=size.height, data=file, cost=cost)
+    return ImageFile(format="JPEG2000", kind=_NAME, width=size.width, height=size.height, data=file, cost=cost)
 
 
 def _tidied(data: bytes) -> tuple[bytes, int]:

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 from costs import RATES
-from picture import MAX_PARTS, Picture, too_many_parts, truncated, unreadable, unsupported
+from image_file import MAX_PARTS, ImageFile, too_many_parts, truncated, unreadable, unsupported
 
 _LONGEST_HEADER = 1 << 16
 _GAP = re.compile(rb"(?:[ \t\n\v\f\r]|#[^\r\n]*[\r\n])*")
@@ -13,7 +13,7 @@ _COMMENT = re.compile(rb"#[^\r\n]*")
 _PLAIN, _BITS, _GREY, _COLOUR = b"123", b"14", b"25", b"36"
 
 
-def read(data: bytes) -> Picture:
+def read(data: bytes) -> ImageFile:
     """Read the header. Raises InvalidImage."""
     letter = data[1:2]
     if letter not in b"123456":
@@ -43,7 +43,7 @@ def read(data: bytes) -> Picture:
         if letter not in _BITS:
             body, numbers[2] = _scaled(body, samples, letter, most)
     header = b"P%b\n%b\n" % (letter, b" ".join(b"%d" % number for number in numbers))
-    return Picture(format="PPM", kind=kind, width=width, height=height, data=header + body, cost=cost)
+    return ImageFile(format="PPM", kind=kind, width=width, height=height, data=header + body, cost=cost)
 
 
 def _without_comments(body: bytes) -> bytes:

@@ -1,14 +1,14 @@
 """Resize with Pillow itself: the same pixels as resample.py without numba, in about five times the time.
 
 Each axis is a pass of its own, in the order that is asked for, as Pillow does it inside. Unlike resample.py this makes
-all of the resized picture before what does not show is cut off.
+all of the resized image before what does not show is cut off.
 """
 
 import numpy as np
 from axis import Axis
 from flatten import Pixels, packed
+from image_file import InvalidImage
 from numpy.typing import NDArray
-from picture import InvalidImage
 from PIL import Image
 
 _MOST_PIXELS = 1 << 26  # between the passes: 256 MiB
@@ -16,7 +16,7 @@ _WEIGHTS = 10  # pixels that a pixel's weights weigh as much as, where the image
 
 
 def resample(pixels: Pixels, horizontal: Axis, vertical: Axis, *, vertical_first: bool, cubic: bool) -> Pixels:
-    """Do what resample.py does. Raises InvalidImage for a picture so long and thin that too much would be cut off."""
+    """Do what resample.py does. Raises InvalidImage for an image so long and thin that too much would be cut off."""
     height, width = pixels.shape
     # CMYK is Pillow's mode of four channels of which each is resized by itself, whatever they hold.
     image = Image.frombuffer("CMYK", (width, height), np.ascontiguousarray(pixels), "raw", "CMYK", 0, 1)

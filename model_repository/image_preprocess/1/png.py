@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from costs import RATES
+from image_file import MAX_PARTS, Cost, ImageFile, damaged, too_many_parts, truncated, unreadable, unsupported
 from orientation import orientation
-from picture import MAX_PARTS, Cost, Picture, damaged, too_many_parts, truncated, unreadable, unsupported
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
@@ -38,7 +38,7 @@ class _Chunks:
     texts: int = 0  # that were looked into
 
 
-def read(data: bytes, container: str = "PNG") -> Picture:
+def read(data: bytes, container: str = "PNG") -> ImageFile:
     """Read a PNG file, or one in the `container` (an icon). Raises InvalidImage."""
     chunks = _read_chunks(data, container)
     width, height, depth, colour, interlace = _read_header(chunks.header, container)
@@ -61,7 +61,7 @@ def read(data: bytes, container: str = "PNG") -> Picture:
     cost += RATES["PNG chunk"].of(len(chunks.pixels))
     if colour in (4, 6) or (colour == 2 and chunks.transparency):
         cost += RATES["PNG alpha"].of(width * height)
-    return Picture(
+    return ImageFile(
         format="PNG",
         kind=f"{depth}-bit {'interlaced ' if interlace else ''}{container}",
         width=width,

@@ -1,6 +1,6 @@
 """Bytes of an image file in, the model's pixels out: open_clip's evaluation transform without torch.
 
-    bytes ─decode.py─> Picture ─costs.py─> allowed ─decode.py─> upright pixels ─resample.py─> uint8 [3,H,W] row
+    bytes ─decode.py─> ImageFile ─costs.py─> allowed ─decode.py─> upright pixels ─resample.py─> uint8 [3,H,W] row
 
 Nothing here knows Triton. Every image that cannot be used raises `InvalidImage` with a reason for its sender, a lack of
 memory `OutOfMemory`; the caller owns the batch array and gets one row of it filled per call.
@@ -24,9 +24,9 @@ from axis import Axis
 from costs import Limits
 from decode import FORMATS, decode, read
 from flatten import Pixels, to_rgb
+from image_file import ImageFile, InvalidImage, OutOfMemory
 from jpeg import Jpeg
 from numpy.typing import NDArray
-from picture import InvalidImage, OutOfMemory, Picture
 
 __all__ = ["FORMATS", "InvalidImage", "OutOfMemory", "Preprocessor", "Row"]
 
@@ -99,27 +99,27 @@ class Preprocessor:
         """
         if len(data) > self.max_image_bytes:
             raise InvalidImage(f"{len(data)} bytes, more than the limit of {self.max_image_bytes}")
-        picture = read(data)
+        file = read(data)
         factor, extent = 1, None
-        cost = picture.cost
-        if isinstance(picture, Jpeg) and (factor := self._reduction(picture)) > 1:
-            cost = picture.reduced_cost(factor)
-            width, height = picture.upright_size
+        cost = file.cost
+        if isinstance(file, Jpeg) and (factor := self._reduction(file)) > 1:
+            cost = file.reduced_cost(factor)
+            width, height = file.upright_size
             extent = width / factor, height / factor
-        Limits(self.max_image_pixels, self.max_decode_milliseconds, self.max_decode_bytes).check(picture, cost)
-        pixels, is_cmyk = decode(picture, factor)
+        Limits(self.max_image_pixels, self.max_decode_milliseconds, self.max_decode_bytes).check(file, cost)
+        pixels, is_cmyk = decode(file, factor)
         self._fit(row, pixels, extent or (pixels.shape[1], pixels.shape[0]), is_cmyk)
 
-    def _reduction(self, picture: Picture) -> int:
+    def _reduction(self, file: ImageFile) -> int:
         """Tell whether a very large JPEG is to be decoded at 1/8, 1/4 or 1/2."""
         if not self.reduced_decoding:
             return 1
-        width, height = picture.upright_size
+        width, height = file.upright_size
         full_width, full_height = self._full_size(width, height)
         shrink = min(width / full_width, height / full_height)
         factors = [n for n in (8, 4, 2) if shrink / n >= _SHRINK_AFTER_REDUCTION]
         # The decoder rounds the size up. Turned to the left or the top, that part of a pixel would shift the image.
-        is_upright = picture.orientation == 1
+        is_upright = file.orientation == 1
         return next((n for n in factors if is_upright or width % n == height % n == 0), 1)
 
     def _fit(self, row: Row, pixels: Pixels, extent: tuple[float, float], is_cmyk: bool) -> None:

@@ -1,11 +1,11 @@
-"""What text is that came for an image file: a drawing in some language, a page, or the place of a picture."""
+"""What text is that came for an image file: a drawing in some language, a page, or the place of an image."""
 
 import base64
 import binascii
 import codecs
 import re
 
-from picture import InvalidImage
+from image_file import InvalidImage
 
 _LOOKED_AT = 1 << 16  # a drawing may begin with a long comment
 _SHOWN = 32

@@ -8,7 +8,7 @@ import zlib
 from contextlib import suppress
 
 import jpeg2000
-from picture import InvalidImage, not_read
+from image_file import InvalidImage, not_read
 from prose import from_base64, name_of_text
 
 _READ = (

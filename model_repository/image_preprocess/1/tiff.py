@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 from costs import RATES
 from directory import Directory, with_directory
-from orientation import UPRIGHT, orientation
-from picture import (
+from image_file import (
     MAX_PARTS,
     Cost,
+    ImageFile,
     InvalidImage,
-    Picture,
     damaged,
     not_read,
     too_many_parts,
@@ -23,6 +22,7 @@ from picture import (
     unreadable,
     unsupported,
 )
+from orientation import UPRIGHT, orientation
 from PIL import TiffImagePlugin
 
 # Pillow's own reading of uncompressed files takes 16-bit planes for 8-bit ones; libtiff reads them all.
@@ -68,7 +68,7 @@ class _Layout(NamedTuple):
     """1 unsigned, 2 signed, 3 floating point"""
 
 
-def read(data: bytes) -> Picture:
+def read(data: bytes) -> ImageFile:
     """Read the first directory. Raises InvalidImage."""
     tags = Directory(data)
     _refuse_raw(data, tags)
@@ -86,7 +86,7 @@ def read(data: bytes) -> Picture:
     _refuse_unread(layout, order, tags)
     kept = _described(tags, layout) | {_WIDTH: (width,), _HEIGHT: (height,), _COMPRESSION: (compression,)}
     parts = _parts(data, tags, layout, kept)
-    return Picture(
+    return ImageFile(
         format="TIFF",
         kind="TIFF",
         width=width,
@@ -248,7 +248,7 @@ def _cost(data: bytes, pixels: int, height: int, parts: _Parts, compression: int
 
 
 def _refuse_raw(data: bytes, tags: Directory) -> None:
-    """Refuse a camera's raw file, whose first picture is a thumbnail. Raises InvalidImage."""
+    """Refuse a camera's raw file, whose first image is a thumbnail. Raises InvalidImage."""
     if _DNG_VERSION in tags:
         raise not_read("a camera's raw file (DNG)")
     if data[8:10] == b"CR":

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from costs import RATES
+from image_file import MAX_PARTS, ImageFile, damaged, too_many_parts, truncated
 from orientation import orientation
-from picture import MAX_PARTS, Picture, damaged, too_many_parts, truncated
 
 _ALPHA, _ANIMATION = 0x10, 0x02  # flags of VP8X
 _FRAME_HEADER = 16  # bytes of ANMF before the chunks of its image
@@ -18,7 +18,7 @@ class _Chunk(NamedTuple):
     whole: bytes
 
 
-def read(data: bytes) -> Picture:
+def read(data: bytes) -> ImageFile:
     """Read the chunks. Raises InvalidImage."""
     extended, exif, xmp = None, b"", b""
     kept: list[_Chunk] = []
@@ -38,7 +38,7 @@ def read(data: bytes) -> Picture:
         image = next(iter(c for c in _walk(image.body, _FRAME_HEADER) if c.name in (b"VP8 ", b"VP8L")), image)
     width, height = _size(image) if extended is None else _canvas(extended)
     is_lossless = image.name == b"VP8L"
-    return Picture(
+    return ImageFile(
         format="WEBP",
         kind="lossless WebP" if is_lossless else "WebP",
         width=width,
@@ -85,7 +85,7 @@ def _size(image: _Chunk) -> tuple[int, int]:
     if image.name == b"VP8L" and body[:1] == b"\x2f" and len(body) >= 5:
         bits = int.from_bytes(body[1:5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    raise damaged("WEBP", f"no picture in its {image.name.decode().strip()} chunk")
+    raise damaged("WEBP", f"no image in its {image.name.decode().strip()} chunk")
 
 
 def _file(extended: bytes | None, kept: list[_Chunk]) -> bytes:

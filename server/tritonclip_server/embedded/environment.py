@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tritonclip_server.embedded.errors import EnvironmentProblem
+from tritonclip_server.resources import MODEL_REPOSITORY
 
 STAND_IN = Path(__file__).with_name("backend") / "pytorch" / "model.py"
 # What the stand-in tells image_preprocess of its queue, in words that both know.
-BACKLOG = Path(__file__).resolve().parents[1] / "model_repository" / "image_preprocess" / "1" / "backlog.py"
+BACKLOG = MODEL_REPOSITORY / "image_preprocess" / "1" / "backlog.py"
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def test_with_distinct_captions_the_loss_is_open_clips() -> None:
     torch.testing.assert_close(loss(*arguments), ClipLoss()(*arguments))
 
 
-def test_pictures_with_the_same_caption_are_all_right_answers() -> None:
+def test_images_with_the_same_caption_are_all_right_answers() -> None:
     loss = MatchingClipLoss()
     loss.groups = torch.tensor([0, 1, 0])
     images, texts = features(3, 0), features(2, 1)[torch.tensor([0, 1, 0])]
@@ -44,10 +44,10 @@ def test_pictures_with_the_same_caption_are_all_right_answers() -> None:
 def test_a_batch_depends_on_its_number_alone_and_shows_no_held_out_pair() -> None:
     batches = Batches(Recipe(), 64, lambda captions: torch.zeros(len(captions), 77))
     first, again, other = batches[7], batches[7], batches[8]
-    torch.testing.assert_close(first.pictures, again.pictures)
-    assert not torch.equal(first.pictures, other.pictures)
-    assert first.pictures.shape == (128, 3, 64, 64)
-    assert 0 <= first.pictures.min() <= first.pictures.max() <= 1
+    torch.testing.assert_close(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
+    assert first.images.shape == (128, 3, 64, 64)
+    assert 0 <= first.images.min() <= first.images.max() <= 1
 
 
 def test_the_schedule() -> None:

@@ -50,7 +50,7 @@ def test_a_shape_has_its_colour_its_width_and_its_place(shape: str, size: str) -
                 assert axis.max() <= (length + side) / 2
 
 
-def test_a_picture_is_the_same_at_every_size() -> None:
+def test_a_image_is_the_same_at_every_size() -> None:
     for number, scene in enumerate(draw_scenes(9, 12)):
         large = Image.fromarray(render(clean(scene), 256, 256)).resize((64, 64), Image.Resampling.BOX)
         small = render(clean(scene), 64, 64)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pictures import BLUE, RED
+from tests.images import BLUE, RED
 from tests.sweep.encodings import WAYS, Features, as_int8, as_int8_of_length_1, as_signs, embed, shares, table
 from tritonclip import Client
 from tritonclip.protocol import FloatArray

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.pictures import RED_URL, data_url
+from tests.images import RED_URL, data_url
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient, ServerError
 from tritonclip.testing import FakeServer

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.pictures import BLUE_URL, RED, RED_URL
+from tests.images import BLUE_URL, RED, RED_URL
 from tests.unit.gateway.conftest import Gateway
 from tritonclip.testing import features_of
 from tritonclip_server.gateway.responses.encodings import quantized

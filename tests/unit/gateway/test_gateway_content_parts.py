@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.pictures import BLUE_URL, RED, RED_URL, base64_of
+from tests.images import BLUE_URL, RED, RED_URL, base64_of
 from tests.unit.gateway.conftest import Gateway
 from tritonclip_server.gateway.content.parts import means_image
 

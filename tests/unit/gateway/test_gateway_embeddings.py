@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from openai import BadRequestError, OpenAI
 
-from tests.pictures import BLUE, BLUE_URL, RED, RED_URL, base64_of, data_url
+from tests.images import BLUE, BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import Gateway
 from tritonclip.testing import features_of
 from tritonclip_server.gateway.responses.encodings import Dtype, quantized

@@ -4,7 +4,7 @@ import grpc
 import pytest
 
 from tests.bad_inputs import BAD_INPUTS
-from tests.pictures import RED_URL
+from tests.images import RED_URL
 from tests.unit.gateway.conftest import gateway_over, refuse
 from tritonclip import InputError
 from tritonclip.protocol import refused_item, status_error

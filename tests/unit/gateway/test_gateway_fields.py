@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.pictures import RED, RED_URL
+from tests.images import RED, RED_URL
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.errors import ApiError

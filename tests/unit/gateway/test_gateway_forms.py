@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.pictures import BLUE, RED, RED_URL
+from tests.images import BLUE, RED, RED_URL
 from tests.unit.gateway.conftest import Gateway
 
 EMBED, SIMILARITY = "/v1/embeddings", "/v1/similarity"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.pictures import RED, RED_URL
+from tests.images import RED, RED_URL
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip.testing import FakeServer, features_of
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.pictures import png_that_claims
+from tests.images import png_that_claims
 from tritonclip_server.gateway.content.image_dimensions import STEPS, pixels_of
 from tritonclip_server.gateway.content.image_signatures import kind_of, looks_like_image
 

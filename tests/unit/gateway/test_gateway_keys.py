@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from tests.pictures import RED_URL
+from tests.images import RED_URL
 from tests.unit.gateway.conftest import gateway_over
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, data_url
+from tests.images import BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient, Embeddings
 from tritonclip.testing import FakeServer, features_of

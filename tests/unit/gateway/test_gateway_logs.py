@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.pictures import RED_URL
+from tests.images import RED_URL
 from tests.unit.gateway.conftest import gateway_over
 from tritonclip import AsyncClient, Embeddings, ServerError
 from tritonclip.testing import FakeServer

@@ -12,7 +12,7 @@ import httpx
 import orjson
 import pytest
 
-from tests.pictures import BLUE, BLUE_URL, RED, RED_URL, base64_of, encoded
+from tests.images import BLUE, BLUE_URL, RED, RED_URL, base64_of, encoded
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.errors import ApiError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.pictures import RED_URL
+from tests.images import RED_URL
 from tests.unit.gateway.conftest import gateway_over
 from tests.virtual_time import run
 from tritonclip import AsyncClient, Embeddings

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.pictures import BLUE_URL, RED_URL
+from tests.images import BLUE_URL, RED_URL
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.content.items import TextItem

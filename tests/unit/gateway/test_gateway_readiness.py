@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.pictures import RED, base64_of
+from tests.images import RED, base64_of
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient
 from tritonclip.protocol import status_error

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.pictures import BLUE, BLUE_URL, RED, RED_URL, base64_of, data_url
+from tests.images import BLUE, BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import CLOSE, LABEL_SETS, Gateway, gateway_over, refuse
 from tritonclip import Client
 from tritonclip.testing import FakeServer

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.gateway_server import listening
-from tests.pictures import RED_URL
+from tests.images import RED_URL
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient, ConnectError, Embeddings, ProtocolError, TritonClipError
 from tritonclip.protocol import status_error

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, encoded
+from tests.images import BLUE_URL, RED, RED_URL, base64_of, encoded
 from tests.unit.gateway.conftest import Gateway
 from tritonclip.testing import features_of
 from tritonclip_server.gateway.content.base64_text import BadBase64, decode
@@ -90,7 +90,7 @@ SENTENCES = [
     "database: a, b", "date:2026,11", "dataset:image/png;base64,AAAA", "data is red, blue", "d", "D:data,x", "data;a,b",
     "a photo from https://example.com/cat.png", "https://example.com/cat.png shows a cat", "see data:image/png;base64,AA",
     "BMW cars", "P6 5 3 engine", "note: this is a cat", "a:b", "C:\\cats\\cat.png", "cat.png", "[MASK] of a cat", "[1, 2]",
-    "deadbeef" * 8, "0" * 7 + "1" + "01" * 16, "/workspace/pictures/of/cats/and/dogs", "a\\x20b", "C:\\x89PNG", "supercalifragilisticexpialidocious",
+    "deadbeef" * 8, "0" * 7 + "1" + "01" * 16, "/workspace/images/of/cats/and/dogs", "a\\x20b", "C:\\x89PNG", "supercalifragilisticexpialidocious",
     '{"a": "b"}', "{}", "{text}", '{"text": "a"', "0x" + "1234567890" * 4,
     "iVBORw0KGgo", "R0lGODlh is how GIFs begin in base64", "ünïcode, 日本語、テキスト", "\u2028", "100%", "%2F",
 ]  # fmt: skip

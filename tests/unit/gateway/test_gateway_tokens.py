@@ -11,7 +11,7 @@ import pytest
 from tiktoken import Encoding
 from tiktoken.load import load_tiktoken_bpe
 
-from tests.pictures import RED_URL
+from tests.images import RED_URL
 from tests.unit.gateway.conftest import Gateway
 from tritonclip_server.gateway.content import token_ids
 from tritonclip_server.gateway.content.token_ids import VOCABULARY, token_count

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.pictures import RED, RED_URL, data_url
+from tests.images import RED, RED_URL, data_url
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip.testing import CONTEXT_LENGTH, FakeServer
 from tritonclip_server.gateway.responses.response_models import (

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.pictures import RED, RED_URL
+from tests.images import RED, RED_URL
 from tests.unit.gateway.conftest import CLOSE, gateway_over, refuse
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.errors import ApiError

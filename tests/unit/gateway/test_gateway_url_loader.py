@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.gateway_server import listening
-from tests.pictures import BLUE_URL, RED, RED_URL, base64_of, encoded
+from tests.images import BLUE_URL, RED, RED_URL, base64_of, encoded
 from tests.unit.gateway.conftest import gateway_over, refuse
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.pictures import BLUE_URL, RED_URL
+from tests.images import BLUE_URL, RED_URL
 from tests.unit.gateway.conftest import LABEL_SETS, Gateway, gateway_over, refuse
 from tritonclip import AsyncClient, Classifications, Embeddings, ProtocolError
 from tritonclip.protocol import FloatArray

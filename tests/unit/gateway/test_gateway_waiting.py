@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.gateway_server import GatewayProcess, listening
-from tests.pictures import RED_URL
+from tests.images import RED_URL
 from tests.raw_http import answer, connect, post, received, statuses
 from tritonclip import AsyncClient, Embeddings
 from tritonclip.testing import FakeServer

@@ -45,7 +45,7 @@ def test_wrong_vectors_are_seen(features: FloatArray, spoil: object, words: str)
 
 def test_a_vector_that_is_near_enough_but_nearer_to_another_item_is_wrong() -> None:
     first = np.array([1.0, 0.0], dtype=np.float32)
-    angle = np.arccos(0.9995)  # two pictures of one thing
+    angle = np.arccos(0.9995)  # two images of one thing
     second = np.array([np.cos(angle), np.sin(angle)], dtype=np.float32)
     reason = References(np.stack([first, second])).check([0])(second[None])
     assert reason == "the vector of item 1, not 0"

@@ -1,6 +1,6 @@
 """What an image file is, as its container says: before anything is decoded, and without what cannot matter to pixels.
 
-    bytes ─signatures.py─> format ─jpeg.py, png.py, tiff.py, …─> Picture ─costs.py─> allowed ─decode.py─> pixels
+    bytes ─signatures.py─> format ─jpeg.py, png.py, tiff.py, …─> ImageFile ─costs.py─> allowed ─decode.py─> pixels
 
 A container's module reads the file leniently and hands on a file that holds pixels and little else: broken profiles,
 texts, thumbnails and camera data then cannot spoil what they only accompany.
@@ -32,7 +32,7 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class ImageFile:
     """One image file. `width` and `height` are as stored; `orientation` (EXIF's, 1 to 8) says how to turn that."""
 
     format: str
