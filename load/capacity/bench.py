@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from load.capacity.baseline import BareEncoder, random_image
 from load.capacity.compare import open_meters
 from load.capacity.deployment import Embedded, embedded
 from load.capacity.meter import in_turn, meter, ratio, say
-from load.capacity.workload import Closed, Questions, Workload
+from load.capacity.workload import Closed, Workload
 from load.core.checks import check_vectors
 from load.core.inputs import Spec, images
 from load.core.machine import describe_machine
@@ -77,7 +78,7 @@ async def measure(deployment: Embedded, seconds: float) -> dict[str, Any]:
     return {
         **await _images(deployment, seconds),
         **await _texts(deployment, seconds / 3),
-        **await _label_sets(deployment, seconds / 10),
+        **await _label_sets(deployment, max(5, int(2 * seconds))),
         "variant": manifest.variant,
         "precision": manifest.precision,
         "machine": describe_machine(),
@@ -171,23 +172,34 @@ def text_figures(rates: Rates) -> dict[str, Any]:
     }
 
 
-async def _label_sets(deployment: Embedded, seconds: float) -> dict[str, Any]:
-    """One client's image: embedded, classified by stored label sets, and compared with prompts that come along."""
-    load, turns = Closed(1), Workload(spec=Spec(count=1))
-    async with AsyncExitStack() as stack:
-        meters = {"embed": await stack.enter_async_context(meter(deployment, turns.questions, load, seconds))}
-        for size in LABEL_SETS:
-            questions = by_label_set(f"bench-{size}")
-            meters[str(size)] = await stack.enter_async_context(meter(deployment, questions, load, seconds))
-        rates = await in_turn(meters, 2 * ROUNDS)
+async def _label_sets(deployment: Embedded, calls: int) -> dict[str, Any]:
+    """One image by the client library: embedded, classified by stored label sets, and compared with prompts sent along.
+
+    The calls of a round follow one another, so that the machine's drift cancels.
+    """
+    (image,) = images(Spec(count=1))
+    prompts = [f"a photo of a {name}" for name in _names(PROMPTS)]
     with Client(deployment.grpc_url) as client:
-        prompts, taken = [f"a photo of a {name}" for name in _names(PROMPTS)], []
-        for _ in range(1 + ROUNDS):
-            started = time.perf_counter()
-            await asyncio.to_thread(client.compare, images(Spec(count=1))[0], prompts)
-            taken.append(time.perf_counter() - started)
-    # The first puts their features into the server's response cache: what is timed is their best case.
-    return label_figures(rates) | {"prompts_images_per_s_1000": round(1 / statistics.median(taken[1:]), 2)}
+        turns: Turns = {"embed": _calls_per_s(lambda: client.embed_images(image))}
+        for size in LABEL_SETS:
+            classify = partial(client.classify, image, label_set=f"bench-{size}", top_k=5)
+            turns[str(size)] = _calls_per_s(classify)
+        rates = await in_turn(turns, 1 + calls)
+        # Their first call puts the prompts' features into the server's response cache: what is timed is their best case.
+        compared = await in_turn({"prompts": _calls_per_s(lambda: client.compare(image, prompts))}, 1 + ROUNDS)
+    figures = label_figures({name: found[1:] for name, found in rates.items()})
+    return figures | {"prompts_images_per_s_1000": _median(compared["prompts"][1:])}
+
+
+def _calls_per_s(call: Callable[[], object]) -> Callable[[], Awaitable[float]]:
+    """A measurement to be made in turn, of one call."""
+
+    async def rate() -> float:
+        started = time.perf_counter()
+        await asyncio.to_thread(call)
+        return 1 / (time.perf_counter() - started)
+
+    return rate
 
 
 def label_figures(rates: Rates) -> dict[str, Any]:
@@ -230,15 +242,6 @@ async def known_texts(client: AsyncClient, _manifest: Manifest) -> Iterable[Ques
     """A few captions again and again, so that all answers come from the response cache."""
     answers = await ask_async(client, learn((), [CAPTION.format(f"known {n}") for n in range(KNOWN_TEXTS)]))
     return [answers.embed_texts([column]) for column in range(KNOWN_TEXTS)]
-
-
-def by_label_set(label_set: str) -> Questions:
-    """One image by a stored label set."""
-
-    async def questions(client: AsyncClient, _manifest: Manifest) -> Iterable[Question]:
-        return [(await ask_async(client, learn(images(Spec(count=1)), label_set=label_set))).classify([0])]
-
-    return questions
 
 
 def _names(count: int) -> tuple[str, ...]:
