@@ -185,7 +185,7 @@ async def _label_sets(deployment: Embedded, calls: int) -> dict[str, Any]:
             classify = partial(client.classify, image, label_set=f"bench-{size}", top_k=5)
             turns[str(size)] = _calls_per_s(classify)
         rates = await in_turn(turns, 1 + calls)
-        # Their first call puts the prompts' features into the server's response cache: what is timed is their best case.
+        # The first call puts the prompts' features into the server's response cache: their best case is what is timed.
         compared = await in_turn({"prompts": _calls_per_s(lambda: client.compare(image, prompts))}, 1 + ROUNDS)
     figures = label_figures({name: found[1:] for name, found in rates.items()})
     return figures | {"prompts_images_per_s_1000": _median(compared["prompts"][1:])}
