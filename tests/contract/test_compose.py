@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.compose_files import ROOT, services, settings
-from tritonclip._version import __version__
+from tritonclip import __version__
 from tritonclip_server.embedded.cli import parser as serve_parser
 from tritonclip_server.embedded.environment import find_installation
 from tritonclip_server.embedded.server import (

@@ -177,14 +177,15 @@ class Instant:
         self._features = features / np.linalg.norm(features, axis=1, keepdims=True)
         self._given = 0  # rows of them
         self._labels = tuple(Prediction(f"label {n}", 0.001, 0.1, 10.0, n) for n in range(1000))
+        about = {"variant": "instant", "embedding_width": WIDTH, "context_length": 77, "logit_scale": 100.0}
+        sets = {"thousand": {"labels": 1000, "templates": ["{}"], "names": [label.label for label in self._labels]}}
+        self._manifest = Manifest.from_document(about | {"fingerprint": "instant", "label_sets": sets})
 
     def with_timeout(self, timeout: float) -> "Instant":
         return self
 
     async def manifest(self, *, refresh: bool = False) -> Manifest:
-        about = {"variant": "instant", "embedding_width": WIDTH, "context_length": 77, "logit_scale": 100.0}
-        sets = {"thousand": {"labels": 1000, "templates": ["{}"], "names": [label.label for label in self._labels]}}
-        return Manifest.from_document(about | {"fingerprint": "instant", "label_sets": sets})
+        return self._manifest
 
     async def embed_images(self, images: Sequence[bytes], *, on_error: OnError = "raise") -> Embeddings:
         await asyncio.sleep(0)

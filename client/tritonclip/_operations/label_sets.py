@@ -1,6 +1,8 @@
-"""Labels from a stored label set: Triton's own classification extension has their names.
+"""Labels from a stored label set.
 
-images ── classify_NAME ──> the best labels by name, probabilities of all
+    images ── classify_NAME ──> the best labels by name, probabilities of all
+
+Triton's own classification extension gives the names of the best; probabilities are over the whole set.
 """
 
 import math

@@ -10,6 +10,8 @@ async def gather_or_cancel(*works: Coroutine[Any, Any, Any]) -> list[Any]:
 
     Whoever called may then give back what they held: nothing of theirs is still running.
     """
+    if len(works) <= 1:  # as most often: a task costs as much as a good part of a small request
+        return [await work for work in works]
     tasks = [asyncio.create_task(work) for work in works]
     try:
         return await asyncio.gather(*tasks)

@@ -85,7 +85,8 @@ def test_a_wrong_command_line_gets_a_message() -> None:
 
 @pytest.mark.parametrize("redirection", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "> /dev/full 2> /dev/full"])
 def test_without_standard_error_it_still_ends_as_it_should(redirection: str) -> None:
-    command = f'"{sys.executable}" -m serve /no/such/folder --http-port 0 --grpc-port 0 --metrics-port 0 {redirection}'
+    ports = "--http-port 0 --grpc-port 0 --metrics-port 0"
+    command = f'"{sys.executable}" -m tritonclip_server serve /no/such/folder {ports} {redirection}'
     assert subprocess.run(["sh", "-c", command], cwd=ROOT, timeout=60).returncode == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.sweep.gateway_loop import EMBED, cases, measure, of_fields
 from tests.unit.gateway.conftest import Gateway
-from tritonclip_server.gateway.parsing import body as body_module
+from tritonclip_server.gateway.parsing.forms import read_form
 from tritonclip_server.gateway.responses.json_responses import PIECE_BYTES, JsonResponse
 
 CASES = cases()
@@ -55,13 +55,13 @@ def test_every_kind_is_answered_as_it_should_be() -> None:
 
 def test_a_large_form_is_parsed_in_a_thread(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its parser is Python, and takes 20 us a part."""
-    parse, threads = body_module.read_form, []
+    threads: list[str] = []
 
     def noted(*arguments: Any) -> Any:
         threads.append(threading.current_thread().name)
-        return parse(*arguments)
+        return read_form(*arguments)
 
-    monkeypatch.setattr(body_module, "read_form", noted)
+    monkeypatch.setattr("tritonclip_server.gateway.parsing.body.read_form", noted)
     for parts in (1, 1000):
         case = of_fields(EMBED, *[("text", f"thing {n}".encode()) for n in range(parts)])
         answer = gateway.http.post(case.path, content=case.body, headers=case.headers)
@@ -75,6 +75,9 @@ def test_a_large_response_is_sent_in_pieces_and_others_have_their_turn() -> None
     turns = 0
 
     async def main() -> None:
+        async def receive() -> Any:
+            return {"type": "http.disconnect"}
+
         async def send(message: Any) -> None:
             sent.append(message)
 
@@ -85,7 +88,7 @@ def test_a_large_response_is_sent_in_pieces_and_others_have_their_turn() -> None
                 await asyncio.sleep(0)
 
         others = asyncio.create_task(other())
-        await JsonResponse(bytes(range(256)) * 8192)({"type": "http"}, lambda: None, send)  # type: ignore[arg-type]
+        await JsonResponse(bytes(range(256)) * 8192)({"type": "http"}, receive, send)
         others.cancel()
 
     asyncio.run(main())

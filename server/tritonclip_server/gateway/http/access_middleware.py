@@ -18,7 +18,6 @@ from tritonclip_server.gateway.http.request_context import (
     RequestContext,
     context_of,
     has_body,
-    headers_of,
     shorten_deadline,
 )
 from tritonclip_server.gateway.settings import Settings
@@ -54,7 +53,8 @@ class AccessMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context, headers = context_of(scope), headers_of(scope)
+        context = context_of(scope)
+        headers = context.request_headers
         context.body_is_read = not has_body(headers)
         open_to = self._host if self._keys is None else None
         if open_to is not None and (betrayed := foreign(scope["method"], headers, open_to, self._origins)):
@@ -74,7 +74,7 @@ class AccessMiddleware:
         if self._keys is not None:
             context.key = authenticate(self._keys, headers.get("authorization", ""))
             self._rate_limiter.charge(context.key, "requests", 1, context.headers)
-        shorten_deadline(context, headers)
+        shorten_deadline(context)
         try:
             async with asyncio.timeout_at(context.deadline) as timeout:
                 announced = announced_size(headers, self._limits.body_bytes)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tritonclip import ConfigError
-from tritonclip_server.gateway.http.request_context import context_of, has_body, headers_of
+from tritonclip_server.gateway.http.request_context import context_of, has_body
 
 ANY = "*"
 METHODS = "GET, HEAD, POST"
@@ -67,7 +67,8 @@ class CorsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers, context = headers_of(scope), context_of(scope)
+        context = context_of(scope)
+        headers = context.request_headers
         origin = headers.get("origin")
         if self._origins and ANY not in self._origins:
             context.headers["vary"] = "origin"  # what is kept of an answer to one page is none for another

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tritonclip_server.gateway.errors import ClientGone, translate
 from tritonclip_server.gateway.http.draining import Drain
-from tritonclip_server.gateway.http.request_context import RequestContext, headers_of, open_context
+from tritonclip_server.gateway.http.request_context import RequestContext, open_context
 from tritonclip_server.gateway.http.request_log import log_failure
 from tritonclip_server.gateway.logs import forget_frames
 from tritonclip_server.gateway.metrics import Metrics
@@ -47,7 +47,7 @@ class ErrorMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        context = open_context(scope, headers_of(scope), self._seconds)
+        context = open_context(scope, self._seconds)
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":

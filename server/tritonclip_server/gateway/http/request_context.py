@@ -21,8 +21,9 @@ class RequestContext:
 
     request_id: str
     deadline: float  # on the event loop's clock
+    request_headers: dict[str, str] = field(default_factory=dict)
     key: Key | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)  # of the answer
     status: int | None = None  # of the answer, once it has begun
     code: str | None = None  # of the error that it is
     error_format: ErrorFormat | None = None  # in which it is told, where that depends on the request's body
@@ -60,11 +61,12 @@ def has_body(headers: Mapping[str, str]) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-def open_context(scope: Any, headers: dict[str, str], seconds: float) -> RequestContext:
+def open_context(scope: Any, seconds: float) -> RequestContext:
     """Put an context into an ASGI scope. A request id that the caller sends is kept, so that logs can be joined."""
+    headers = headers_of(scope)
     given = headers.get("x-request-id", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
-    context = RequestContext(request_id, asyncio.get_running_loop().time() + seconds)
+    context = RequestContext(request_id, asyncio.get_running_loop().time() + seconds, headers)
     context.peer = (scope.get("client") or ("",))[0]
     scope.setdefault("state", {})["context"] = context
     return context
@@ -76,9 +78,9 @@ def context_of(scope: Any) -> RequestContext:
     return context
 
 
-def shorten_deadline(context: RequestContext, headers: dict[str, str]) -> None:
+def shorten_deadline(context: RequestContext) -> None:
     """Heed `x-request-timeout`, the seconds after which the caller will not wait any longer."""
-    given = headers.get("x-request-timeout")
+    given = context.request_headers.get("x-request-timeout")
     if given is None:
         return
     try:

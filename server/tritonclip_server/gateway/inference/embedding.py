@@ -69,9 +69,11 @@ class Embedder:
         images = {position: item for position, item in enumerate(items) if isinstance(item, ImageItem)}
         texts = {position: item for position, item in enumerate(items) if isinstance(item, TextItem)}
         errors = errors_of(items)
-        (image_rows, image_errors), (known, text_errors) = await gather_or_cancel(
-            self._images(turn, manifest, images), self._texts(turn, manifest, texts)
-        )
+        if images and texts:
+            found = await gather_or_cancel(self._images(turn, manifest, images), self._texts(turn, manifest, texts))
+        else:  # one of them has nothing to do
+            found = [await self._images(turn, manifest, images), await self._texts(turn, manifest, texts)]
+        (image_rows, image_errors), (known, text_errors) = found
         errors |= image_errors | text_errors
         long = {p: entry.tokens for p, entry in known.items() if entry.tokens > (manifest.context_length or np.inf)}
         if not may_cut:

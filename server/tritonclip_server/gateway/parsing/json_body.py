@@ -45,7 +45,7 @@ def read_json(body: bytes) -> Any:
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
     most = _PARTS_OF_A_VALUE * MAX_VALUES
-    if parts_of(body, most) > most:
+    if len(body) > most and parts_of(body, most) > most:  # a part has a byte at least
         message = (
             f"the body has more than {MAX_VALUES} values, {2 * _NUMBERS_OF_A_PART} times as many token ids, or as much "
             "in escapes: texts and images are one value each"
