@@ -180,7 +180,7 @@ def measure(path: Path, *, without_limits: bool) -> dict[str, Any]:
     preprocessor = preprocess.Preprocessor((256, 256), max_image_bytes=2**31, **limits)
     preprocessor.fill(row, files.encode(flat(10_000), "PNG"))
     image = preprocess.read(data)
-    factor = preprocessor._reduction(image) if isinstance(image, preprocess.Jpeg) else 1
+    factor = preprocessor.reduction(image) if isinstance(image, preprocess.Jpeg) else 1
     cost = image.reduced_cost(factor) if factor > 1 else image.cost
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     idle, begun, refused = _memory("VmRSS"), time.process_time(), ""

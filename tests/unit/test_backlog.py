@@ -162,14 +162,14 @@ def test_those_who_wait_get_their_turns_in_order(path: Path) -> None:
     threads = [threading.Thread(target=enter, args=(requests,)) for requests in (2, 1)]
     for number, thread in enumerate(threads, 2):
         thread.start()
-        while backlog.Backlog(path)._cells[backlog.ARRIVED] < number:
+        while backlog.Backlog(path).cells[backlog.ARRIVED] < number:
             pass
     assert order == []
     next_batch(encoder, 2, is_all=True)
     for thread in threads:
         thread.join()
     assert sorted(order) == [1, 2]
-    assert preparing._cells[backlog.PREPARING] == LIMIT
+    assert preparing.cells[backlog.PREPARING] == LIMIT
 
 
 def test_without_an_encoder_that_tells_nobody_waits(
@@ -182,7 +182,7 @@ def test_without_an_encoder_that_tells_nobody_waits(
 
 
 def _die_with_the_lock(path: Path) -> None:
-    with backlog.Backlog(path)._locked():
+    with backlog.Backlog(path).locked():
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -201,13 +201,13 @@ def test_nothing_is_decoded_before_the_encoder_has_room(
     requests = [request("image", [GOOD])] * 2
     assert codes(model.execute(requests)) == [None] * 2
     prepared: list[int] = []
-    prepare = model._prepare
+    prepare = model.prepare
 
     def noted(batch: list[Any]) -> Any:
         prepared.append(len(batch))
         return prepare(batch)
 
-    monkeypatch.setattr(model, "_prepare", noted)
+    monkeypatch.setattr(model, "prepare", noted)
 
     def take() -> None:
         assert prepared == []
@@ -232,7 +232,7 @@ def test_a_fault_takes_no_place(path: Path, meanwhile: Meanwhile, monkeypatch: p
     model = preprocess()
     requests = [request("image", [GOOD])] * LIMIT
     with monkeypatch.context() as broken:
-        broken.setattr(model, "_prepare", lambda batch: batch[len(batch)])
+        broken.setattr(model, "prepare", lambda batch: batch[len(batch)])
         with pytest.raises(IndexError):
             model.execute(requests)
     assert codes(model.execute(requests)) == [None] * LIMIT

@@ -101,14 +101,14 @@ def test_the_adapter_asks_to_try_again(shortage: str, monkeypatch: pytest.Monkey
     model = load_model(FOLDER / "model.py", config())
     errors = type(model).execute.__globals__
     error = errors.get(shortage, MemoryError)
-    fill = type(model._preprocessor).fill
+    fill = type(model.preprocessor).fill
 
     def short(self: Any, row: Any, data: bytes) -> None:
         if data == b"large":
             raise error
         fill(self, row, data)
 
-    monkeypatch.setattr(type(model._preprocessor), "fill", short)
+    monkeypatch.setattr(type(model.preprocessor), "fill", short)
     good = encode(SMALL, "PNG")
     failed, fine = model.execute([request("image", [good, b"large"]), request("image", [good])])
     assert (failed.error.code, failed.error.message) == ("UNAVAILABLE", "image 1: out of memory, try again")

@@ -243,14 +243,14 @@ def test_the_adapter_answers_each_request() -> None:
 
 def test_the_adapter_survives_its_own_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model(FOLDER / "model.py", config())
-    fill = type(model._preprocessor).fill
+    fill = type(model.preprocessor).fill
 
     def broken(self: Any, row: Any, data: bytes) -> None:
         if data == b"bug":
             raise RuntimeError("a fault")
         fill(self, row, data)
 
-    monkeypatch.setattr(type(model._preprocessor), "fill", broken)
+    monkeypatch.setattr(type(model.preprocessor), "fill", broken)
     failed, fine = model.execute([request("image", [PHOTO, b"bug"]), request("image", [PHOTO])])
     assert (failed.error.code, failed.error.message) == ("INTERNAL", "image 1: RuntimeError while preprocessing")
     np.testing.assert_array_equal(fine.output_tensors[0].values, pixels(PHOTO)[None])

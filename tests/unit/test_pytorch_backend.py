@@ -136,7 +136,7 @@ def test_it_tells_what_it_has_taken_and_when_it_is_free(tmp_path: Path, monkeypa
     forward, seen = model.model, []
 
     def look(tokens: torch.Tensor) -> Any:
-        seen.append((int(others._cells[shared.IDLE]), int(others._cells[shared.WAITING])))
+        seen.append((int(others.cells[shared.IDLE]), int(others.cells[shared.WAITING])))
         return forward(tokens)
 
     model.model = look
@@ -146,8 +146,8 @@ def test_it_tells_what_it_has_taken_and_when_it_is_free(tmp_path: Path, monkeypa
         others.leave(4, good=4)
         model.execute([request(tokens=tokens)] * requests)
     assert seen == [(0, 0), (0, 1)]
-    assert others._cells[shared.IDLE] == 1
-    assert others._cells[shared.LIMIT] == 4
+    assert others.cells[shared.IDLE] == 1
+    assert others.cells[shared.LIMIT] == 4
 
 
 @pytest.mark.parametrize(("items", "waits"), [(1, True), (16, True), (17, False)])

@@ -140,14 +140,14 @@ def test_the_adapter_refuses_shapes_that_are_none_of_a_batch(folder: Path, shape
 
 def test_the_adapter_survives_its_own_faults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model(folder / "model.py", config())
-    fill = model._tokenizer.fill
+    fill = model.tokenizer.fill
 
     def broken(rows: Any, texts: Any) -> Any:
         if b"bug" in texts:
             raise RuntimeError("a fault")
         return fill(rows, texts)
 
-    monkeypatch.setattr(model._tokenizer, "fill", broken)
+    monkeypatch.setattr(model.tokenizer, "fill", broken)
     failed, fine = model.execute([request("text", [b"bug"]), request("text", [b"a photo of a cat"])])
     assert (failed.error.code, failed.error.message) == ("INTERNAL", "RuntimeError while tokenizing")
     assert fine.output_tensors[0].values.tolist() == [CAT + [0] * 70]

@@ -36,7 +36,7 @@ class Backlog:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             os.ftruncate(self._descriptor, BYTES)  # whoever comes first makes the zeros
             shared = mmap.mmap(self._descriptor, BYTES)
-        self._cells = memoryview(shared).cast("q")
+        self.cells = memoryview(shared).cast("q")
 
     @classmethod
     def of(cls, encoder: str) -> "Backlog":
@@ -46,7 +46,7 @@ class Backlog:
 
     def enter(self, requests: int) -> None:
         """Wait in turn until so many requests may be prepared."""
-        with self._locked() as cells:
+        with self.locked() as cells:
             turn = cells[ARRIVED]
             cells[ARRIVED] += 1
         while not self._admits(turn, requests):
@@ -54,29 +54,29 @@ class Backlog:
 
     def leave(self, requests: int, good: int) -> None:
         """So many requests are no longer prepared; the good ones go to the encoder."""
-        with self._locked() as cells:
+        with self.locked() as cells:
             cells[PREPARING] -= requests
             cells[WAITING] += good
 
     def join(self, limit: int) -> None:
         """An instance of the encoder is there, with nothing to do; its queue holds so many requests (0: any number)."""
-        with self._locked() as cells:
+        with self.locked() as cells:
             cells[LIMIT] = limit
             cells[IDLE] += 1
 
     def take(self, requests: int, *, is_all: bool) -> None:
         """An instance computes so many requests from now on; `is_all` where none can be left in the queue."""
-        with self._locked() as cells:
+        with self.locked() as cells:
             cells[IDLE] -= 1
             cells[WAITING] = 0 if is_all else max(0, cells[WAITING] - requests)
 
     def rest(self) -> None:
         """An instance has nothing to do."""
-        with self._locked() as cells:
+        with self.locked() as cells:
             cells[IDLE] += 1
 
     def _admits(self, turn: int, requests: int) -> bool:
-        with self._locked() as cells:
+        with self.locked() as cells:
             # No more wait than the queue holds, and an instance with nothing to do takes all of them: so there is room
             # then whatever was counted. A batch of more than a queue is let in where a whole queue would be.
             limit = cells[LIMIT]
@@ -89,13 +89,13 @@ class Backlog:
             return admitted
 
     @contextmanager
-    def _locked(self) -> Iterator["memoryview[int]"]:
+    def locked(self) -> Iterator["memoryview[int]"]:
         """Alone among all processes; the kernel lets go of the locks of the dead."""
         if self._descriptor is None:
-            yield self._cells
+            yield self.cells
             return
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
-            yield self._cells
+            yield self.cells
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)

@@ -15,7 +15,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the size and the parameters; an unknown value stops the model from loading."""
-        self._preprocessor = Preprocessor.from_config(json.loads(args["model_config"]))
+        self.preprocessor = Preprocessor.from_config(json.loads(args["model_config"]))
         self._backlog = Backlog.of("image_encoder")
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -23,16 +23,16 @@ class TritonPythonModel:
         self._backlog.enter(len(requests))
         responses: list[Any] = []
         try:
-            responses = self._prepare(requests)
+            responses = self.prepare(requests)
         finally:
             self._backlog.leave(len(requests), sum(not response.has_error() for response in responses))
         return responses
 
-    def _prepare(self, requests: list[Any]) -> list[Any]:
+    def prepare(self, requests: list[Any]) -> list[Any]:
         """Fill one array for all requests, of which each gets its slice."""
         batches = [pb_utils.get_input_tensor_by_name(request, "image").as_numpy().reshape(-1) for request in requests]
         try:
-            pixels = np.empty((sum(map(len, batches)), 3, *self._preprocessor.size), np.uint8)
+            pixels = np.empty((sum(map(len, batches)), 3, *self.preprocessor.size), np.uint8)
         except MemoryError:
             return [_out_of_memory("a batch") for _ in requests]
         responses, start = [], 0
@@ -45,7 +45,7 @@ class TritonPythonModel:
         index = 0
         try:
             for index, image in enumerate(images):
-                self._preprocessor.fill(rows[index], image)
+                self.preprocessor.fill(rows[index], image)
         except InvalidImage as error:
             return _failure(f"image {index}: {error}", pb_utils.TritonError.INVALID_ARG)
         except (OutOfMemory, MemoryError):

@@ -102,7 +102,7 @@ class Preprocessor:
         file = read(data)
         factor, extent = 1, None
         cost = file.cost
-        if isinstance(file, Jpeg) and (factor := self._reduction(file)) > 1:
+        if isinstance(file, Jpeg) and (factor := self.reduction(file)) > 1:
             cost = file.reduced_cost(factor)
             width, height = file.upright_size
             extent = width / factor, height / factor
@@ -110,7 +110,7 @@ class Preprocessor:
         pixels, is_cmyk = decode(file, factor)
         self._fit(row, pixels, extent or (pixels.shape[1], pixels.shape[0]), is_cmyk)
 
-    def _reduction(self, file: ImageFile) -> int:
+    def reduction(self, file: ImageFile) -> int:
         """Tell whether a very large JPEG is to be decoded at 1/8, 1/4 or 1/2."""
         if not self.reduced_decoding:
             return 1

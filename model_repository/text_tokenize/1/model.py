@@ -15,12 +15,12 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the tokenizer beside this file; a missing one or an unknown parameter stops the model from loading."""
-        self._tokenizer = TextTokenizer.from_config(json.loads(args["model_config"]), Path(__file__).parent)
+        self.tokenizer = TextTokenizer.from_config(json.loads(args["model_config"]), Path(__file__).parent)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Fill one array for all requests and answer each with its slice, or with its own error."""
         batches = [pb_utils.get_input_tensor_by_name(request, "text").as_numpy() for request in requests]
-        tokens = np.empty((sum(batch.size for batch in batches), self._tokenizer.context_length), np.int32)
+        tokens = np.empty((sum(batch.size for batch in batches), self.tokenizer.context_length), np.int32)
         responses, start = [], 0
         for texts in batches:
             responses.append(self._respond(texts, tokens[start : start + texts.size]))
@@ -34,7 +34,7 @@ class TritonPythonModel:
             shape = list(texts.shape)
             return _failure(f"text: shape {shape}, expected [-1, 1]", pb_utils.TritonError.INVALID_ARG)
         try:
-            counts = self._tokenizer.fill(rows, texts[:, 0])
+            counts = self.tokenizer.fill(rows, texts[:, 0])
         except InvalidText as error:
             return _failure(str(error), pb_utils.TritonError.INVALID_ARG)
         except Exception as error:
