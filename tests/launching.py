@@ -25,6 +25,7 @@ class Launcher:
             "--default-signal=HUP,INT",
             sys.executable,
             "-m",
+            "tritonclip_server",
             "serve",
             str(repository),
             "--log",

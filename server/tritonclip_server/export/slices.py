@@ -10,6 +10,8 @@ took nearly as long as the arithmetic (docs/performance.md). A GPU's memory is k
 import torch
 from torch import Tensor, nn
 
+from tritonclip_server.export.errors import UnsupportedModel
+
 KEPT = 32 << 20  # bytes: the greatest threshold up to which malloc keeps what is freed (DEFAULT_MMAP_THRESHOLD_MAX)
 
 
@@ -31,7 +33,10 @@ class InSlices(nn.Module):
 
 @torch.inference_mode()
 def images_in_a_slice(encoder: nn.Module, pixels: Tensor) -> int:
-    """How many images an encoder can take with no layer's output above KEPT; pixels: uint8 [B, 3, S, S], any images."""
+    """How many images an encoder can take with no layer's output above KEPT; pixels: uint8 [B, 3, S, S], any images.
+
+    Raises UnsupportedModel for a tower that does not give a vector an image.
+    """
     largest = 1
 
     def note(_module: nn.Module, _inputs: tuple[object, ...], output: object) -> None:
@@ -42,6 +47,8 @@ def images_in_a_slice(encoder: nn.Module, pixels: Tensor) -> int:
     handles = [module.register_forward_hook(note) for module in encoder.modules()]
     try:
         encoder.eval()(pixels)
+    except Exception as error:
+        raise UnsupportedModel(f"its {type(encoder).__name__} cannot be traced: {error}") from error
     finally:
         for handle in handles:
             handle.remove()
