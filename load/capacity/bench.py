@@ -26,7 +26,7 @@ from load.capacity.baseline import BareEncoder, random_image
 from load.capacity.compare import open_meters
 from load.capacity.deployment import Embedded, embedded
 from load.capacity.meter import in_turn, meter, ratio, say
-from load.capacity.workload import Closed, Workload
+from load.capacity.workload import Load, Workload
 from load.core.checks import check_vectors
 from load.core.inputs import Spec, images
 from load.core.machine import describe_machine
@@ -96,8 +96,8 @@ async def _images(deployment: Embedded, seconds: float) -> dict[str, Any]:
         by_batch = bare.find_best_batch()
         urls = {"grpc": deployment.grpc_url, "gateway": gateway.url}
         async with (
-            open_meters(deployment, workload, Closed(CLIENTS), seconds, urls) as many,
-            open_meters(deployment, workload, Closed(1), seconds / 3, urls) as alone,
+            open_meters(deployment, workload, Load(CLIENTS), seconds, urls) as many,
+            open_meters(deployment, workload, Load(1), seconds / 3, urls) as alone,
         ):
             rates = await in_turn({"bare": bare.measure(seconds), **many}, ROUNDS)
             await in_turn(alone, ROUNDS)
@@ -143,7 +143,7 @@ async def _texts(deployment: Embedded, seconds: float) -> dict[str, Any]:
         )
         say("bare text encoder at each batch size, on captions and on texts of full length")
         by_batch, whole_by_batch = caption.find_best_batch(), whole.find_best_batch()
-        load = Closed(CLIENTS)
+        load = Load(CLIENTS)
         served = await stack.enter_async_context(meter(deployment, new_captions, load, seconds))
         known = await stack.enter_async_context(meter(deployment, known_captions, load, seconds))
         turns: Turns = {"served": served, "bare": caption.measure(seconds), "whole": whole.measure(seconds)}

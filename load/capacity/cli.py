@@ -20,7 +20,7 @@ from load.capacity.deployment import Deployment, Embedded, embedded, running
 from load.capacity.markdown import to_markdown
 from load.capacity.meter import count_outcomes, meter, say
 from load.capacity.report import describe, findings, step_json
-from load.capacity.workload import TASKS, Closed, Load, Open, Workload
+from load.capacity.workload import TASKS, Load, Workload
 from load.core.inputs import FORMATS, Spec
 from load.core.knee import NotMeasurable
 from load.core.protocols import RequestProblem
@@ -110,14 +110,13 @@ def _measure(options: argparse.Namespace) -> int:
 
 async def measure(deployment: Deployment, workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
     """The whole report as a document: sweeps, then comparisons at the knee."""
-    loads: list[Load] = [*map(Closed, options.concurrency), *map(Open, options.rates)]
+    loads = [*map(Load, options.concurrency), *(Load(rate_per_s=rate) for rate in options.rates)]
     say("references, one at a time")
     async with meter(deployment, workload.questions, loads[0], options.seconds) as swept:
         for load in loads:
             say(f"{load}")
             await swept.step(load)
-    closed = [step for step in swept.steps if isinstance(step.load, Closed)]
-    opened = [step for step in swept.steps if isinstance(step.load, Open)]
+    closed, opened = swept.steps[: len(options.concurrency)], swept.steps[len(options.concurrency) :]
     document = describe(deployment, workload) | findings(closed, deployment.instances)
     document |= {
         "seconds": options.seconds,
@@ -128,7 +127,7 @@ async def measure(deployment: Deployment, workload: Workload, options: argparse.
     }
     counts = [count_outcomes(swept.steps)]
     if isinstance(deployment, Embedded):
-        at_knee = (deployment, workload, Closed(document["knee"]["concurrency"]), options.rounds, options.seconds)
+        at_knee = (deployment, workload, Load(document["knee"]["concurrency"]), options.rounds, options.seconds)
         if workload.task == "embed_image" and not options.no_bare:
             document["versus_bare"] = await with_bare(*at_knee)
         if options.batching:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from load.capacity.baseline import BareEncoder, random_image
-from load.capacity.deployment import Deployment, Embedded, edited, embedded, without_batching
+from load.capacity.deployment import Deployment, Embedded, embedded, linked_copy, switch_batching_off
 from load.capacity.meter import Meter, in_turn, meter, ratio, say
 from load.capacity.workload import Load, Workload
 from load.core.clients_asyncio import open_client
@@ -62,13 +62,15 @@ async def with_unbatched(
     deployment: Embedded, workload: Workload, load: Load, rounds: int, seconds: float, log: Path
 ) -> dict[str, Any]:
     """The deployment as it is ÷ the same without dynamic batching in any stage."""
-    with edited(deployment.repository, without_batching) as copy, embedded(copy, log) as unbatched:
-        async with (
-            meter(deployment, workload.questions, load, seconds) as on,
-            meter(unbatched, workload.questions, load, seconds) as off,
-        ):
-            meters = {"on": on, "off": off}
-            rates = await in_turn(meters, rounds)
+    async with AsyncExitStack() as stack:
+        copy = stack.enter_context(linked_copy(deployment.repository))
+        switch_batching_off(copy)
+        sides = {"on": deployment, "off": stack.enter_context(embedded(copy, log))}
+        meters = {
+            name: await stack.enter_async_context(meter(side, workload.questions, load, seconds))
+            for name, side in sides.items()
+        }
+        rates = await in_turn(meters, rounds)
     return {
         "rounds": rounds,
         f"{workload.unit}_per_s": _rounded(rates),

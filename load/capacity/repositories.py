@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from load.capacity.deployment import edited, embedded
+from load.capacity.deployment import embedded, linked_copy
 from load.capacity.meter import Meter, in_turn, meter, ratio
-from load.capacity.workload import Closed, Load, Workload
+from load.capacity.workload import Load, Workload
 from load.core.inputs import Spec
 from load.core.machine import describe_machine
 from tritonclip_server.export.tracing import trace
@@ -56,7 +56,7 @@ class FreeEncoder(nn.Module):
 @contextmanager
 def with_free_encoder(repository: Path) -> Iterator[Path]:
     """A copy of a served repository with the free encoder; its probe is left out, since it knows nothing."""
-    with edited(repository) as copy:
+    with linked_copy(repository) as copy:
         manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
         manifest = {key: value for key, value in manifest.items() if key != "probe"}
         artifact = copy / "image_encoder" / "1" / "model.pt"
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str]) -> int:
             copies.enter_context(with_free_encoder(repository)) if options.free_encoder else repository
             for repository in options.repositories
         ]
-        found = asyncio.run(measure(served, workload, Closed(options.clients), options.rounds, options.seconds))
+        found = asyncio.run(measure(served, workload, Load(options.clients), options.rounds, options.seconds))
     results = {
         "repositories": [{"path": str(path), **each} for path, each in zip(options.repositories, found, strict=True)],
         "encoder": "free" if options.free_encoder else "the repository's",
