@@ -5,8 +5,8 @@ Whatever disturbs the machine then disturbs all of them alike; ratios are taken 
 
 import statistics
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,19 +90,19 @@ def count_outcomes(steps: Iterable[Step]) -> dict[str, int]:
     return {outcome.value: sum(total[outcome] for total in totals) for outcome in Outcome}
 
 
-@asynccontextmanager
-async def meter(
-    deployment: Deployment, questions: Questions, load: Load, seconds: float, client: AsyncClient | None = None
-) -> AsyncIterator[Meter]:
-    """A meter of this load on a deployment, over gRPC where no other client is given."""
+async def open_meter(
+    stack: AsyncExitStack,
+    deployment: Deployment,
+    questions: Questions,
+    load: Load,
+    seconds: float,
+    client: AsyncClient | None = None,
+) -> Meter:
+    """A meter of this load on a deployment, over gRPC where no other client is given; the stack closes it."""
     client = client or GrpcClient(deployment.grpc_url)
-    statistics = Statistics(deployment.grpc_url)
-    try:
-        asked = await questions(client, deployment.manifest)
-        yield Meter(Generator(client, asked), statistics, load, seconds)
-    finally:
-        statistics.close()
-        await client.close()
+    stack.push_async_callback(client.close)
+    statistics = stack.enter_context(closing(Statistics(deployment.grpc_url)))
+    return Meter(Generator(client, await questions(client, deployment.manifest)), statistics, load, seconds)
 
 
 async def in_turn(measurements: Mapping[str, Callable[[], Awaitable[float]]], rounds: int) -> dict[str, list[float]]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from load.capacity.deployment import embedded, linked_copy
-from load.capacity.meter import Meter, in_turn, meter, ratio
+from load.capacity.meter import Meter, in_turn, open_meter, ratio
 from load.capacity.workload import Load, Workload
 from load.core.inputs import Spec
 from load.core.machine import describe_machine
@@ -124,7 +124,7 @@ async def measure(
         costs = {}
         for number, repository in enumerate(repositories):
             served = stack.enter_context(embedded(repository, Path(f"build/compare-triton-{number}.log")))
-            measured = await stack.enter_async_context(meter(served, workload.questions, load, seconds))
+            measured = await open_meter(stack, served, workload.questions, load, seconds)
             costs[str(number)] = Costs(served.pid, measured)
         await in_turn(costs, rounds)
     return [each.to_json(costs["0"]) for each in costs.values()]

@@ -52,8 +52,17 @@ class Load:
     concurrency: int | None = None
     rate_per_s: float | None = None
 
+    def __str__(self) -> str:
+        return f"{self.concurrency} clients" if self.rate_per_s is None else f"{self.rate_per_s:g} requests/s"
+
     async def run(self, generator: Generator, seconds: float, warm_up: float) -> Result:
         """The load for so long after the warm-up."""
         if self.rate_per_s is not None:
             return await generator.open_loop(self.rate_per_s, seconds, warm_up)
         return await generator.closed_loop(self.concurrency or 1, seconds, warm_up)
+
+
+def pixels(text: str) -> tuple[int, int]:
+    """Width and height of an option such as 640x480."""
+    width, height = text.split("x")
+    return int(width), int(height)
