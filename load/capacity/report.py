@@ -77,7 +77,7 @@ def _model_json(counters: Counters, used: float | None) -> dict[str, Any]:
         "executions": counters.executions,
         "cache_hits": counters.cache_hits,
         "mean_batch": round(counters.mean_batch, 3),
-        "executions_by_batch": {str(size): batches.executions for size, batches in counters.batches.items()},
+        "executions_by_batch": {str(size): count for size, count in counters.executions_by_batch.items()},
         "request_ms": round(counters.mean_total_ms, 3),
         "queue_ms": round(counters.mean_ms("queue"), 3),
         "compute_ms": round(sum(counters.mean_ms(f"compute_{part}") for part in ("input", "infer", "output")), 3),

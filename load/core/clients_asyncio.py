@@ -82,11 +82,11 @@ class HttpClient:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
             self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
-        path, content, headers = request.message
+        post = request.message
         try:
             async with (
                 asyncio.timeout(deadline),
-                self._session.post(self._url + path, data=content, headers=headers) as answer,
+                self._session.post(self._url + post.path, data=post.content, headers=post.headers) as answer,
             ):
                 body = await answer.read()
         except TimeoutError as error:

@@ -74,10 +74,10 @@ class HttpClient:
 
     def send(self, request: Prepared, deadline: float) -> FloatArray:
         """One POST."""
-        path, content, headers = request.message
+        post = request.message
         try:
             with gevent.Timeout(deadline, Unanswered(f"nothing within {deadline:g} s")):
-                answer = self._http.post(self._prefix + path, content, dict(headers))
+                answer = self._http.post(self._prefix + post.path, post.content, post.headers)
                 body = bytes(answer.read())
         except (OSError, HTTPConnectionClosed) as error:
             raise Disconnected(repr(error)) from error

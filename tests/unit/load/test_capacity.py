@@ -16,7 +16,7 @@ from load.core.checks import Outcome
 from load.core.generator import Result
 from load.core.knee import NotMeasurable, find_knee
 from load.core.sender import Sample
-from load.core.triton_stats import Batches, Counters
+from load.core.triton_stats import Counters
 from tritonclip_server.repository.configs import read_config
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
@@ -47,7 +47,7 @@ def stage(queue: float, compute: float, busy: float, requests: int = 10) -> Coun
     """Milliseconds of a request, and seconds that its instances computed."""
     parts = {"queue": queue, "compute_input": 0.0, "compute_infer": compute, "compute_output": 0.0}
     sums = {part: requests * ms / 1000 for part, ms in parts.items()}
-    return Counters(requests, items=requests, executions=5, parts=sums, batches={2: Batches(5, busy)})
+    return Counters(requests, items=requests, executions=5, busy_seconds=busy, parts=sums, executions_by_batch={2: 5})
 
 
 def step_of(seconds: float = 10.0) -> Step:
