@@ -29,7 +29,7 @@ from load.capacity.meter import in_turn, open_meter, ratio, say
 from load.capacity.workload import Load, Workload
 from load.core.checks import check_vectors
 from load.core.inputs import Spec, images
-from load.core.machine import describe_machine
+from load.core.machine import describe_machine, write_json
 from load.core.operations import EmbedTexts
 from load.core.sender import AsyncClient
 from load.core.workload import Question
@@ -63,11 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish_random_heads(repository, manifest["embedding_width"])
     with embedded(repository, Path("build/bench-triton.log")) as deployment:
         results = asyncio.run(measure(deployment, options.seconds))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for name, value in results.items():
         print(f"{name:34} {value}")
-    print(f"written to {RESULTS}")
+    write_json(results, RESULTS)
     return 0
 
 

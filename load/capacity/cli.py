@@ -6,7 +6,6 @@ embed_image). Ends with 1 where an answer was wrong or a request hung.
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
@@ -23,6 +22,7 @@ from load.capacity.report import describe, findings, step_json
 from load.capacity.workload import TASKS, Load, Workload, pixels
 from load.core.inputs import FORMATS, Spec
 from load.core.knee import NotMeasurable
+from load.core.machine import write_json
 from load.core.protocols import RequestProblem
 from load.core.workload import WrongModel
 from tritonclip_server.embedded.errors import ServeError
@@ -86,14 +86,13 @@ def _measure(options: argparse.Namespace) -> int:
         name = (deployment.manifest.variant or "unknown").replace("/", "-")
         task = "" if workload.task == "embed_image" else f"-{workload.task}"
         folder = Path(options.into or RESULTS / f"{name}{task}")
-        folder.mkdir(parents=True, exist_ok=True)
         document = asyncio.run(measure(deployment, workload, options))
+    folder.mkdir(parents=True, exist_ok=True)
     document["charts"] = draw(document, folder)
-    (folder / "report.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     text = to_markdown(document)
     (folder / "report.md").write_text(text + "\n", encoding="utf-8")
-    print(text)
-    say(f"\nwritten to {folder}")
+    print(text, end="\n\n")
+    write_json(document, folder / "report.json")
     return 1 if document["outcomes"]["wrong"] or document["outcomes"]["hung"] else 0
 
 
