@@ -17,7 +17,7 @@ from load.capacity.charts import draw
 from load.capacity.compare import with_bare, with_unbatched
 from load.capacity.deployment import Deployment, Embedded, embedded, running
 from load.capacity.markdown import to_markdown
-from load.capacity.meter import count_outcomes, open_meter, say
+from load.capacity.meter import open_meter, say
 from load.capacity.report import describe, findings, step_json
 from load.capacity.workload import TASKS, Load, Workload, pixels
 from load.core.inputs import FORMATS, Spec
@@ -114,7 +114,7 @@ async def measure(deployment: Deployment, workload: Workload, options: argparse.
         "versus_bare": None,
         "batching": None,
     }
-    counts = [count_outcomes(swept.steps)]
+    counts = [swept.outcomes()]
     if isinstance(deployment, Embedded):
         at_knee = (deployment, workload, Load(document["knee"]["concurrency"]), options.rounds, options.seconds)
         if workload.task == "embed_image" and not options.no_bare:

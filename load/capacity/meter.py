@@ -5,7 +5,7 @@ Whatever disturbs the machine then disturbs all of them alike; ratios are taken 
 
 import statistics
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,17 +77,12 @@ class Meter:
 
     def outcomes(self) -> dict[str, int]:
         """Requests by how they ended, of all measurements together."""
-        return count_outcomes(self.steps)
+        totals = [step.result.totals() for step in self.steps]
+        return {outcome.value: sum(total[outcome] for total in totals) for outcome in Outcome}
 
     def notes(self) -> list[str]:
         """What went wrong, in words."""
         return [note for step in self.steps for note in step.result.notes()]
-
-
-def count_outcomes(steps: Iterable[Step]) -> dict[str, int]:
-    """Requests of all steps by how they ended, warm-ups included."""
-    totals = [step.result.totals() for step in steps]
-    return {outcome.value: sum(total[outcome] for total in totals) for outcome in Outcome}
 
 
 async def open_meter(
