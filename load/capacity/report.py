@@ -71,11 +71,7 @@ def findings(closed: Sequence[Step], instances: Mapping[str, int]) -> dict[str, 
 
 def _model_json(counters: Counters, used: float | None) -> dict[str, Any]:
     return {
-        "requests": counters.requests,
-        "refused": counters.refused,
-        "items": counters.items,
-        "executions": counters.executions,
-        "cache_hits": counters.cache_hits,
+        **{name: getattr(counters, name) for name in ("requests", "refused", "items", "executions", "cache_hits")},
         "mean_batch": round(counters.mean_batch, 3),
         "executions_by_batch": {str(size): count for size, count in counters.executions_by_batch.items()},
         "request_ms": round(counters.mean_total_ms, 3),
