@@ -23,7 +23,7 @@ PROBE_SECONDS = 4.0
 class BareEncoder:
     """A process that runs an encoder's artifact on copies of one item, at the batch size that suits it best.
 
-    `item`: the encoder's input of one image or text, without the batch dimension.
+    `item`: the encoder's input of one image or text, without the batch dimension. `by_batch`: items/s by batch size.
     """
 
     def __init__(self, artifact: Path, item: Tensor) -> None:
@@ -31,12 +31,8 @@ class BareEncoder:
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, str(artifact), item.numpy()), daemon=True)
         self._process.start()
-
-    def find_best_batch(self) -> dict[int, float]:
-        """Items/s by batch size; the best one is used from here on."""
-        rates = {size: self.items_per_s(PROBE_SECONDS, size) for size in BATCH_SIZES}
-        self.batch_size = max(rates, key=lambda size: rates[size])
-        return rates
+        self.by_batch = {size: round(self.items_per_s(PROBE_SECONDS, size), 2) for size in BATCH_SIZES}
+        self.batch_size = max(self.by_batch, key=lambda size: self.by_batch[size])
 
     def items_per_s(self, seconds: float, batch_size: int | None = None) -> float:
         """The loop's throughput over at least so many seconds of whole batches."""

@@ -84,12 +84,11 @@ async def measure(deployment: Embedded, seconds: float) -> dict[str, Any]:
 
 async def _images(deployment: Embedded, seconds: float) -> dict[str, Any]:
     """The bare encoder, gRPC and the gateway; then one client alone by both ways."""
+    say("bare image encoder at each batch size")
     async with AsyncExitStack() as stack:
         image = random_image(deployment.manifest.image_size or 0)
         bare = stack.enter_context(closing(BareEncoder(deployment.artifact("image_encoder"), image)))
         urls = {"grpc": deployment.grpc_url, "gateway": open_gateway(stack, deployment)}
-        say("bare image encoder at each batch size")
-        by_batch = bare.find_best_batch()
         many = await by_protocol(stack, deployment, urls, Workload(), Load(CLIENTS), seconds)
         alone = await by_protocol(stack, deployment, urls, Workload(), Load(1), seconds / 3)
         rates = await in_turn({"bare": bare.measure(seconds), **many}, ROUNDS)
@@ -100,7 +99,7 @@ async def _images(deployment: Embedded, seconds: float) -> dict[str, Any]:
     }
     return image_figures(rates, latency) | {
         "bare_best_batch": bare.batch_size,
-        "bare_images_per_s_by_batch": {size: round(rate, 2) for size, rate in by_batch.items()},
+        "bare_images_per_s_by_batch": bare.by_batch,
         "clients": CLIENTS,
         "mean_batch": round(many["grpc"].mean_batch("image_encoder"), 2),
     }
@@ -128,13 +127,12 @@ async def _texts(deployment: Embedded, seconds: float) -> dict[str, Any]:
     """New captions beside the bare text encoder on captions, and on texts that fill the context; then known texts."""
     context = deployment.manifest.context_length or 0
     artifact = deployment.artifact("text_encoder")
+    say("bare text encoder at each batch size, on captions and on texts of full length")
     async with AsyncExitStack() as stack:
         caption, whole = (
             stack.enter_context(closing(BareEncoder(artifact, tokens(text, context))))
             for text in (CAPTION.format(1234), CAPTION * context)
         )
-        say("bare text encoder at each batch size, on captions and on texts of full length")
-        by_batch, whole_by_batch = caption.find_best_batch(), whole.find_best_batch()
         load = Load(CLIENTS)
         served = await open_meter(stack, deployment, new_captions, load, seconds)
         known = await open_meter(stack, deployment, known_captions, load, seconds)
@@ -143,8 +141,8 @@ async def _texts(deployment: Embedded, seconds: float) -> dict[str, Any]:
         return figures | {
             "cached_texts_per_s": round(await known(), 1),
             "bare_text_best_batch": caption.batch_size,
-            "bare_texts_per_s_by_batch": {size: round(rate, 1) for size, rate in by_batch.items()},
-            "bare_whole_texts_per_s_by_batch": {size: round(rate, 1) for size, rate in whole_by_batch.items()},
+            "bare_texts_per_s_by_batch": caption.by_batch,
+            "bare_whole_texts_per_s_by_batch": whole.by_batch,
         }
 
 

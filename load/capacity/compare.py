@@ -25,18 +25,17 @@ async def with_bare(
     image_size = deployment.manifest.image_size
     if image_size is None:
         raise NotMeasurable("the manifest does not say the image size, which the bare encoder needs")
+    say("bare encoder at each batch size")
     async with AsyncExitStack() as stack:
         bare = stack.enter_context(closing(BareEncoder(deployment.artifact("image_encoder"), random_image(image_size))))
         urls = {"grpc": deployment.grpc_url, "http": deployment.http_url, "gateway": open_gateway(stack, deployment)}
-        say("bare encoder at each batch size")
-        by_batch = bare.find_best_batch()
         meters = await by_protocol(stack, deployment, urls, workload, load, seconds)
         rates = await in_turn({"bare": bare.measure(seconds), **meters}, rounds)
     return {
         "rounds": rounds,
         "images_per_s": _rounded(rates),
         "bare_best_batch": bare.batch_size,
-        "bare_images_per_s_by_batch": {str(size): round(rate, 2) for size, rate in by_batch.items()},
+        "bare_images_per_s_by_batch": {str(size): rate for size, rate in bare.by_batch.items()},
         "served_over_bare": {name: ratio(rates[name], rates["bare"]) for name in meters},
         **_outcomes(meters),
     }
