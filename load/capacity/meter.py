@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from load.capacity.deployment import Deployment
+from load.capacity.deployment import STAGES, Deployment
 from load.capacity.workload import Load, Questions
 from load.core.checks import Outcome
 from load.core.clients_asyncio import GrpcClient
@@ -36,6 +36,11 @@ class Step:
         """Mean milliseconds of the right answers as the client saw them, warm-up included as in the counters."""
         taken = [sample.latency for sample in self.result.samples if sample.outcome is Outcome.ANSWERED]
         return 1000 * sum(taken) / len(taken) if taken else 0.0
+
+    @property
+    def stages(self) -> dict[str, Counters]:
+        """The counters of the stages that had requests, in the order of a request."""
+        return {stage: self.counters[stage] for stage in STAGES if stage in self.counters}
 
     def counted_all(self, model: str) -> bool:
         """Whether Triton counted just the requests that were answered here: else somebody else was asking too."""
