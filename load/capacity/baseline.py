@@ -3,9 +3,11 @@
 It runs in a process of its own, which sleeps while the server is measured.
 """
 
+import asyncio
 import multiprocessing
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ PROBE_SECONDS = 4.0
 class BareEncoder:
     """A process that runs an encoder's artifact on copies of one item, at the batch size that suits it best.
 
-    `item`: the encoder's input of one image or text, without the batch dimension.
+    `item`: the encoder's input of one image or text, without the batch dimension. `by_batch`: items/s by batch size.
     """
 
     def __init__(self, artifact: Path, item: Tensor) -> None:
@@ -29,12 +31,8 @@ class BareEncoder:
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, str(artifact), item.numpy()), daemon=True)
         self._process.start()
-
-    def find_best_batch(self) -> dict[int, float]:
-        """Items/s by batch size; the best one is used from here on."""
-        rates = {size: self.items_per_s(PROBE_SECONDS, size) for size in BATCH_SIZES}
-        self.batch_size = max(rates, key=lambda size: rates[size])
-        return rates
+        self.by_batch = {size: round(self.items_per_s(PROBE_SECONDS, size), 2) for size in BATCH_SIZES}
+        self.batch_size = max(self.by_batch, key=lambda size: self.by_batch[size])
 
     def items_per_s(self, seconds: float, batch_size: int | None = None) -> float:
         """The loop's throughput over at least so many seconds of whole batches."""
@@ -42,12 +40,8 @@ class BareEncoder:
         return float(self._pipe.recv())
 
     def measure(self, seconds: float) -> Callable[[], Awaitable[float]]:
-        """The same as a measurement to be made in turn; nothing else is to run meanwhile, not even the event loop."""
-
-        async def rate() -> float:
-            return self.items_per_s(seconds)
-
-        return rate
+        """The same as a measurement to be made in turn."""
+        return partial(asyncio.to_thread, self.items_per_s, seconds)
 
     def close(self) -> None:
         """End the process."""

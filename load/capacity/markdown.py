@@ -110,11 +110,10 @@ def _versus(versus: Document | None) -> Iterable[str]:
     if versus is None:
         return
     yield f"## Served ÷ bare encoder at the knee, {versus['rounds']} rounds in turn"
-    rows = []
-    for name, rates in versus["images_per_s"].items():
-        found = versus["served_over_bare"].get(name)
-        cells = ["", ""] if found is None else [f"**{found['median']:.3f}**", _each(found["rounds"], 3)]
-        rows.append([name, _each(rates, 1), *cells])
+    rows = [["bare", _each(versus["images_per_s"]["bare"], 1), "", ""]]
+    for name, found in versus["served_over_bare"].items():
+        cells = [_each(versus["images_per_s"][name], 1), f"**{found['median']:.3f}**", _each(found["rounds"], 3)]
+        rows.append([name, *cells])
     yield _table(["", "images/s by round", "served ÷ bare", "rounds"], rows)
     by_batch = ", ".join(f"{rate:.1f} at {size}" for size, rate in versus["bare_images_per_s_by_batch"].items())
     yield f"Bare encoder by batch size, images/s: {by_batch}; the best one was used."

@@ -5,12 +5,12 @@ Whatever disturbs the machine then disturbs all of them alike; ratios are taken 
 
 import statistics
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from load.capacity.deployment import Deployment
+from load.capacity.deployment import STAGES, Deployment
 from load.capacity.workload import Load, Questions
 from load.core.checks import Outcome
 from load.core.clients_asyncio import GrpcClient
@@ -36,6 +36,11 @@ class Step:
         """Mean milliseconds of the right answers as the client saw them, warm-up included as in the counters."""
         taken = [sample.latency for sample in self.result.samples if sample.outcome is Outcome.ANSWERED]
         return 1000 * sum(taken) / len(taken) if taken else 0.0
+
+    @property
+    def stages(self) -> dict[str, Counters]:
+        """The counters of the stages that had requests, in the order of a request."""
+        return {stage: self.counters[stage] for stage in STAGES if stage in self.counters}
 
     def counted_all(self, model: str) -> bool:
         """Whether Triton counted just the requests that were answered here: else somebody else was asking too."""
@@ -77,32 +82,27 @@ class Meter:
 
     def outcomes(self) -> dict[str, int]:
         """Requests by how they ended, of all measurements together."""
-        return count_outcomes(self.steps)
+        totals = [step.result.totals() for step in self.steps]
+        return {outcome.value: sum(total[outcome] for total in totals) for outcome in Outcome}
 
     def notes(self) -> list[str]:
         """What went wrong, in words."""
         return [note for step in self.steps for note in step.result.notes()]
 
 
-def count_outcomes(steps: Iterable[Step]) -> dict[str, int]:
-    """Requests of all steps by how they ended, warm-ups included."""
-    totals = [step.result.totals() for step in steps]
-    return {outcome.value: sum(total[outcome] for total in totals) for outcome in Outcome}
-
-
-@asynccontextmanager
-async def meter(
-    deployment: Deployment, questions: Questions, load: Load, seconds: float, client: AsyncClient | None = None
-) -> AsyncIterator[Meter]:
-    """A meter of this load on a deployment, over gRPC where no other client is given."""
+async def open_meter(
+    stack: AsyncExitStack,
+    deployment: Deployment,
+    questions: Questions,
+    load: Load,
+    seconds: float,
+    client: AsyncClient | None = None,
+) -> Meter:
+    """A meter of this load on a deployment, over gRPC where no other client is given; the stack closes it."""
     client = client or GrpcClient(deployment.grpc_url)
-    statistics = Statistics(deployment.grpc_url)
-    try:
-        asked = await questions(client, deployment.manifest)
-        yield Meter(Generator(client, asked), statistics, load, seconds)
-    finally:
-        statistics.close()
-        await client.close()
+    stack.push_async_callback(client.close)
+    statistics = stack.enter_context(closing(Statistics(deployment.grpc_url)))
+    return Meter(Generator(client, await questions(client, deployment.manifest)), statistics, load, seconds)
 
 
 async def in_turn(measurements: Mapping[str, Callable[[], Awaitable[float]]], rounds: int) -> dict[str, list[float]]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from load.capacity.deployment import STAGES
 from load.capacity.meter import Step
 from load.core.triton_stats import PARTS, Counters
 
@@ -19,9 +18,7 @@ def split(step: Step, ensemble: str) -> dict[str, Any]:
     """The mean time of a step's requests to an ensemble, in milliseconds, by part; of the server's, by stage."""
     server = step.counters.get(ensemble, Counters()).mean_total_ms
     stages = {
-        stage: {part: round(step.counters[stage].mean_ms(part), 3) for part in PARTS}
-        for stage in STAGES
-        if stage in step.counters
+        stage: {part: round(counters.mean_ms(part), 3) for part in PARTS} for stage, counters in step.stages.items()
     }
     return {
         "client": round(step.client_ms, 3),
@@ -49,15 +46,15 @@ class Limit:
 def utilisation(step: Step, instances: Mapping[str, int]) -> dict[str, float]:
     """The share of its instances' time that each stage computed, 0 to 1; of stages whose instances are known."""
     return {
-        stage: step.counters[stage].busy_seconds / (instances[stage] * step.result.wall_seconds)
-        for stage in STAGES
-        if stage in step.counters and stage in instances
+        stage: counters.busy_seconds / (instances[stage] * step.result.wall_seconds)
+        for stage, counters in step.stages.items()
+        if stage in instances
     }
 
 
 def limiting_stage(step: Step, instances: Mapping[str, int]) -> Limit | None:
     """The stage with the greatest utilisation or, where instances are not known, the longest wait; None without any."""
-    waits = {stage: step.counters[stage].mean_ms("queue") for stage in STAGES if stage in step.counters}
+    waits = {stage: counters.mean_ms("queue") for stage, counters in step.stages.items()}
     if not waits:
         return None
     used = utilisation(step, instances)

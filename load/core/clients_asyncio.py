@@ -1,21 +1,20 @@
 """Clients for load from one event loop: one request, no retries, no copies that can be made beforehand.
 
 What is sent and how it is read is in `load.core.protocols`, with the RequestProblems that `send` raises. A client
-belongs to the event loop in which it sends first. No load goes through a proxy: it would be the proxy that is measured.
+belongs to the event loop that runs when it is made. No load goes through a proxy: it would be the proxy that is
+measured.
 
 The deadline is kept on this side alone, so that a server which answers too late and one that never does are told apart
 by how long the caller is willing to wait.
 """
 
 import asyncio
-from typing import Any
 
 import aiohttp
 import grpc
 import grpc.aio
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from load.core.operations import Operation
 from load.core.protocols import (
     Disconnected,
     GatewayProtocol,
@@ -39,15 +38,12 @@ class GrpcClient(GrpcProtocol):
 
     def __init__(self, url: str) -> None:
         self._url = parse_url(url)
-        self._channel: grpc.aio.Channel | None = None
-        self._infer: Any = None
+        options = [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)]
+        self._channel = grpc.aio.insecure_channel(channel_target(self._url), options=options)
+        self._infer = GRPCInferenceServiceStub(self._channel).ModelInfer
 
     async def send(self, request: Prepared, deadline: float) -> FloatArray:
         """One ModelInfer."""
-        if self._channel is None:  # not before: a channel belongs to the running loop
-            options = [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)]
-            self._channel = grpc.aio.insecure_channel(channel_target(self._url), options=options)
-            self._infer = GRPCInferenceServiceStub(self._channel).ModelInfer
         try:
             message = await self._infer(request.message, timeout=deadline)
         except grpc.RpcError as error:
@@ -57,8 +53,7 @@ class GrpcClient(GrpcProtocol):
 
     async def close(self) -> None:
         """Close the channel."""
-        if self._channel is not None:
-            await self._channel.close()
+        await self._channel.close()
 
 
 class HttpClient:
@@ -68,37 +63,30 @@ class HttpClient:
     """
 
     def __init__(self, protocol: HttpProtocol, url: str) -> None:
-        self.name = protocol.name
-        self._protocol = protocol
+        self.name, self.prepare = protocol.name, protocol.prepare
+        self._read = protocol.read
         self._url = url.rstrip("/")
-        self._session: aiohttp.ClientSession | None = None
-
-    def prepare(self, operation: Operation) -> Prepared:
-        """The body and its headers."""
-        return self._protocol.prepare(operation)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
 
     async def send(self, request: Prepared, deadline: float) -> FloatArray:
         """One POST."""
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
-        path, content, headers = request.message
+        post = request.message
         try:
             async with (
                 asyncio.timeout(deadline),
-                self._session.post(self._url + path, data=content, headers=headers) as answer,
+                self._session.post(self._url + post.path, data=post.content, headers=post.headers) as answer,
             ):
                 body = await answer.read()
         except TimeoutError as error:
             raise Unanswered(f"nothing within {deadline:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Disconnected(repr(error)) from error
-        return self._protocol.read(request, answer.status, answer.headers, body)
+        return self._read(request, answer.status, answer.headers, body)
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._session.close()
 
 
 def open_client(name: str, url: str, api_key: str | None = None) -> AsyncClient:

@@ -68,7 +68,7 @@ def send(client: BlockingClient, request: Prepared, check: Check, deadline: floa
         answer = client.send(request, deadline)
     except RequestProblem as problem:
         return _failed(problem, request, started, problem.outcome)
-    return _answered(answer, request, check, time.perf_counter() - started, started)
+    return _answered(answer, request, check, started)
 
 
 async def send_async(
@@ -85,7 +85,7 @@ async def send_async(
     except RequestProblem as problem:
         lost = isinstance(problem, Disconnected) and was_killed()
         return _failed(problem, request, started, Outcome.LOST if lost else problem.outcome)
-    return _answered(answer, request, check, time.perf_counter() - started, started)
+    return _answered(answer, request, check, started)
 
 
 def _failed(problem: RequestProblem, request: Prepared, started: float, outcome: Outcome) -> Sample:
@@ -93,7 +93,8 @@ def _failed(problem: RequestProblem, request: Prepared, started: float, outcome:
     return Sample(started, latency, outcome, request.operation.items, str(problem)[:NOTE_CHARACTERS])
 
 
-def _answered(answer: FloatArray, request: Prepared, check: Check, latency: float, started: float) -> Sample:
+def _answered(answer: FloatArray, request: Prepared, check: Check, started: float) -> Sample:
+    latency = time.perf_counter() - started
     fault = check(answer)
     outcome = Outcome.ANSWERED if fault is None else Outcome.WRONG
     return Sample(started, latency, outcome, request.operation.items, fault or "", answer.nbytes)
