@@ -18,12 +18,13 @@ from load.core.checks import Outcome
 from load.core.clients_asyncio import GrpcClient
 from load.core.generator import DEADLINE, count_outcomes
 from load.core.inputs import Spec
+from load.core.limits import Limit
 from load.core.operations import EmbedImages
 from load.core.sender import Sample, send_async
 from load.core.triton_stats import Statistics
 from load.core.workload import Question
 from load.faults.background_load import image_questions
-from load.faults.reports import Limit, Report, Row
+from load.faults.reports import Report, Row
 from load.faults.service import Service
 
 BATCH = 32
@@ -54,7 +55,7 @@ def poisons() -> dict[str, bytes]:
 
 async def poison(service: Service, *, rounds: int) -> Report:
     """So many batches, the kinds of poison in turn."""
-    client, statistics = GrpcClient(service.grpc_url), Statistics(service.grpc_url)
+    client, statistics = GrpcClient(service.urls["grpc"]), Statistics(service.urls["grpc"])
     try:
         good, blocking = await image_questions(client, GOOD), await image_questions(client, BLOCKING)
         before = statistics.read()["image_preprocess"]

@@ -7,9 +7,10 @@ import contextlib
 import resource
 import socket
 
+from load.core.limits import Limit
 from load.faults.background_load import all_protocols, ask_beside
 from load.faults.raw import Raw
-from load.faults.reports import Limit, Report, Row, unanswered
+from load.faults.reports import Report, Row, all_answered, rows_of
 from load.faults.service import Service
 from load.faults.slow_clients import connected, left_over, raw_requests
 
@@ -38,11 +39,10 @@ async def idle(service: Service, *, connections: int, seconds: float) -> Report:
                     connection.close()
             part = f"{connections} idle on {each.protocol}"
             threads = held.triton_threads + held.gateway_threads - before.triton_threads - before.gateway_threads
-            figures = {"mib_more": round(held.mib - before.mib, 1), "threads_more": threads}
-            rows += [Row.of(part, name, result, **figures) for name, result in beside.items()]
+            rows += rows_of(part, beside, mib_more=round(held.mib - before.mib, 1), threads_more=threads)
             limits.append(Limit(f"{part}: connections that were taken and kept", kept, connections, True))
             limits += await left_over(service, part, before)
-        limits.append(Limit("not answered beside", unanswered(rows), 0))
+        limits.append(all_answered("beside", rows))
     return Report("idle", rows, limits)
 
 

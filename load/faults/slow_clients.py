@@ -14,18 +14,19 @@ that says so, and stand beside the others.
 """
 
 import asyncio
-import contextlib
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from load.core.generator import Result
+from load.core.limits import Limit
 from load.core.process_stats import MIB, Usage
 from load.faults.background_load import Protocols, all_protocols, ask_beside, until_answered
 from load.faults.raw import Raw, raw_request
-from load.faults.recovery import Watch, cancelling_is_safe
-from load.faults.reports import Limit, Report, Row, unanswered
+from load.faults.recovery import Watch
+from load.faults.reports import Report, Row, all_answered, rows_of
 from load.faults.service import Service
 
 CLIENTS = 20  # of each kind over each protocol
@@ -41,27 +42,17 @@ VANISHING = "vanishing"
 CRASHED = "vanishing: Triton crashed"
 
 
-class ClosedByServer(Exception):
-    """The server ended the connection."""
-
-
 class Attack:
-    """CLIENTS of a kind over each protocol. `closed` says how many of them the server sent away, by protocol."""
+    """CLIENTS of a kind over each protocol, each until the server ends its connection; `sent` counts their bytes."""
 
     def __init__(self, requests: Sequence[Raw], client: "Client") -> None:
         self._requests = requests
         self._client = client
-        self._sent = 0
-        self.closed = {each.protocol: 0 for each in requests}
-
-    @property
-    def sent_mib(self) -> float:
-        """What all of them sent."""
-        return self._sent / MIB
+        self.sent = 0
 
     async def run(self, protocols: Protocols, seconds: float) -> dict[str, Result]:
         """What was asked beside them, for so many seconds."""
-        tasks = [asyncio.create_task(self._be_bad(each)) for each in self._requests for _ in range(CLIENTS)]
+        tasks = [asyncio.create_task(self._client(self, each)) for each in self._requests for _ in range(CLIENTS)]
         try:
             return await ask_beside(protocols, seconds)
         finally:
@@ -70,21 +61,12 @@ class Attack:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def send(self, connection: socket.socket, content: bytes) -> None:
-        """Send all of it, and see whether the server has closed the connection meanwhile."""
+        """Send all of it; OSError where the server has closed the connection."""
         await asyncio.get_running_loop().sock_sendall(connection, content)
-        self._sent += len(content)
-        with contextlib.suppress(BlockingIOError):
-            if connection.recv(1, socket.MSG_PEEK) == b"":
-                raise ClosedByServer
-
-    async def _be_bad(self, each: Raw) -> None:
-        try:
-            await self._client(self, each)
-        except (ClosedByServer, OSError):
-            self.closed[each.protocol] += 1
+        self.sent += len(content)
 
 
-Client = Callable[[Attack, Raw], Awaitable[None]]
+Client = Callable[[Attack, Raw], Coroutine[Any, Any, None]]
 
 
 async def slow(service: Service, *, seconds: float) -> Report:
@@ -95,7 +77,7 @@ async def slow(service: Service, *, seconds: float) -> Report:
     async with all_protocols(service) as protocols:
         requests = raw_requests(service, protocols)
         rest = await ask_beside(protocols, 2.0)  # opens the connections that it keeps
-        rows += [Row.of("nothing bad yet", name, result) for name, result in rest.items()]
+        rows += rows_of("nothing bad yet", rest)
         for part, client in CLIENT_KINDS.items():
             before = service.usage()
             attacks = [Attack(requests, client) for _ in range(PASSES)]
@@ -106,19 +88,15 @@ async def slow(service: Service, *, seconds: float) -> Report:
                 if crashed:
                     await until_answered(protocols)
                     crashes, before = crashes + 1, service.usage()
-                rows += [
-                    Row.of(CRASHED if crashed else part, name, result, closed_by_server=attack.closed[name])
-                    for name, result in beside.items()
-                ]
-            needed_mib = max(attack.sent_mib for attack in attacks)
+                rows += rows_of(CRASHED if crashed else part, beside)
+            needed_mib = max(attack.sent for attack in attacks) / MIB
             lost = PASSES * CLIENTS if client is _read_slowly else 0
             limits += await left_over(service, part, before, needed_mib=needed_mib, lost_descriptors=lost)
         # A whole request is work, whoever waits for it: hundreds a second are an overload, and are refused as one.
-        beside_vanishing = unanswered((row for row in rows if row.part == VANISHING), but_refused=True)
         limits += [
-            Limit("not answered beside", unanswered(row for row in rows if row.part not in {VANISHING, CRASHED}), 0),
-            Limit(f"{VANISHING}: neither answered nor refused beside", beside_vanishing, 0),
-            Limit(f"{CRASHED}, times", crashes, 0 if await cancelling_is_safe(service) else PASSES - 1),
+            all_answered("beside others", (row for row in rows if row.part not in {VANISHING, CRASHED})),
+            all_answered("beside vanishing", (row for row in rows if row.part == VANISHING), or_refused=True),
+            Limit(f"{CRASHED}, times", crashes, PASSES - 1),  # none, of a Triton of 25.04 or later
         ]
     return Report("slow", rows, limits)
 
@@ -171,8 +149,7 @@ async def _read_slowly(attack: Attack, each: Raw) -> None:
         requests = 1 if each.protocol == "grpc" else PIPELINED  # its stingy head alone holds the answer up
         sending = asyncio.create_task(attack.send(connection, (each.stingy_head + each.body) * requests))
         try:
-            while True:
-                await _receive(connection)
+            while await asyncio.get_running_loop().sock_recv(connection, 1):  # noqa: ASYNC110 - it is slow
                 await asyncio.sleep(PAUSE_SECONDS)
         finally:
             sending.cancel()
@@ -222,8 +199,3 @@ async def connected(each: Raw, receive_buffer: int | None = None, source: str | 
         connection.close()
         raise
     return connection
-
-
-async def _receive(connection: socket.socket) -> None:
-    if not await asyncio.get_running_loop().sock_recv(connection, 1):
-        raise ClosedByServer
