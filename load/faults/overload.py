@@ -18,7 +18,6 @@ from load.core.generator import Generator, Result, together
 from load.core.inputs import Spec
 from load.core.knee import find_knee
 from load.core.limits import Limit
-from load.core.triton_stats import Statistics
 from load.faults.background_load import all_protocols, ask_beside
 from load.faults.reports import Report, Row, all_answered, rows_of
 from load.faults.service import Service
@@ -90,11 +89,7 @@ def growth(memory: list[float]) -> float:
 
 async def worked_on(service: Service) -> tuple[int, int]:
     """How many images have been decoded, and how many encoded."""
-    statistics = Statistics(service.urls["grpc"])
-    try:
-        counted = await asyncio.to_thread(statistics.read)
-    finally:
-        statistics.close()
+    counted = await asyncio.to_thread(service.counters)
     return counted["image_preprocess"].items, counted["image_encoder"].items
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,7 @@ import psutil
 from load.core.clients_asyncio import open_client
 from load.core.process_stats import Usage, measure
 from load.core.sender import AsyncClient
+from load.core.triton_stats import Counters, Statistics
 
 ROOT = Path(__file__).resolve().parents[2]
 USUAL_DESCRIPTORS = 1024
@@ -112,6 +113,11 @@ class Service:
     def usage(self) -> Usage:
         """What its processes hold just now."""
         return measure(self.triton, self.gateway, f"tritonclip-{self.launcher.pid}-")
+
+    def counters(self) -> dict[str, Counters]:
+        """What Triton has counted, by model."""
+        with closing(Statistics(self.urls["grpc"])) as statistics:
+            return statistics.read()
 
     async def watch(self, every: float) -> list[tuple[float, Usage]]:
         """What is held, with the moment on `time.perf_counter`'s clock, each so many seconds until cancelled."""

@@ -37,7 +37,6 @@ SETTLE_SECONDS = 60.0  # longer than the gateway waits for a body
 SPARE_DESCRIPTORS = 8  # the checked requests' own connections come and go
 SPARE_MIB = 128.0  # beside the bodies that were sent: decoders, tensors, new requests' buffers
 PASSES = 3
-BIND_ADDRESS_NO_PORT = 24  # IP_BIND_ADDRESS_NO_PORT of linux/in.h; Python's socket has it from 3.12
 VANISHING = "vanishing"
 CRASHED = "vanishing: Triton crashed"
 
@@ -183,17 +182,13 @@ CLIENT_KINDS: dict[str, Client] = {
 }
 
 
-async def connected(each: Raw, receive_buffer: int | None = None, source: str | None = None) -> socket.socket:
-    """A connection that does not block; with as small a receive buffer as there is, or from another address."""
+async def connected(each: Raw, receive_buffer: int | None = None) -> socket.socket:
+    """A connection that does not block, with a receive buffer of its own size where one is given."""
     connection = socket.socket()
     connection.setblocking(False)
     try:
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        if source is not None:
-            # No port yet: one that is bound to before it connects is taken from everybody, whatever they connect to.
-            connection.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
-            connection.bind((source, 0))
         await asyncio.get_running_loop().sock_connect(connection, each.address)
     except BaseException:
         connection.close()

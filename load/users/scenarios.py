@@ -44,10 +44,6 @@ class ImageKind(Table):
     count: int = Field(8, ge=1, le=1000)
     weight: Weight = 1.0
 
-    def spec(self, seed: int) -> Spec:
-        """What to make."""
-        return Spec(self.width, self.height, self.format, self.count, seed)
-
 
 class Scenario(Table):
     """One scenario. Times are in seconds.
@@ -85,7 +81,10 @@ class Scenario(Table):
 
     def specs(self) -> list[Spec]:
         """The images of each kind."""
-        return [kind.spec(self.seed + number) for number, kind in enumerate(self.images)]
+        return [
+            Spec(kind.width, kind.height, kind.format, kind.count, self.seed + number)
+            for number, kind in enumerate(self.images)
+        ]
 
 
 def read_scenarios(path: Path = SCENARIOS) -> dict[str, Scenario]:
