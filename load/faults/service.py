@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 USUAL_DESCRIPTORS = 1024
 START_SECONDS = 300.0
 STOP_SECONDS = 90.0
+DYING_SECONDS = 1.0  # from the signal until a process is gone, at most
 LOOK_SECONDS = 0.05  # between two looks at what a program has printed
 
 
@@ -138,6 +139,23 @@ class Service:
             except psutil.NoSuchProcess:
                 continue
         raise ServiceProblem(f"{name} is not running:\n" + "\n".join(self.launcher.said))
+
+
+class CrashWatch:
+    """Tells whether Triton has crashed since, as old ones do when calls are cancelled (docs/load.md, limits found)."""
+
+    def __init__(self, service: Service) -> None:
+        self._launcher = service.launcher
+        self._triton = service.triton
+        self._lines = len(service.launcher.said)
+
+    async def back_after_crash(self) -> bool:
+        """Whether the process has ended; if so, wait until the launcher's next one is ready."""
+        await asyncio.sleep(DYING_SECONDS)
+        if self._triton.is_running() and self._triton.status() != psutil.STATUS_ZOMBIE:
+            return False
+        await asyncio.to_thread(self._launcher.wait_for_line, "ready after", self._lines)
+        return True
 
 
 @contextmanager

@@ -9,8 +9,8 @@ Each is done by several clients over each protocol, beside checked requests over
 left. Memory is another matter: allocators keep what they once had for the next time. So each kind comes several times,
 and must not leave more than it can have needed at once; what was leaked would be left several times over.
 
-Clients that vanish can kill an old Triton (`load.faults.recovery`): rows of a pass in which that happened have a name
-that says so, and stand beside the others.
+Clients that vanish can kill an old Triton (docs/load.md, limits found): rows of a pass in which that happened have a
+name that says so, and stand beside the others.
 """
 
 import asyncio
@@ -25,9 +25,8 @@ from load.core.limits import Limit
 from load.core.process_stats import MIB, Usage
 from load.faults.background_load import Protocols, all_protocols, ask_beside, until_answered
 from load.faults.raw import Raw, raw_request
-from load.faults.recovery import Watch
 from load.faults.reports import Report, Row, all_answered, rows_of
-from load.faults.service import Service
+from load.faults.service import CrashWatch, Service
 
 CLIENTS = 20  # of each kind over each protocol
 PAUSE_SECONDS = 1.0
@@ -81,7 +80,7 @@ async def slow(service: Service, *, seconds: float) -> Report:
             before = service.usage()
             attacks = [Attack(requests, client) for _ in range(PASSES)]
             for attack in attacks:
-                watch = Watch(service)
+                watch = CrashWatch(service)
                 beside = await attack.run(protocols, seconds / PASSES)
                 crashed = part == VANISHING and await watch.back_after_crash()
                 if crashed:

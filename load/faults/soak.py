@@ -8,10 +8,9 @@ anything grew, was wrong, failed or hung.
 
 import argparse
 import asyncio
-import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +57,7 @@ class Soak:
 
     rows: Sequence[Row]
     moments: Sequence[float]
-    series: Mapping[str, Sequence[float]]
+    series: dict[str, Sequence[float]]
 
     def trends(self) -> dict[str, Trend]:
         """The verdict on each series."""
@@ -86,8 +85,9 @@ async def soak(service: Service, *, seconds: float, spec: Spec = IMAGES) -> Soak
         results = await ask_beside(protocols, seconds, rate=rate)
         watch.cancel()
         clocks, usages = zip(*await watch, strict=True)
-    held = [usage.to_json() for usage in usages[1:]]
-    series = {name: [each[name] for each in held] for name in TOLERANCES if name != P99}
+    series: dict[str, Sequence[float]] = {
+        name: [getattr(usage, name) for usage in usages[1:]] for name in TOLERANCES if name != P99
+    }
     series[P99] = _p99_between(together(results.values()).samples, clocks)
     rows = rows_of(f"{SHARE:.0%} of the knee", results, rate_per_s=round(rate / len(results), 2))
     return Soak(rows, [clock - clocks[0] for clock in clocks[1:]], series)
@@ -107,13 +107,9 @@ def write(run: Soak, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     document = {"machine": describe_machine()} | run.report().to_json()
     (folder / "soak.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    with (folder / "soak.csv").open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["seconds", *run.series])
-        rows.writerows(
-            [round(moment, 1), *(round(values[i], 1) for values in run.series.values())]
-            for i, moment in enumerate(run.moments)
-        )
+    columns = {"seconds": run.moments} | run.series
+    values = np.column_stack(list(columns.values()))
+    np.savetxt(folder / "soak.csv", values, fmt="%.1f", delimiter=",", header=",".join(columns), comments="")
     draw(run, folder / "soak.png")
 
 

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -226,24 +227,16 @@ def _workload(environment: Environment, scenario: Scenario, inputs: Inputs) -> W
     """Right answers come from Triton itself where the scenario goes there, so that they judge the gateway too."""
     used = {protocol for name in scenario.classes for protocol in PROTOCOLS[name]}
     name = next(protocol for protocol in URLS if protocol in used)
-    (client,) = open_clients([name], environment).values()
-    try:
-        if name == "gateway":
-            _check_ready(_url(name, environment))
-            probe = None
-        else:
-            with Client(_url(name, environment)) as triton:
-                probe = triton.manifest().raw.get("probe")
+    url, probe = _url(name, environment), None
+    if name == "gateway":  # it is ready when it answers the probe in its server's manifest rightly; it looks itself
+        answer = httpx.get(f"{url.rstrip('/')}/health/ready", timeout=PATIENCE, trust_env=False)
+        if not answer.is_success:
+            raise WrongModel(f"the gateway is not ready: {answer.text[:200]}")
+    else:
+        with Client(url) as triton:
+            probe = triton.manifest().raw.get("probe")
+    with closing(open_clients([name], environment)[name]) as client:
         return ask(client, prepare(scenario, inputs, probe))
-    finally:
-        client.close()
-
-
-def _check_ready(gateway: str) -> None:
-    """A gateway is ready when it answers the probe in its server's manifest rightly; it looks itself."""
-    answer = httpx.get(f"{gateway.rstrip('/')}/health/ready", timeout=PATIENCE, trust_env=False)
-    if answer.status_code != httpx.codes.OK:
-        raise WrongModel(f"the gateway is not ready: {answer.text[:200]}")
 
 
 def _url(protocol: str, environment: Environment) -> str:

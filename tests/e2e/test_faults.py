@@ -21,9 +21,8 @@ from load.faults.idle import idle
 from load.faults.overload import TIMES, overload
 from load.faults.process_kill import kill
 from load.faults.raw import Raw
-from load.faults.recovery import Watch
 from load.faults.reports import Report
-from load.faults.service import USUAL_DESCRIPTORS, Service, serve
+from load.faults.service import USUAL_DESCRIPTORS, CrashWatch, Service, serve
 from load.faults.slow_clients import CLIENT_KINDS, CRASHED, raw_requests, slow
 
 pytestmark = pytest.mark.alone
@@ -105,7 +104,7 @@ def test_a_crash_of_triton_is_seen_and_waited_for(service: Service) -> None:
     async def crash_beside() -> list[Counter[Outcome]]:
         async with all_protocols(service) as protocols:
             await ask_beside(protocols, 0.5)  # opens the connections that break
-            watch = Watch(service)
+            watch = CrashWatch(service)
             assert not await watch.back_after_crash()
             service.triton.send_signal(signal.SIGSEGV)
             during = await ask_beside(protocols, 1.0)
