@@ -1,15 +1,15 @@
 """Checked requests over all protocols at once: what other people see while something bad is going on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from load.core.clients_asyncio import open_client
 from load.core.generator import Generator, Result
 from load.core.inputs import Spec, images
 from load.core.protocols import RequestProblem
 from load.core.sender import AsyncClient
 from load.core.workload import Question, ask_async, learn
-from load.faults.service import Service
 
 SMALL = Spec(width=96, height=72, count=16)
 CLIENTS = 2  # over each protocol: enough to see trouble, too few to make it
@@ -25,9 +25,9 @@ async def image_questions(client: AsyncClient, spec: Spec) -> list[Question]:
 
 
 @asynccontextmanager
-async def all_protocols(service: Service, spec: Spec = SMALL) -> AsyncIterator[Protocols]:
-    """A client and questions for it, by protocol: grpc, http, gateway."""
-    clients = service.clients()
+async def all_protocols(urls: Mapping[str, str], spec: Spec = SMALL) -> AsyncIterator[Protocols]:
+    """A client and questions for it, by protocol: grpc, http, gateway, as far as there is a URL."""
+    clients = [open_client(name, url) for name, url in urls.items()]
     try:
         yield {client.name: (client, await image_questions(client, spec)) for client in clients}
     finally:

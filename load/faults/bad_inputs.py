@@ -55,7 +55,7 @@ async def poison(service: Service, *, rounds: int) -> Report:
     """So many batches, the kinds of poison in turn."""
     samples: list[Sample] = []
     rejected: list[Sample] = []
-    async with all_protocols(service, GOOD) as protocols:
+    async with all_protocols(service.urls, GOOD) as protocols:
         client, good = protocols["grpc"]
         blocking = await image_questions(client, BLOCKING)
         before = await asyncio.to_thread(service.counters)

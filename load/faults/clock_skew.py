@@ -14,9 +14,8 @@ from pathlib import Path
 
 import aiohttp
 
-from load.core.clients_asyncio import open_client
 from load.core.limits import Limit
-from load.faults.background_load import SMALL, Protocols, ask_beside, image_questions
+from load.faults.background_load import all_protocols, ask_beside
 from load.faults.reports import Report, Row, all_answered, rows_of
 from load.faults.service import Service, run
 
@@ -49,16 +48,14 @@ async def clock(service: Service, *, seconds: float) -> Report:
         faketime |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
         with run("gateway", "--port", "0", "--url", service.urls["grpc"], environment=faketime) as gateway:
             url = gateway.wait_for_line("gateway: http").split()[-1]
-            client = open_client("gateway", url)
-            protocols: Protocols = {client.name: (client, await image_questions(client, SMALL))}
-            for jump, ahead in JUMPS.items():
-                asking = asyncio.create_task(ask_beside(protocols, seconds))
-                await asyncio.sleep(seconds / 2)
-                offset.write_text(f"{jump}\n")
-                rows += rows_of(f"clock set {jump}", await asking)
-                error = await _seconds_off(url, ahead)
-                limits.append(Limit(f"clock set {jump}: seconds off what it was set to", round(error, 1), TOLERANCE))
-            await client.close()
+            async with all_protocols({"gateway": url}) as protocols:
+                for jump, ahead in JUMPS.items():
+                    asking = asyncio.create_task(ask_beside(protocols, seconds))
+                    await asyncio.sleep(seconds / 2)
+                    offset.write_text(f"{jump}\n")
+                    rows += rows_of(f"clock set {jump}", await asking)
+                    off = round(await _seconds_off(url, ahead), 1)
+                    limits.append(Limit(f"clock set {jump}: seconds off what it was set to", off, TOLERANCE))
     limits.append(all_answered("through the gateway", rows))
     return Report("clock", rows, limits)
 

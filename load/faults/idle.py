@@ -23,7 +23,7 @@ async def idle(service: Service, *, connections: int, seconds: float) -> Report:
     allow_descriptors()
     rows: list[Row] = []
     limits: list[Limit] = []
-    async with all_protocols(service) as protocols:
+    async with all_protocols(service.urls) as protocols:
         await ask_beside(protocols, 2.0)  # opens the connections that it keeps
         for each in raw_requests(service, protocols):
             before = service.usage()

@@ -39,7 +39,7 @@ USAGE_SECONDS = 1.0
 async def overload(service: Service, *, seconds: float, spec: Spec = HEAVY) -> Report:
     """Over each protocol for so many seconds, one after the other."""
     rows, limits = [], []
-    async with all_protocols(service, spec) as protocols:
+    async with all_protocols(service.urls, spec) as protocols:
         for name, asked in protocols.items():
             generator = Generator(*asked)
             knee, steps = await find_rate(generator, seconds / 10)

@@ -33,7 +33,7 @@ async def kill(service: Service, *, victims: Sequence[str] = tuple(VICTIMS)) -> 
     """One death after the other, each under load. The launcher gives up at the fourth of Triton within five minutes."""
     rows: list[Row] = []
     limits: list[Limit] = []
-    async with all_protocols(service) as protocols:
+    async with all_protocols(service.urls) as protocols:
         for victim in victims:
             found = await _kill_one(service, protocols, victim)
             rows += found

@@ -17,9 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from load.core.clients_asyncio import open_client
 from load.core.process_stats import Usage, measure
-from load.core.sender import AsyncClient
 from load.core.triton_stats import Counters, Statistics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,10 +104,6 @@ class Service:
     def stub(self, instance: str) -> psutil.Process:
         """The process of a model instance, such as `image_encoder_0_0`."""
         return next(process for process in self.triton.children() if instance in process.cmdline())
-
-    def clients(self) -> list[AsyncClient]:
-        """A new client for each protocol: they belong to one event loop."""
-        return [open_client(name, url) for name, url in self.urls.items()]
 
     def usage(self) -> Usage:
         """What its processes hold just now."""

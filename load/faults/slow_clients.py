@@ -72,7 +72,7 @@ async def slow(service: Service, *, seconds: float) -> Report:
     rows: list[Row] = []
     limits: list[Limit] = []
     crashes = 0
-    async with all_protocols(service) as protocols:
+    async with all_protocols(service.urls) as protocols:
         requests = raw_requests(service, protocols)
         rest = await ask_beside(protocols, 2.0)  # opens the connections that it keeps
         rows += rows_of("nothing bad yet", rest)

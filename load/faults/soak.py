@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Soak:
 
     rows: Sequence[Row]
     moments: Sequence[float]
-    series: dict[str, Sequence[float]]
+    series: Mapping[str, Sequence[float]]
 
     def trends(self) -> dict[str, Trend]:
         """The verdict on each series."""
@@ -78,7 +78,7 @@ async def soak(service: Service, *, seconds: float, spec: Spec = IMAGES) -> Soak
     Before that as much is asked at once as the service ever lets in, so that a stall of the machine, after which much
     is under way at a time, finds allocators that have grown to it already.
     """
-    async with all_protocols(service, spec) as protocols:
+    async with all_protocols(service.urls, spec) as protocols:
         await ask_beside(protocols, FILL_SECONDS, clients=FILL_CLIENTS)
         rate = SHARE * (await find_rate(Generator(*protocols["gateway"]), KNEE_SECONDS))[0]
         watch = asyncio.create_task(service.watch(min(SAMPLE_SECONDS, seconds / LEAST_SAMPLES)))
@@ -107,7 +107,7 @@ def write(run: Soak, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     document = {"machine": describe_machine()} | run.report().to_json()
     (folder / "soak.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    columns = {"seconds": run.moments} | run.series
+    columns = {"seconds": run.moments, **run.series}
     values = np.column_stack(list(columns.values()))
     np.savetxt(folder / "soak.csv", values, fmt="%.1f", delimiter=",", header=",".join(columns), comments="")
     draw(run, folder / "soak.png")

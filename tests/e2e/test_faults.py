@@ -77,7 +77,7 @@ def test_requests_written_by_hand_are_requests(service: Service) -> None:
     """Else clients that send them slowly, or vanish after them, would show nothing."""
 
     async def ask() -> dict[str, tuple[Raw, bytes]]:
-        async with all_protocols(service) as protocols:
+        async with all_protocols(service.urls) as protocols:
             vectors = {
                 name: await client.send(client.prepare(asked[0].operation), 60)
                 for name, (client, asked) in protocols.items()
@@ -102,7 +102,7 @@ def test_a_crash_of_triton_is_seen_and_waited_for(service: Service) -> None:
     """What a pass of vanishing clients ends with where Triton could not stand them."""
 
     async def crash_beside() -> list[Counter[Outcome]]:
-        async with all_protocols(service) as protocols:
+        async with all_protocols(service.urls) as protocols:
             await ask_beside(protocols, 0.5)  # opens the connections that break
             watch = CrashWatch(service)
             assert not await watch.back_after_crash()

@@ -132,7 +132,7 @@ def rate(results: Iterable[Result]) -> float:
 
 async def flood(service: Service, kind: str) -> tuple[float, dict[str, Result], float]:
     """Four times the knee's load over all protocols at once: the knee, what came of it, images decoded ÷ encoded."""
-    async with all_protocols(service, IMAGES[kind]) as protocols:
+    async with all_protocols(service.urls, IMAGES[kind]) as protocols:
         knee = rate([await Generator(*protocols["grpc"]).closed_loop(16, 5.0, warm_up=0.0)])
         before = await worked_on(service)
         results = await ask_beside(protocols, 8.0, rate=TIMES * knee)
