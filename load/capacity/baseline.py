@@ -3,9 +3,11 @@
 It runs in a process of its own, which sleeps while the server is measured.
 """
 
+import asyncio
 import multiprocessing
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -42,12 +44,8 @@ class BareEncoder:
         return float(self._pipe.recv())
 
     def measure(self, seconds: float) -> Callable[[], Awaitable[float]]:
-        """The same as a measurement to be made in turn; nothing else is to run meanwhile, not even the event loop."""
-
-        async def rate() -> float:
-            return self.items_per_s(seconds)
-
-        return rate
+        """The same as a measurement to be made in turn."""
+        return partial(asyncio.to_thread, self.items_per_s, seconds)
 
     def close(self) -> None:
         """End the process."""

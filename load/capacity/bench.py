@@ -23,18 +23,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from load.capacity.baseline import BareEncoder, random_image
-from load.capacity.compare import open_meters
+from load.capacity.compare import by_protocol, open_gateway
 from load.capacity.deployment import Embedded, embedded
-from load.capacity.meter import in_turn, meter, ratio, say
-from load.capacity.workload import Closed, Workload
+from load.capacity.meter import in_turn, open_meter, ratio, say
+from load.capacity.workload import Load, Workload
 from load.core.checks import check_vectors
 from load.core.inputs import Spec, images
-from load.core.machine import describe_machine
+from load.core.machine import describe_machine, write_json
 from load.core.operations import EmbedTexts
 from load.core.sender import AsyncClient
 from load.core.workload import Question
 from tritonclip import Client, Manifest
-from tritonclip_server.embedded.gateway import Gateway, items_in_flight
 from tritonclip_server.export.label_sets import add_label_set
 from tritonclip_server.export.label_sources import Prompts
 from tritonclip_server.export.pipeline import MODELS_FOLDER, Request, export, is_current
@@ -64,11 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish_random_heads(repository, manifest["embedding_width"])
     with embedded(repository, Path("build/bench-triton.log")) as deployment:
         results = asyncio.run(measure(deployment, options.seconds))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for name, value in results.items():
         print(f"{name:34} {value}")
-    print(f"written to {RESULTS}")
+    write_json(results, RESULTS)
     return 0
 
 
@@ -87,31 +84,26 @@ async def measure(deployment: Embedded, seconds: float) -> dict[str, Any]:
 
 async def _images(deployment: Embedded, seconds: float) -> dict[str, Any]:
     """The bare encoder, gRPC and the gateway; then one client alone by both ways."""
-    workload, artifact = Workload(), deployment.artifact("image_encoder")
-    with (
-        closing(BareEncoder(artifact, random_image(deployment.manifest.image_size or 0))) as bare,
-        Gateway(deployment.grpc_url, 0, items_in_flight(deployment.repository)) as gateway,
-    ):
+    async with AsyncExitStack() as stack:
+        image = random_image(deployment.manifest.image_size or 0)
+        bare = stack.enter_context(closing(BareEncoder(deployment.artifact("image_encoder"), image)))
+        urls = {"grpc": deployment.grpc_url, "gateway": open_gateway(stack, deployment)}
         say("bare image encoder at each batch size")
         by_batch = bare.find_best_batch()
-        urls = {"grpc": deployment.grpc_url, "gateway": gateway.url}
-        async with (
-            open_meters(deployment, workload, Closed(CLIENTS), seconds, urls) as many,
-            open_meters(deployment, workload, Closed(1), seconds / 3, urls) as alone,
-        ):
-            rates = await in_turn({"bare": bare.measure(seconds), **many}, ROUNDS)
-            await in_turn(alone, ROUNDS)
-        latency = {
-            name: {f"{percentile}_ms": found.latency_ms(percentile) for percentile in ("p50", "p95", "p99")}
-            for name, found in alone.items()
-        }
-        figures = image_figures(rates, latency)
-        return figures | {
-            "bare_best_batch": bare.batch_size,
-            "bare_images_per_s_by_batch": {size: round(rate, 2) for size, rate in by_batch.items()},
-            "clients": CLIENTS,
-            "mean_batch": round(many["grpc"].mean_batch("image_encoder"), 2),
-        }
+        many = await by_protocol(stack, deployment, urls, Workload(), Load(CLIENTS), seconds)
+        alone = await by_protocol(stack, deployment, urls, Workload(), Load(1), seconds / 3)
+        rates = await in_turn({"bare": bare.measure(seconds), **many}, ROUNDS)
+        await in_turn(alone, ROUNDS)
+    latency = {
+        name: {f"{percentile}_ms": found.latency_ms(percentile) for percentile in ("p50", "p95", "p99")}
+        for name, found in alone.items()
+    }
+    return image_figures(rates, latency) | {
+        "bare_best_batch": bare.batch_size,
+        "bare_images_per_s_by_batch": {size: round(rate, 2) for size, rate in by_batch.items()},
+        "clients": CLIENTS,
+        "mean_batch": round(many["grpc"].mean_batch("image_encoder"), 2),
+    }
 
 
 def image_figures(rates: Rates, latency: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
@@ -143,9 +135,9 @@ async def _texts(deployment: Embedded, seconds: float) -> dict[str, Any]:
         )
         say("bare text encoder at each batch size, on captions and on texts of full length")
         by_batch, whole_by_batch = caption.find_best_batch(), whole.find_best_batch()
-        load = Closed(CLIENTS)
-        served = await stack.enter_async_context(meter(deployment, new_captions, load, seconds))
-        known = await stack.enter_async_context(meter(deployment, known_captions, load, seconds))
+        load = Load(CLIENTS)
+        served = await open_meter(stack, deployment, new_captions, load, seconds)
+        known = await open_meter(stack, deployment, known_captions, load, seconds)
         turns: Turns = {"served": served, "bare": caption.measure(seconds), "whole": whole.measure(seconds)}
         figures = text_figures(await in_turn(turns, ROUNDS))
         return figures | {
@@ -194,12 +186,12 @@ async def _label_sets(deployment: Embedded, calls: int) -> dict[str, Any]:
 def _calls_per_s(call: Callable[[], object]) -> Callable[[], Awaitable[float]]:
     """A measurement to be made in turn, of one call."""
 
-    async def rate() -> float:
+    def rate() -> float:
         started = time.perf_counter()
-        await asyncio.to_thread(call)
+        call()
         return 1 / (time.perf_counter() - started)
 
-    return rate
+    return partial(asyncio.to_thread, rate)
 
 
 def label_figures(rates: Rates) -> dict[str, Any]:

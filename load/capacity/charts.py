@@ -1,6 +1,7 @@
 """Charts of a capacity report, from its JSON document, as PNG files."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,7 +14,6 @@ from load.capacity.deployment import STAGES
 WIDTH = 8.0
 DOTS_PER_INCH = 120
 QUEUE_SHADE = 0.45  # a stage's waiting is drawn in a lighter shade of its computing
-CLIENTS = "clients (requests under way)"
 Document = Mapping[str, Any]
 
 
@@ -31,43 +31,41 @@ def draw(document: Document, folder: Path) -> list[str]:
 
 
 def _throughput(document: Document, figure: Figure) -> None:
-    steps = document["closed_loop"]
+    steps, knee = document["closed_loop"], document["knee"]["concurrency"]
     clients = [step["concurrency"] for step in steps]
-    rate, latency = _rate_and_latency(document, figure, steps, clients, CLIENTS)
+    rate, latency = _rate_and_latency(document, figure, steps, clients)
     if document["versus_bare"] is not None:
         bare = median(document["versus_bare"]["images_per_s"]["bare"])
         rate.axhline(bare, color="0.4", linestyle="--", label="bare encoder")
-    knee = document["knee"]["concurrency"]
     for axes in (rate, latency):
         axes.axvline(knee, color="0.6", linestyle=":", label=f"knee: {knee}")
         _by_clients(axes, clients)
-        axes.legend(fontsize="small")
+    rate.label_outer()
 
 
 def _arrivals(document: Document, figure: Figure) -> None:
     steps = document["open_loop"]
     offered = [step["rate_per_s"] * document["items_per_request"] for step in steps]
-    label = f"offered {document['unit']}/s, Poisson arrivals"
-    rate, latency = _rate_and_latency(document, figure, steps, offered, label)
+    rate, latency = _rate_and_latency(document, figure, steps, offered)
     rate.plot(offered, offered, color="0.6", linestyle=":", label="offered")
-    for axes in (rate, latency):
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+    rate.legend(fontsize="small")
+    latency.set_xlabel(f"offered {document['unit']}/s, Poisson arrivals")
 
 
 def _rate_and_latency(
-    document: Document, figure: Figure, steps: Sequence[Any], moments: Sequence[float], label: str
+    document: Document, figure: Figure, steps: Sequence[Any], moments: Sequence[float]
 ) -> tuple[Axes, Axes]:
     rate, latency = figure.subplots(2, sharex=True)
     rate.plot(moments, [step["client"]["goodput_per_s"] for step in steps], "o-", label="rightly answered")
     rate.set_ylabel(f"{document['unit']}/s")
-    answered = [(x, times) for x, step in zip(moments, steps, strict=True) if (times := step["client"]["answered_ms"])]
     for name in ("p50", "p95", "p99"):
-        latency.plot([x for x, _ in answered], [times[name] for _, times in answered], "o-", label=name)
+        times = [(step["client"]["answered_ms"] or {}).get(name, nan) for step in steps]
+        latency.plot(moments, times, "o-", label=name)
     latency.set_ylabel("latency of answers, ms")
-    latency.set_xlabel(label)
     for axes in (rate, latency):
         axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
     return rate, latency
 
 
@@ -80,9 +78,7 @@ def _batches(document: Document, figure: Figure) -> None:
             batches = [step["models"].get(stage, {}).get("mean_batch", 0) for step in steps]
             means.plot(clients, batches, "o-", label=STAGES[stage])
     _by_clients(means, clients)
-    means.set_xlabel(CLIENTS)
     means.set_ylabel("mean batch")
-    means.legend(fontsize="small")
     at_knee = next(step for step in steps if step["concurrency"] == knee)
     found = at_knee["models"].get(encoder, {}).get("executions_by_batch", {})
     total = sum(found.values()) or 1
@@ -119,4 +115,6 @@ def _by_clients(axes: Axes, clients: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(clients), [str(count) for count in clients])
     axes.minorticks_off()
+    axes.set_xlabel("clients (requests under way)")
     axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")

@@ -6,23 +6,23 @@ embed_image). Ends with 1 where an answer was wrong or a request hung.
 
 import argparse
 import asyncio
-import json
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from load.capacity import bench, repositories
 from load.capacity.charts import draw
 from load.capacity.compare import with_bare, with_unbatched
 from load.capacity.deployment import Deployment, Embedded, embedded, running
 from load.capacity.markdown import to_markdown
-from load.capacity.meter import count_outcomes, meter, say
+from load.capacity.meter import open_meter, say
 from load.capacity.report import describe, findings, step_json
-from load.capacity.workload import TASKS, Closed, Load, Open, Workload
+from load.capacity.workload import TASKS, Load, Workload, pixels
 from load.core.inputs import FORMATS, Spec
 from load.core.knee import NotMeasurable
+from load.core.machine import write_json
 from load.core.protocols import RequestProblem
 from load.core.workload import WrongModel
 from tritonclip_server.embedded.errors import ServeError
@@ -30,7 +30,6 @@ from tritonclip_server.embedded.errors import ServeError
 CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
 RESULTS = Path("build/capacity")
 COMMANDS = {"compare": repositories.main, "bench": bench.main}
-Number = TypeVar("Number", int, float)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,38 +48,28 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     command = argparse.ArgumentParser(
         prog="python -m load.capacity", description=__doc__, epilog=f"Other commands: {', '.join(COMMANDS)}."
     )
-    add, repository, clients = command.add_argument, Path("build/models/demo"), " ".join(map(str, CONCURRENCY))
-    add("--repository", type=Path, default=repository, help="the served repository (default: %(default)s)")
-    add("--task", choices=TASKS, default="embed_image", help="what each request asks (default: %(default)s)")
-    add("--images-per-request", type=_positive(int), default=1, metavar="N", help="texts for embed_text (default: 1)")
-    add("--size", type=_size, default=(640, 480), metavar="WxH", help="pixels of the images (default: 640x480)")
-    add("--format", choices=FORMATS, default="JPEG", help="of the images (default: %(default)s)")
-    add("--images", type=_positive(int), default=16, metavar="N", help="different images (default: %(default)s)")
-    add("--seconds", type=_positive(float), default=10.0, help="of each measurement, warm-up apart (default: 10)")
-    add("--rounds", type=_positive(int), default=3, help="of each comparison (default: %(default)s)")
-    add("--into", type=Path, metavar="FOLDER", help=f"for the results (default: {RESULTS}/VARIANT)")
+    add = command.add_argument
+    many: dict[str, Any] = {"nargs": "+", "metavar": "N"}
+    add("--repository", type=Path, default="build/models/demo", help="the served repository (default: %(default)s)")
     add("--url", help="grpc://HOST:PORT of a server that is up, instead of starting one")
-    add(
-        "--concurrency",
-        type=_positive(int),
-        nargs="+",
-        default=CONCURRENCY,
-        metavar="N",
-        help=f"clients of each step (default: {clients})",
-    )
-    add(
-        "--rates",
-        type=_positive(float),
-        nargs="+",
-        default=(),
-        metavar="R",
-        help="also steps of R requests/s at random",
-    )
+    add("--task", choices=TASKS, default="embed_image", help="what each request asks (default: %(default)s)")
+    add("--images-per-request", type=int, default=1, metavar="N", help="texts for embed_text (default: 1)")
+    add("--size", type=pixels, default="640x480", metavar="WxH", help="of the images (default: %(default)s)")
+    add("--format", choices=FORMATS, default="JPEG", help="of the images (default: %(default)s)")
+    add("--images", type=int, default=16, metavar="N", help="different images (default: %(default)s)")
+    add("--seconds", type=float, default=10.0, help="of each measurement, warm-up apart (default: %(default)s)")
+    add("--rounds", type=int, default=3, help="of each comparison (default: %(default)s)")
+    add("--concurrency", type=int, default=CONCURRENCY, help="clients of each step (default: %(default)s)", **many)
+    add("--rates", type=float, default=(), help="also steps of N requests/s at random", **many)
     add("--no-bare", action="store_true", help="leave out the comparison with the bare encoder")
     add("--batching", action="store_true", help="also the same load with dynamic batching off")
+    add("--into", type=Path, metavar="FOLDER", help=f"for the results (default: {RESULTS}/VARIANT)")
     options = command.parse_args(arguments)
     if options.url and options.batching:
         command.error("--batching starts servers of its own, so it does not go with --url")
+    counts = (options.images_per_request, options.images, options.seconds, options.rounds, *options.size)
+    if min(*counts, *options.concurrency, *options.rates) <= 0:
+        command.error("numbers must be above 0")
     return options
 
 
@@ -89,35 +78,34 @@ def _measure(options: argparse.Namespace) -> int:
     spec = Spec(width, height, options.format, options.images)
     workload = Workload(options.task, options.images_per_request, spec)
     with ExitStack() as stack:
-        deployment: Deployment
-        if options.url:
-            deployment = running(options.url, options.repository)
-        else:
-            deployment = stack.enter_context(embedded(options.repository, Path("build/capacity-triton.log")))
+        deployment = (
+            running(options.url, options.repository)
+            if options.url
+            else stack.enter_context(embedded(options.repository, Path("build/capacity-triton.log")))
+        )
         name = (deployment.manifest.variant or "unknown").replace("/", "-")
         task = "" if workload.task == "embed_image" else f"-{workload.task}"
         folder = Path(options.into or RESULTS / f"{name}{task}")
-        folder.mkdir(parents=True, exist_ok=True)
         document = asyncio.run(measure(deployment, workload, options))
+    folder.mkdir(parents=True, exist_ok=True)
     document["charts"] = draw(document, folder)
-    (folder / "report.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     text = to_markdown(document)
     (folder / "report.md").write_text(text + "\n", encoding="utf-8")
-    print(text)
-    say(f"\nwritten to {folder}")
+    print(text, end="\n\n")
+    write_json(document, folder / "report.json")
     return 1 if document["outcomes"]["wrong"] or document["outcomes"]["hung"] else 0
 
 
 async def measure(deployment: Deployment, workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
     """The whole report as a document: sweeps, then comparisons at the knee."""
-    loads: list[Load] = [*map(Closed, options.concurrency), *map(Open, options.rates)]
+    loads = [*map(Load, options.concurrency), *(Load(rate_per_s=rate) for rate in options.rates)]
     say("references, one at a time")
-    async with meter(deployment, workload.questions, loads[0], options.seconds) as swept:
+    async with AsyncExitStack() as stack:
+        swept = await open_meter(stack, deployment, workload.questions, loads[0], options.seconds)
         for load in loads:
             say(f"{load}")
             await swept.step(load)
-    closed = [step for step in swept.steps if isinstance(step.load, Closed)]
-    opened = [step for step in swept.steps if isinstance(step.load, Open)]
+    closed, opened = swept.steps[: len(options.concurrency)], swept.steps[len(options.concurrency) :]
     document = describe(deployment, workload) | findings(closed, deployment.instances)
     document |= {
         "seconds": options.seconds,
@@ -126,9 +114,9 @@ async def measure(deployment: Deployment, workload: Workload, options: argparse.
         "versus_bare": None,
         "batching": None,
     }
-    counts = [count_outcomes(swept.steps)]
+    counts = [swept.outcomes()]
     if isinstance(deployment, Embedded):
-        at_knee = (deployment, workload, Closed(document["knee"]["concurrency"]), options.rounds, options.seconds)
+        at_knee = (deployment, workload, Load(document["knee"]["concurrency"]), options.rounds, options.seconds)
         if workload.task == "embed_image" and not options.no_bare:
             document["versus_bare"] = await with_bare(*at_knee)
         if options.batching:
@@ -137,23 +125,3 @@ async def measure(deployment: Deployment, workload: Workload, options: argparse.
         counts += [count for found in compared for count in found["outcomes"].values()]
     document["outcomes"] = {name: sum(count[name] for count in counts) for name in counts[0]}
     return document
-
-
-def _positive(kind: Callable[[str], Number]) -> Callable[[str], Number]:
-    """A type of argparse for numbers above zero."""
-
-    def parse(text: str) -> Number:
-        number = kind(text)
-        if not number > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
-        return number
-
-    return parse
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    try:
-        return _positive(int)(width), _positive(int)(height)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 640x480") from error

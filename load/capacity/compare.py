@@ -4,14 +4,14 @@ with_bare       the bare encoder, and the same load over gRPC, over HTTP and thr
 with_unbatched  the same load on two servers, one of which runs each request alone
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from load.capacity.baseline import BareEncoder, random_image
-from load.capacity.deployment import Deployment, Embedded, edited, embedded, without_batching
-from load.capacity.meter import Meter, in_turn, meter, ratio, say
+from load.capacity.deployment import Deployment, Embedded, embedded, linked_copy, switch_batching_off
+from load.capacity.meter import Meter, in_turn, open_meter, ratio, say
 from load.capacity.workload import Load, Workload
 from load.core.clients_asyncio import open_client
 from load.core.knee import NotMeasurable
@@ -25,15 +25,13 @@ async def with_bare(
     image_size = deployment.manifest.image_size
     if image_size is None:
         raise NotMeasurable("the manifest does not say the image size, which the bare encoder needs")
-    with (
-        closing(BareEncoder(deployment.artifact("image_encoder"), random_image(image_size))) as bare,
-        Gateway(deployment.grpc_url, 0, items_in_flight(deployment.repository)) as gateway,
-    ):
+    async with AsyncExitStack() as stack:
+        bare = stack.enter_context(closing(BareEncoder(deployment.artifact("image_encoder"), random_image(image_size))))
+        urls = {"grpc": deployment.grpc_url, "http": deployment.http_url, "gateway": open_gateway(stack, deployment)}
         say("bare encoder at each batch size")
         by_batch = bare.find_best_batch()
-        urls = {"grpc": deployment.grpc_url, "http": deployment.http_url, "gateway": gateway.url}
-        async with open_meters(deployment, workload, load, seconds, urls) as meters:
-            rates = await in_turn({"bare": bare.measure(seconds), **meters}, rounds)
+        meters = await by_protocol(stack, deployment, urls, workload, load, seconds)
+        rates = await in_turn({"bare": bare.measure(seconds), **meters}, rounds)
     return {
         "rounds": rounds,
         "images_per_s": _rounded(rates),
@@ -44,31 +42,39 @@ async def with_bare(
     }
 
 
-@asynccontextmanager
-async def open_meters(
-    deployment: Deployment, workload: Workload, load: Load, seconds: float, urls: Mapping[str, str]
-) -> AsyncIterator[dict[str, Meter]]:
-    """A meter for each protocol, by its name; `urls` are those of the deployment and of a gateway before it."""
-    async with AsyncExitStack() as stack:
-        yield {
-            name: await stack.enter_async_context(
-                meter(deployment, workload.questions, load, seconds, open_client(name, url))
-            )
-            for name, url in urls.items()
-        }
+def open_gateway(stack: AsyncExitStack, deployment: Embedded) -> str:
+    """The URL of a gateway before a deployment, which the stack stops."""
+    gateway = Gateway(deployment.grpc_url, 0, items_in_flight(deployment.repository))
+    return stack.enter_context(gateway).url
+
+
+async def by_protocol(
+    stack: AsyncExitStack,
+    deployment: Deployment,
+    urls: Mapping[str, str],
+    workload: Workload,
+    load: Load,
+    seconds: float,
+) -> dict[str, Meter]:
+    """A meter for each protocol; `urls` are those of the deployment and of a gateway before it."""
+    return {
+        name: await open_meter(stack, deployment, workload.questions, load, seconds, open_client(name, url))
+        for name, url in urls.items()
+    }
 
 
 async def with_unbatched(
     deployment: Embedded, workload: Workload, load: Load, rounds: int, seconds: float, log: Path
 ) -> dict[str, Any]:
     """The deployment as it is ÷ the same without dynamic batching in any stage."""
-    with edited(deployment.repository, without_batching) as copy, embedded(copy, log) as unbatched:
-        async with (
-            meter(deployment, workload.questions, load, seconds) as on,
-            meter(unbatched, workload.questions, load, seconds) as off,
-        ):
-            meters = {"on": on, "off": off}
-            rates = await in_turn(meters, rounds)
+    async with AsyncExitStack() as stack:
+        copy = stack.enter_context(linked_copy(deployment.repository))
+        switch_batching_off(copy)
+        sides = {"on": deployment, "off": stack.enter_context(embedded(copy, log))}
+        meters = {
+            name: await open_meter(stack, side, workload.questions, load, seconds) for name, side in sides.items()
+        }
+        rates = await in_turn(meters, rounds)
     return {
         "rounds": rounds,
         f"{workload.unit}_per_s": _rounded(rates),

@@ -1,20 +1,17 @@
 """What is measured: a server started here on a served repository, or one that is up already."""
 
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
-
 from load.core.knee import NotMeasurable
 from tritonclip import Client, Manifest, TritonClipError
 from tritonclip_server.embedded.server import Ports, Server
-from tritonclip_server.repository.configs import read_config
+from tritonclip_server.export.publishing import link_or_copy
+from tritonclip_server.repository.configs import CONFIG, read_config, write_config
 
 STAGES = {
     "image_preprocess": "decode and resize",
@@ -25,8 +22,6 @@ STAGES = {
     "similarity": "similarity",
 }
 """The members of the ensembles that are measured, in the order of a request, as reports name them."""
-
-CONFIG = "config.pbtxt"
 
 
 @dataclass(frozen=True)
@@ -78,23 +73,20 @@ def instance_counts(repository: Path) -> dict[str, int]:
 
 
 @contextmanager
-def edited(repository: Path, *edits: Callable[[ModelConfig], None]) -> Iterator[Path]:
-    """A copy of a repository with each config edited in place; it is removed at the end."""
-    with TemporaryDirectory(prefix="tritonclip-edited-") as folder:
-        copy = Path(shutil.copytree(repository, Path(folder) / repository.name, copy_function=_link_or_copy))
-        for path in copy.glob(f"*/{CONFIG}"):
-            config = read_config(path)
-            before = config.SerializeToString(deterministic=True)
-            for edit in edits:
-                edit(config)
-            if config.SerializeToString(deterministic=True) != before:
-                path.write_text(text_format.MessageToString(config), encoding="utf-8")
-        yield copy
+def linked_copy(repository: Path) -> Iterator[Path]:
+    """A copy to change, removed at the end. Its files are links: replace them, never write into them."""
+    with TemporaryDirectory(prefix="tritonclip-copy-") as folder:
+        yield Path(shutil.copytree(repository, Path(folder) / repository.name, copy_function=link_or_copy))
 
 
-def without_batching(config: ModelConfig) -> None:
-    """An edit: each request runs alone."""
-    config.ClearField("dynamic_batching")
+def switch_batching_off(copy: Path) -> None:
+    """Have every stage of a linked copy run each request alone."""
+    for path in copy.glob(f"*/{CONFIG}"):
+        config = read_config(path)
+        if config.HasField("dynamic_batching"):
+            config.ClearField("dynamic_batching")
+            path.unlink()
+            write_config(config, path)
 
 
 def _manifest(url: str) -> Manifest:
@@ -106,15 +98,3 @@ def _manifest(url: str) -> Manifest:
     if manifest is None:
         raise NotMeasurable(f"{url}: the server has no manifest, so it is not known what it serves")
     return manifest
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """Artifacts weigh hundreds of megabytes, so they are linked where that can be; configs will be written to."""
-    if Path(source).name != CONFIG:
-        try:
-            os.link(source, target)
-        except OSError:  # another filesystem
-            pass
-        else:
-            return
-    shutil.copy2(source, target)

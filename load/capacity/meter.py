@@ -5,8 +5,8 @@ Whatever disturbs the machine then disturbs all of them alike; ratios are taken 
 
 import statistics
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,32 +77,27 @@ class Meter:
 
     def outcomes(self) -> dict[str, int]:
         """Requests by how they ended, of all measurements together."""
-        return count_outcomes(self.steps)
+        totals = [step.result.totals() for step in self.steps]
+        return {outcome.value: sum(total[outcome] for total in totals) for outcome in Outcome}
 
     def notes(self) -> list[str]:
         """What went wrong, in words."""
         return [note for step in self.steps for note in step.result.notes()]
 
 
-def count_outcomes(steps: Iterable[Step]) -> dict[str, int]:
-    """Requests of all steps by how they ended, warm-ups included."""
-    totals = [step.result.totals() for step in steps]
-    return {outcome.value: sum(total[outcome] for total in totals) for outcome in Outcome}
-
-
-@asynccontextmanager
-async def meter(
-    deployment: Deployment, questions: Questions, load: Load, seconds: float, client: AsyncClient | None = None
-) -> AsyncIterator[Meter]:
-    """A meter of this load on a deployment, over gRPC where no other client is given."""
+async def open_meter(
+    stack: AsyncExitStack,
+    deployment: Deployment,
+    questions: Questions,
+    load: Load,
+    seconds: float,
+    client: AsyncClient | None = None,
+) -> Meter:
+    """A meter of this load on a deployment, over gRPC where no other client is given; the stack closes it."""
     client = client or GrpcClient(deployment.grpc_url)
-    statistics = Statistics(deployment.grpc_url)
-    try:
-        asked = await questions(client, deployment.manifest)
-        yield Meter(Generator(client, asked), statistics, load, seconds)
-    finally:
-        statistics.close()
-        await client.close()
+    stack.push_async_callback(client.close)
+    statistics = stack.enter_context(closing(Statistics(deployment.grpc_url)))
+    return Meter(Generator(client, await questions(client, deployment.manifest)), statistics, load, seconds)
 
 
 async def in_turn(measurements: Mapping[str, Callable[[], Awaitable[float]]], rounds: int) -> dict[str, list[float]]:

@@ -10,7 +10,7 @@ from typing import Any
 from load.capacity.deployment import Deployment, Embedded
 from load.capacity.meter import Step
 from load.capacity.stages import limiting_stage, split, utilisation
-from load.capacity.workload import Closed, Open, Workload
+from load.capacity.workload import Workload
 from load.core.knee import RULE, find_knee
 from load.core.machine import describe_machine
 from load.core.triton_stats import Counters
@@ -42,8 +42,7 @@ def step_json(step: Step, workload: Workload, instances: Mapping[str, int]) -> d
     """One step: what the client saw, what Triton counted, and where the time went."""
     used = utilisation(step, instances)
     return {
-        "concurrency": step.load.clients if isinstance(step.load, Closed) else None,
-        "rate_per_s": step.load.rate if isinstance(step.load, Open) else None,
+        **asdict(step.load),
         "client": step.result.to_json(),
         "sent": {outcome.value: count for outcome, count in step.result.totals().items()},
         "counted_all": step.counted_all(workload.task),
@@ -55,7 +54,7 @@ def step_json(step: Step, workload: Workload, instances: Mapping[str, int]) -> d
 def findings(closed: Sequence[Step], instances: Mapping[str, int]) -> dict[str, Any]:
     """The knee of a sweep of concurrency, and what limits throughput there."""
     # What the knee looks at is goodput in items; every request of a sweep has the same number of them.
-    points = [(step.load.clients, step.result.goodput) for step in closed if isinstance(step.load, Closed)]
+    points = [(step.load.concurrency or 0, step.result.goodput) for step in closed]
     knee = find_knee(points)
     limit = limiting_stage(closed[knee.index], instances)
     return {
@@ -72,13 +71,9 @@ def findings(closed: Sequence[Step], instances: Mapping[str, int]) -> dict[str, 
 
 def _model_json(counters: Counters, used: float | None) -> dict[str, Any]:
     return {
-        "requests": counters.requests,
-        "refused": counters.refused,
-        "items": counters.items,
-        "executions": counters.executions,
-        "cache_hits": counters.cache_hits,
+        **{name: getattr(counters, name) for name in ("requests", "refused", "items", "executions", "cache_hits")},
         "mean_batch": round(counters.mean_batch, 3),
-        "executions_by_batch": {str(size): batches.executions for size, batches in counters.batches.items()},
+        "executions_by_batch": {str(size): count for size, count in counters.executions_by_batch.items()},
         "request_ms": round(counters.mean_total_ms, 3),
         "queue_ms": round(counters.mean_ms("queue"), 3),
         "compute_ms": round(sum(counters.mean_ms(f"compute_{part}") for part in ("input", "infer", "output")), 3),

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from load.capacity.deployment import edited, embedded
-from load.capacity.meter import Meter, in_turn, meter, ratio
-from load.capacity.workload import Closed, Load, Workload
+from load.capacity.deployment import embedded, linked_copy
+from load.capacity.meter import Meter, in_turn, open_meter, ratio
+from load.capacity.workload import Load, Workload, pixels
 from load.core.inputs import Spec
-from load.core.machine import describe_machine
+from load.core.machine import describe_machine, write_json
 from tritonclip_server.export.tracing import trace
 from tritonclip_server.repository.manifest import file_digest, write_manifest
 
@@ -56,7 +56,7 @@ class FreeEncoder(nn.Module):
 @contextmanager
 def with_free_encoder(repository: Path) -> Iterator[Path]:
     """A copy of a served repository with the free encoder; its probe is left out, since it knows nothing."""
-    with edited(repository) as copy:
+    with linked_copy(repository) as copy:
         manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
         manifest = {key: value for key, value in manifest.items() if key != "probe"}
         artifact = copy / "image_encoder" / "1" / "model.pt"
@@ -124,7 +124,7 @@ async def measure(
         costs = {}
         for number, repository in enumerate(repositories):
             served = stack.enter_context(embedded(repository, Path(f"build/compare-triton-{number}.log")))
-            measured = await stack.enter_async_context(meter(served, workload.questions, load, seconds))
+            measured = await open_meter(stack, served, workload.questions, load, seconds)
             costs[str(number)] = Costs(served.pid, measured)
         await in_turn(costs, rounds)
     return [each.to_json(costs["0"]) for each in costs.values()]
@@ -138,34 +138,26 @@ def main(arguments: Sequence[str]) -> int:
     add("--free-encoder", action="store_true", help="measure what is around the image encoder alone")
     add("--clients", type=int, default=32, help="requests under way (default: %(default)s)")
     add("--images-per-request", type=int, default=1, help="(default: %(default)s)")
-    add("--size", type=int, nargs=2, default=(320, 240), help="of the JPEGs (default: 320 240)")
+    add("--size", type=pixels, default="320x240", metavar="WxH", help="of the JPEGs (default: %(default)s)")
     add("--seconds", type=float, default=5.0, help="of each measurement (default: %(default)s)")
     add("--rounds", type=int, default=5, help="(default: %(default)s)")
     options = command.parse_args(arguments)
     workload = Workload(per_request=options.images_per_request, spec=Spec(*options.size))
     RESULTS.parent.mkdir(exist_ok=True)
     with ExitStack() as copies:
-        served = [
-            copies.enter_context(with_free_encoder(repository)) if options.free_encoder else repository
-            for repository in options.repositories
-        ]
-        found = asyncio.run(measure(served, workload, Closed(options.clients), options.rounds, options.seconds))
+        free = options.free_encoder
+        served = [copies.enter_context(with_free_encoder(path)) if free else path for path in options.repositories]
+        found = asyncio.run(measure(served, workload, Load(options.clients), options.rounds, options.seconds))
+    repositories = [{"path": str(path), **each} for path, each in zip(options.repositories, found, strict=True)]
     results = {
-        "repositories": [{"path": str(path), **each} for path, each in zip(options.repositories, found, strict=True)],
-        "encoder": "free" if options.free_encoder else "the repository's",
+        "repositories": repositories,
+        "encoder": "free" if free else "the repository's",
         "clients": options.clients,
         "images_per_request": options.images_per_request,
         "jpeg_size": list(options.size),
         "machine": describe_machine(),
     }
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    for repository, each in zip(options.repositories, found, strict=True):
-        print(
-            f"{repository}: {each['images_per_s']} images/s, {each['rate_ratio']} of the first; p95 {each['p95_ms']} ms"
-        )
-        print(
-            f"    {each['cpu_ms']} ms of CPU time an image, {each['ratio']} of the first: {each['cpu_ms_by_process']}"
-        )
-        print(f"    mean batch {each['mean_batch']}; {each['outcomes']}")
-    print(f"written to {RESULTS}")
+    write_json(results, RESULTS)
+    for each in repositories:
+        print(*(f"{name:18} {value}" for name, value in each.items()), "", sep="\n")
     return 1 if any(each["outcomes"]["wrong"] or each["outcomes"]["hung"] for each in found) else 0

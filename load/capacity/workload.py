@@ -46,25 +46,23 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Closed:
-    """So many clients, each with one request under way."""
+class Load:
+    """So many clients, each with one request under way, or requests that arrive at a mean rate: one of the two."""
 
-    clients: int
+    concurrency: int | None = None
+    rate_per_s: float | None = None
 
-    async def run(self, generator: Generator, seconds: float, warm_up: float) -> Result:
-        """The load for so long after the warm-up."""
-        return await generator.closed_loop(self.clients, seconds, warm_up)
-
-
-@dataclass(frozen=True)
-class Open:
-    """Requests that arrive at a mean rate per second."""
-
-    rate: float
+    def __str__(self) -> str:
+        return f"{self.concurrency} clients" if self.rate_per_s is None else f"{self.rate_per_s:g} requests/s"
 
     async def run(self, generator: Generator, seconds: float, warm_up: float) -> Result:
         """The load for so long after the warm-up."""
-        return await generator.open_loop(self.rate, seconds, warm_up)
+        if self.rate_per_s is not None:
+            return await generator.open_loop(self.rate_per_s, seconds, warm_up)
+        return await generator.closed_loop(self.concurrency or 1, seconds, warm_up)
 
 
-Load = Closed | Open
+def pixels(text: str) -> tuple[int, int]:
+    """Width and height of an option such as 640x480."""
+    width, height = text.split("x")
+    return int(width), int(height)

@@ -15,7 +15,6 @@ import grpc
 import grpc.aio
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from load.core.operations import Operation
 from load.core.protocols import (
     Disconnected,
     GatewayProtocol,
@@ -68,32 +67,28 @@ class HttpClient:
     """
 
     def __init__(self, protocol: HttpProtocol, url: str) -> None:
-        self.name = protocol.name
-        self._protocol = protocol
+        self.name, self.prepare = protocol.name, protocol.prepare
+        self._read = protocol.read
         self._url = url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
-
-    def prepare(self, operation: Operation) -> Prepared:
-        """The body and its headers."""
-        return self._protocol.prepare(operation)
 
     async def send(self, request: Prepared, deadline: float) -> FloatArray:
         """One POST."""
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
             self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
-        path, content, headers = request.message
+        post = request.message
         try:
             async with (
                 asyncio.timeout(deadline),
-                self._session.post(self._url + path, data=content, headers=headers) as answer,
+                self._session.post(self._url + post.path, data=post.content, headers=post.headers) as answer,
             ):
                 body = await answer.read()
         except TimeoutError as error:
             raise Unanswered(f"nothing within {deadline:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Disconnected(repr(error)) from error
-        return self._protocol.read(request, answer.status, answer.headers, body)
+        return self._read(request, answer.status, answer.headers, body)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -9,7 +9,6 @@ import grpc.experimental.gevent as grpc_gevent
 from geventhttpclient import URL, HTTPClient
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
 
-from load.core.operations import Operation
 from load.core.protocols import (
     Disconnected,
     GatewayProtocol,
@@ -59,8 +58,8 @@ class HttpClient:
     """Triton's or the gateway's HTTP; `url` is http://HOST:PORT or https://HOST:PORT."""
 
     def __init__(self, protocol: HttpProtocol, url: str) -> None:
-        self.name = protocol.name
-        self._protocol = protocol
+        self.name, self.prepare = protocol.name, protocol.prepare
+        self._read = protocol.read
         parsed = URL(url)
         self._prefix = parsed.path.rstrip("/")
         # Its own timeouts are for each wait; the deadline is for all of them together.
@@ -68,23 +67,19 @@ class HttpClient:
             parsed, concurrency=MOST_CONNECTIONS, connection_timeout=None, network_timeout=None
         )
 
-    def prepare(self, operation: Operation) -> Prepared:
-        """The body and its headers."""
-        return self._protocol.prepare(operation)
-
     def send(self, request: Prepared, deadline: float) -> FloatArray:
         """One POST."""
-        path, content, headers = request.message
+        post = request.message
         try:
             with gevent.Timeout(deadline, Unanswered(f"nothing within {deadline:g} s")):
-                answer = self._http.post(self._prefix + path, content, dict(headers))
+                answer = self._http.post(self._prefix + post.path, post.content, post.headers)
                 body = bytes(answer.read())
         except (OSError, HTTPConnectionClosed) as error:
             raise Disconnected(repr(error)) from error
         except HTTPParseError as error:
             raise Malformed(repr(error)) from error
         received = {name.lower(): value for name, value in answer.items()}
-        return self._protocol.read(request, answer.status_code, received, body)
+        return self._read(request, answer.status_code, received, body)
 
     def close(self) -> None:
         """Close all connections."""

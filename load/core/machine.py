@@ -1,8 +1,11 @@
-"""The machine a figure was measured on."""
+"""The machine a figure was measured on, and the files that figures go to."""
 
+import json
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +21,13 @@ def describe_machine() -> dict[str, str | int | float]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def write_json(document: Mapping[str, Any], path: Path) -> None:
+    """Write results for programs, and say where; missing folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    print(f"written to {path}")
 
 
 def _cpu_model() -> str:

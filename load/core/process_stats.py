@@ -19,12 +19,12 @@ class Usage:
     """
 
     triton_mib: float  # resident
-    gateway_mib: float
-    shm_mib: float  # of /dev/shm, as far as it is this service's and in use
     triton_descriptors: int
-    gateway_descriptors: int
     triton_threads: int
+    gateway_mib: float
+    gateway_descriptors: int
     gateway_threads: int
+    shm_mib: float  # of /dev/shm, as far as it is this service's and in use
 
     @property
     def mib(self) -> float:
@@ -38,17 +38,8 @@ class Usage:
 
 def measure(triton: psutil.Process, gateway: psutil.Process, shm_prefix: str) -> Usage:
     """Take the sums now; a process that ends meanwhile counts nothing."""
-    triton_mib, triton_descriptors, triton_threads = _held_by([triton, *triton.children(recursive=True)])
-    gateway_mib, gateway_descriptors, gateway_threads = _held_by([gateway])
-    return Usage(
-        triton_mib=triton_mib,
-        gateway_mib=gateway_mib,
-        shm_mib=_shared_mib(shm_prefix),
-        triton_descriptors=triton_descriptors,
-        gateway_descriptors=gateway_descriptors,
-        triton_threads=triton_threads,
-        gateway_threads=gateway_threads,
-    )
+    whole_triton = [triton, *triton.children(recursive=True)]
+    return Usage(*_held_by(whole_triton), *_held_by([gateway]), _shared_mib(shm_prefix))
 
 
 def _held_by(processes: Iterable[psutil.Process]) -> tuple[float, int, int]:

@@ -78,14 +78,6 @@ class Prepared(NamedTuple):
     message: Any
 
 
-class Post(NamedTuple):
-    """An HTTP request: its path below the server's URL, body and headers."""
-
-    path: str
-    content: bytes
-    headers: Mapping[str, str]
-
-
 class GrpcProtocol:
     """Triton's gRPC; messages are protobuf's."""
 
@@ -105,15 +97,14 @@ class GrpcProtocol:
 
 
 class HttpProtocol:
-    """Triton's HTTP with binary tensors; messages are Posts."""
+    """Triton's HTTP with binary tensors; messages are `http_codec.HttpRequest`s."""
 
     name = "http"
 
     def prepare(self, operation: Operation) -> Prepared:
         """A binary body with its headers."""
         call = operation.infer()
-        message = http_codec.encode(call)
-        return Prepared(operation, call, Post(message.path, message.content, message.headers))
+        return Prepared(operation, call, http_codec.encode(call))
 
     def read(self, request: Prepared, status: int, headers: Mapping[str, str], body: bytes) -> FloatArray:
         """The answer of a response (names of headers in lower case); a RequestProblem where it is none."""
@@ -142,7 +133,8 @@ class GatewayProtocol(HttpProtocol):
     def prepare(self, operation: Operation) -> Prepared:
         """A JSON body."""
         path, content = operation.post()
-        return Prepared(operation, operation.infer(), Post(path, content, self._headers))
+        request = http_codec.HttpRequest("POST", path, self._headers, content)
+        return Prepared(operation, operation.infer(), request)
 
     def _decode(self, request: Prepared, headers: Mapping[str, str], body: bytes) -> FloatArray:  # noqa: ARG002
         return request.operation.read_json(orjson.loads(body))

@@ -3,10 +3,11 @@
     before = statistics.read() ── load ── after = statistics.read() ─> after[model] - before[model]
 
 Triton sums durations twice. By request: each request of a batch counts the whole execution, so these tell what a
-request lived through. By execution (`batches`): these tell how long instances were busy. Seconds, everywhere.
+request lived through. By execution: these tell how long instances were busy. Seconds, everywhere.
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,22 +25,12 @@ PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
 
 
 @dataclass(frozen=True)
-class Batches:
-    """Executions of one batch size, and how long they kept an instance busy, in all."""
-
-    executions: int = 0
-    seconds: float = 0.0
-
-    def __sub__(self, earlier: "Batches") -> "Batches":
-        return Batches(self.executions - earlier.executions, self.seconds - earlier.seconds)
-
-
-@dataclass(frozen=True)
 class Counters:
     """What one model has counted.
 
-    `requests` succeeded and `refused` did not; `items` are those of executed requests, in `executions` batches.
-    `total` is the seconds of successful requests from end to end, `parts` the same by part, both summed over requests.
+    `requests` succeeded and `refused` did not; `items` are those of executed requests, in `executions` batches, which
+    kept instances busy for `busy_seconds`, all together. `total` is the seconds of successful requests from end to
+    end, `parts` the same by part, both summed over requests.
     """
 
     requests: int = 0
@@ -48,26 +39,22 @@ class Counters:
     executions: int = 0
     cache_hits: int = 0
     total: float = 0.0
+    busy_seconds: float = 0.0
     parts: Mapping[str, float] = field(default_factory=dict)
-    batches: Mapping[int, Batches] = field(default_factory=dict)
+    executions_by_batch: Mapping[int, int] = field(default_factory=dict)
 
     def __sub__(self, earlier: "Counters") -> "Counters":
-        sizes = {size: now - earlier.batches.get(size, Batches()) for size, now in self.batches.items()}
-        plain = ("requests", "refused", "items", "executions", "cache_hits", "total")
-        change = {name: getattr(self, name) - getattr(earlier, name) for name in plain}
-        change["parts"] = {part: seconds - earlier.parts.get(part, 0.0) for part, seconds in self.parts.items()}
-        change["batches"] = {size: batches for size, batches in sorted(sizes.items()) if batches.executions}
-        return Counters(**change)
+        parts = {part: seconds - earlier.parts.get(part, 0.0) for part, seconds in self.parts.items()}
+        sizes = Counter(self.executions_by_batch) - Counter(earlier.executions_by_batch)
+        plain = {
+            name: value - getattr(earlier, name) for name, value in vars(self).items() if isinstance(value, int | float)
+        }
+        return Counters(**plain, parts=parts, executions_by_batch=dict(sorted(sizes.items())))
 
     @property
     def mean_batch(self) -> float:
         """Items in an execution; 0.0 where there was none."""
         return self.items / self.executions if self.executions else 0.0
-
-    @property
-    def busy_seconds(self) -> float:
-        """How long its instances executed, all together."""
-        return sum(batches.seconds for batches in self.batches.values())
 
     def mean_ms(self, part: str) -> float:
         """Milliseconds of a request in one of PARTS; 0.0 where there was none."""
@@ -117,20 +104,16 @@ def between(before: Mapping[str, Counters], after: Mapping[str, Counters]) -> di
 
 
 def _counters(entry: Any) -> Counters:
-    stats = entry.inference_stats
+    stats, batches = entry.inference_stats, entry.batch_stats
+    busy = sum(each.compute_input.ns + each.compute_infer.ns + each.compute_output.ns for each in batches)
     return Counters(
-        stats.success.count,
-        stats.fail.count,
-        entry.inference_count,
-        entry.execution_count,
-        stats.cache_hit.count,
-        stats.success.ns / 1e9,
-        {part: getattr(stats, part).ns / 1e9 for part in PARTS},
-        {
-            batch.batch_size: Batches(
-                batch.compute_infer.count,
-                (batch.compute_input.ns + batch.compute_infer.ns + batch.compute_output.ns) / 1e9,
-            )
-            for batch in entry.batch_stats
-        },
+        requests=stats.success.count,
+        refused=stats.fail.count,
+        items=entry.inference_count,
+        executions=entry.execution_count,
+        cache_hits=stats.cache_hit.count,
+        total=stats.success.ns / 1e9,
+        busy_seconds=busy / 1e9,
+        parts={part: getattr(stats, part).ns / 1e9 for part in PARTS},
+        executions_by_batch={batch.batch_size: batch.compute_infer.count for batch in batches},
     )

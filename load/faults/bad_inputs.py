@@ -66,7 +66,7 @@ async def poison(service: Service, *, rounds: int) -> Report:
             samples += found
         after = await asyncio.to_thread(service.counters)
     batches = after["image_preprocess"] - before["image_preprocess"]
-    whole = batches.batches[BATCH].executions if BATCH in batches.batches else 0
+    whole = batches.executions_by_batch.get(BATCH, 0)
     figures = {"rounds": rounds, "whole_batches": whole, "mean_batch": round(batches.mean_batch, 2)}
     notes = [f"{sample.outcome}: {sample.note}" for sample in samples if sample.note][:5]
     counts, invalid = count_outcomes(samples), sum("INVALID_ARGUMENT" in sample.note for sample in rejected)

@@ -56,7 +56,7 @@ def amended(repository: Path) -> Iterator[Path]:
     """
     repository = repository.resolve()
     with _staging(repository) as staging:
-        shutil.copytree(repository, staging, dirs_exist_ok=True, copy_function=_link_or_copy)
+        shutil.copytree(repository, staging, dirs_exist_ok=True, copy_function=link_or_copy)
         yield staging
 
 
@@ -128,7 +128,8 @@ def _in_use(folder: Path) -> bool:
     return False
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def link_or_copy(source: str, target: str) -> None:
+    """A hard link where the file system can, for `shutil.copytree`."""
     try:
         os.link(source, target)
     except OSError:

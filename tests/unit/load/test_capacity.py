@@ -6,18 +6,17 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from load.capacity.cli import main
-from load.capacity.deployment import edited, instance_counts, running, without_batching
+from load.capacity.deployment import instance_counts, linked_copy, running, switch_batching_off
 from load.capacity.meter import Step, in_turn, ratio
 from load.capacity.stages import limiting_stage, split, utilisation
-from load.capacity.workload import Closed
+from load.capacity.workload import Load
 from load.core.checks import Outcome
 from load.core.generator import Result
 from load.core.knee import NotMeasurable, find_knee
 from load.core.sender import Sample
-from load.core.triton_stats import Batches, Counters
+from load.core.triton_stats import Counters
 from tritonclip_server.repository.configs import read_config
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"
@@ -48,7 +47,7 @@ def stage(queue: float, compute: float, busy: float, requests: int = 10) -> Coun
     """Milliseconds of a request, and seconds that its instances computed."""
     parts = {"queue": queue, "compute_input": 0.0, "compute_infer": compute, "compute_output": 0.0}
     sums = {part: requests * ms / 1000 for part, ms in parts.items()}
-    return Counters(requests, items=requests, executions=5, parts=sums, batches={2: Batches(5, busy)})
+    return Counters(requests, items=requests, executions=5, busy_seconds=busy, parts=sums, executions_by_batch={2: 5})
 
 
 def step_of(seconds: float = 10.0) -> Step:
@@ -60,7 +59,7 @@ def step_of(seconds: float = 10.0) -> Step:
         "image_preprocess": stage(5, 25, busy=12.0),
         "image_encoder": stage(10, 38, busy=8.0),
     }
-    return Step(Closed(4), Result(samples, 0.0, seconds, seconds), counters)
+    return Step(Load(4), Result(samples, 0.0, seconds, seconds), counters)
 
 
 class TestStages:
@@ -93,7 +92,7 @@ class TestStages:
         assert limit.queue_ms == pytest.approx(10)
 
     def test_no_stage_at_all(self) -> None:
-        assert limiting_stage(Step(Closed(1), Result([], 0, 1, 1), {}), {}) is None
+        assert limiting_stage(Step(Load(1), Result([], 0, 1, 1), {}), {}) is None
 
     def test_somebody_else_is_asking_too(self) -> None:
         assert step_of().counted_all("embed_image")
@@ -132,30 +131,20 @@ class TestRepositories:
             (tmp_path / "served" / model / "1" / "model.pt").write_bytes(b"weights")
         return tmp_path / "served"
 
-    def test_an_edited_copy_leaves_the_original_alone(self, repository: Path) -> None:
-        original = (repository / "image_encoder" / "config.pbtxt").read_text()
-
-        def edit(config: ModelConfig) -> None:
-            if config.name == "image_encoder":
-                config.dynamic_batching.max_queue_delay_microseconds = 12345
-
-        with edited(repository, edit) as copy:
+    def test_batching_is_off_in_the_copy_alone(self, repository: Path) -> None:
+        config = repository / "image_encoder" / "config.pbtxt"
+        original = config.read_text()
+        with linked_copy(repository) as copy:
+            switch_batching_off(copy)
             changed = read_config(copy / "image_encoder" / "config.pbtxt")
-            assert changed.dynamic_batching.max_queue_delay_microseconds == 12345
+            assert not changed.HasField("dynamic_batching")
+            assert changed.max_batch_size == 64, "requests of several items still fit"
             assert (copy / "image_encoder" / "1" / "model.pt").read_bytes() == b"weights"
-            assert (copy / "similarity" / "config.pbtxt").is_file()
-        assert (repository / "image_encoder" / "config.pbtxt").read_text() == original
+            for untouched in ("similarity/config.pbtxt", "image_encoder/1/model.pt"):
+                assert (copy / untouched).read_bytes() == (repository / untouched).read_bytes()
+        assert config.read_text() == original
         assert (repository / "image_encoder" / "1" / "model.pt").read_bytes() == b"weights"
         assert not copy.exists()
-
-    def test_without_batching(self, repository: Path) -> None:
-        with edited(repository, without_batching) as copy:
-            config = read_config(copy / "image_encoder" / "config.pbtxt")
-            assert not config.HasField("dynamic_batching")
-            assert config.max_batch_size == 64, "requests of several items still fit"
-            assert (copy / "similarity" / "config.pbtxt").read_text() == (
-                repository / "similarity" / "config.pbtxt"
-            ).read_text()
 
     def test_instances_are_those_of_the_configs(self, repository: Path) -> None:
         path = repository / "image_encoder" / "config.pbtxt"

@@ -3,7 +3,7 @@
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from load.core.triton_stats import Batches, Counters, _counters, between
+from load.core.triton_stats import Counters, _counters, between
 
 
 def statistics(requests: int, batches: dict[int, int]) -> pb.ModelStatistics:
@@ -32,7 +32,7 @@ def test_reading() -> None:
     assert counters.mean_ms("queue") == 1
     assert counters.mean_ms("compute_infer") == 4
     assert counters.mean_total_ms == 5.5
-    assert counters.batches == {1: Batches(2, 0.006), 4: Batches(2, 0.006)}
+    assert counters.executions_by_batch == {1: 2, 4: 2}
     assert counters.busy_seconds == pytest.approx(0.012), "once for each execution, however many requests it had"
 
 
@@ -48,7 +48,7 @@ def test_between_two_readings() -> None:
     encoder = change["image_encoder"]
     assert (encoder.requests, encoder.refused, encoder.items, encoder.executions) == (16, 0, 16, 2)
     assert encoder.mean_batch == 8
-    assert {size: batches.executions for size, batches in encoder.batches.items()} == {4: 1, 12: 1}
+    assert encoder.executions_by_batch == {4: 1, 12: 1}
     assert encoder.busy_seconds == pytest.approx(0.006)
     assert encoder.mean_ms("queue") == pytest.approx(1)
 
