@@ -2,13 +2,12 @@
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from load.core.machine import describe_machine
+from load.core.machine import describe_machine, write_json
 from load.faults.bad_inputs import poison
 from load.faults.clock_skew import clock
 from load.faults.idle import idle
@@ -58,11 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 report = asyncio.run(experiment(service, options))
             print(report.table(), flush=True)
             reports.append(report)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    results = {"machine": describe_machine(), "experiments": {report.name: report.to_json() for report in reports}}
-    options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    found = {report.name: report.to_json() for report in reports}
+    write_json({"machine": describe_machine(), "experiments": found}, options.json)
     faults = [f"{report.name}: {fault}" for report in reports for fault in report.faults()]
-    print("\n".join(["FAULTS", *faults] if faults else ["no faults"]), f"\nwritten to {options.json}")
+    print("\n".join(["FAULTS", *faults] if faults else ["no faults"]))
     return 1 if faults else 0
 
 

@@ -8,7 +8,6 @@ anything grew, was wrong, failed or hung.
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from load.core.checks import Outcome
 from load.core.generator import Generator, together
 from load.core.inputs import Spec
 from load.core.limits import Limit
-from load.core.machine import describe_machine
+from load.core.machine import describe_machine, write_json
 from load.core.sender import Sample
 from load.faults.background_load import all_protocols, ask_beside
 from load.faults.overload import find_rate
@@ -104,9 +103,7 @@ def _p99_between(samples: Sequence[Sample], clocks: Sequence[float]) -> list[flo
 
 def write(run: Soak, folder: Path) -> None:
     """soak.json, soak.csv and soak.png."""
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {"machine": describe_machine()} | run.report().to_json()
-    (folder / "soak.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_json({"machine": describe_machine()} | run.report().to_json(), folder / "soak.json")
     columns = {"seconds": run.moments, **run.series}
     values = np.column_stack(list(columns.values()))
     np.savetxt(folder / "soak.csv", values, fmt="%.1f", delimiter=",", header=",".join(columns), comments="")
@@ -139,9 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = command.parse_args(arguments)
     with serve(options.repository) as service:
         run = asyncio.run(soak(service, seconds=60 * options.minutes))
-    write(run, options.into)
     print(run.report().table())
-    print(f"written to {options.into}: soak.json, soak.csv, soak.png")
+    write(run, options.into)
     return 1 if run.report().faults() else 0
 
 
