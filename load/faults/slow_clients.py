@@ -25,7 +25,7 @@ from load.core.limits import Limit
 from load.core.process_stats import MIB, Usage
 from load.faults.background_load import Protocols, all_protocols, ask_beside, until_answered
 from load.faults.raw import Raw, raw_request
-from load.faults.reports import Report, Row, all_answered, rows_of
+from load.faults.reports import Report, all_answered, rows_of
 from load.faults.service import CrashWatch, Service
 
 CLIENTS = 20  # of each kind over each protocol
@@ -69,13 +69,11 @@ Client = Callable[[Attack, Raw], Coroutine[Any, Any, None]]
 
 async def slow(service: Service, *, seconds: float) -> Report:
     """All kinds, one after the other, each for so many seconds."""
-    rows: list[Row] = []
     limits: list[Limit] = []
     crashes = 0
     async with all_protocols(service.urls) as protocols:
         requests = raw_requests(service, protocols)
-        rest = await ask_beside(protocols, 2.0)  # opens the connections that it keeps
-        rows += rows_of("nothing bad yet", rest)
+        rows = rows_of("nothing bad yet", await ask_beside(protocols, 2.0))  # opens the connections that it keeps
         for part, client in CLIENT_KINDS.items():
             before = service.usage()
             attacks = [Attack(requests, client) for _ in range(PASSES)]
