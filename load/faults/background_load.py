@@ -1,15 +1,15 @@
 """Checked requests over all protocols at once: what other people see while something bad is going on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from load.core.clients_asyncio import open_client
 from load.core.generator import Generator, Result
 from load.core.inputs import Spec, images
 from load.core.protocols import RequestProblem
 from load.core.sender import AsyncClient
 from load.core.workload import Question, ask_async, learn
-from load.faults.service import Service
 
 SMALL = Spec(width=96, height=72, count=16)
 CLIENTS = 2  # over each protocol: enough to see trouble, too few to make it
@@ -25,9 +25,9 @@ async def image_questions(client: AsyncClient, spec: Spec) -> list[Question]:
 
 
 @asynccontextmanager
-async def all_protocols(service: Service, spec: Spec = SMALL) -> AsyncIterator[Protocols]:
-    """A client and questions for it, by protocol: grpc, http, gateway."""
-    clients = service.clients()
+async def all_protocols(urls: Mapping[str, str], spec: Spec = SMALL) -> AsyncIterator[Protocols]:
+    """A client and questions for it, by protocol: grpc, http, gateway, as far as there is a URL."""
+    clients = [open_client(name, url) for name, url in urls.items()]
     try:
         yield {client.name: (client, await image_questions(client, spec)) for client in clients}
     finally:
@@ -36,16 +36,23 @@ async def all_protocols(service: Service, spec: Spec = SMALL) -> AsyncIterator[P
 
 
 async def ask_beside(
-    protocols: Protocols, seconds: float, *, was_killed: Callable[[], bool] = lambda: False, clients: int = CLIENTS
+    protocols: Protocols,
+    seconds: float,
+    *,
+    clients: int = CLIENTS,
+    rate: float | None = None,
+    was_killed: Callable[[], bool] = lambda: False,
 ) -> dict[str, Result]:
-    """Closed loops over all protocols at once for so many seconds."""
+    """All protocols at once for so many seconds: closed loops of so many clients, or open ones of a rate in all."""
 
-    async def ask(client: AsyncClient, questions: Sequence[Question]) -> Result:
-        return await Generator(client, questions, was_killed=was_killed).closed_loop(clients, seconds, warm_up=0.0)
+    async def ask(seed: int, asked: Asked) -> Result:
+        generator = Generator(*asked, was_killed=was_killed)
+        if rate is None:
+            return await generator.closed_loop(clients, seconds, warm_up=0.0)
+        return await generator.open_loop(rate / len(protocols), seconds, warm_up=0.0, seed=seed)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = {name: group.create_task(ask(*asked)) for name, asked in protocols.items()}
-    return {name: task.result() for name, task in tasks.items()}
+    results = await asyncio.gather(*(ask(seed, asked) for seed, asked in enumerate(protocols.values())))
+    return dict(zip(protocols, results, strict=True))
 
 
 async def until_answered(protocols: Protocols) -> None:

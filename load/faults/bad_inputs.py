@@ -15,15 +15,14 @@ from typing import Any
 from PIL import Image
 
 from load.core.checks import Outcome
-from load.core.clients_asyncio import GrpcClient
 from load.core.generator import DEADLINE, count_outcomes
 from load.core.inputs import Spec
+from load.core.limits import Limit
 from load.core.operations import EmbedImages
-from load.core.sender import Sample, send_async
-from load.core.triton_stats import Statistics
+from load.core.sender import AsyncClient, Sample, send_async
 from load.core.workload import Question
-from load.faults.background_load import image_questions
-from load.faults.reports import Limit, Report, Row
+from load.faults.background_load import all_protocols, image_questions
+from load.faults.reports import Report, Row
 from load.faults.service import Service
 
 BATCH = 32
@@ -54,21 +53,19 @@ def poisons() -> dict[str, bytes]:
 
 async def poison(service: Service, *, rounds: int) -> Report:
     """So many batches, the kinds of poison in turn."""
-    client, statistics = GrpcClient(service.grpc_url), Statistics(service.grpc_url)
-    try:
-        good, blocking = await image_questions(client, GOOD), await image_questions(client, BLOCKING)
-        before = statistics.read()["image_preprocess"]
-        samples: list[Sample] = []
-        rejected: list[Sample] = []
+    samples: list[Sample] = []
+    rejected: list[Sample] = []
+    async with all_protocols(service.urls, GOOD) as protocols:
+        client, good = protocols["grpc"]
+        blocking = await image_questions(client, BLOCKING)
+        before = await asyncio.to_thread(service.counters)
         for number, image in enumerate(islice(cycle(poisons().values()), rounds)):
             bad, position = Question(EmbedImages([image]), lambda _answer: "it was answered"), number % BATCH
             found = await _one_batch(client, blocking, [*good[:position], bad, *good[position:]])
             rejected.append(found.pop(position))
             samples += found
-        batches = statistics.read()["image_preprocess"] - before
-    finally:
-        statistics.close()
-        await client.close()
+        after = await asyncio.to_thread(service.counters)
+    batches = after["image_preprocess"] - before["image_preprocess"]
     whole = batches.executions_by_batch.get(BATCH, 0)
     figures = {"rounds": rounds, "whole_batches": whole, "mean_batch": round(batches.mean_batch, 2)}
     notes = [f"{sample.outcome}: {sample.note}" for sample in samples if sample.note][:5]
@@ -87,7 +84,7 @@ async def poison(service: Service, *, rounds: int) -> Report:
     )
 
 
-async def _one_batch(client: GrpcClient, blocking: Sequence[Question], batch: Sequence[Question]) -> list[Sample]:
+async def _one_batch(client: AsyncClient, blocking: Sequence[Question], batch: Sequence[Question]) -> list[Sample]:
     """Samples of a batch that is sent while the blocking images keep every instance busy."""
 
     def ask(question: Question) -> Coroutine[Any, Any, Sample]:

@@ -6,27 +6,22 @@ the time. (The launcher and Triton cannot run under this library: it breaks thei
 """
 
 import asyncio
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import aiohttp
 
-from load.core.clients_asyncio import open_client
-from load.faults.background_load import SMALL, Protocols, ask_beside, image_questions
-from load.faults.reports import Limit, Report, Row, unanswered
-from load.faults.service import ROOT, Service
+from load.core.limits import Limit
+from load.faults.background_load import all_protocols, ask_beside
+from load.faults.reports import Report, Row, all_answered, rows_of
+from load.faults.service import Service, run
 
 JUMPS = {"+1d": 86_400.0, "-1d": -86_400.0}
 TOLERANCE = 600.0  # seconds; to see that the clock really is another one
-PATIENCE_SECONDS = 10.0  # for the gateway to show its clock, and to end
+PATIENCE_SECONDS = 10.0  # for the gateway to show its clock
 
 
 class NoFaketime(Exception):
@@ -49,49 +44,20 @@ async def clock(service: Service, *, seconds: float) -> Report:
     with tempfile.TemporaryDirectory(prefix="tritonclip-clock-") as folder:
         offset = Path(folder) / "offset"
         offset.write_text("+0\n")
-        with _gateway(service.grpc_url, library, offset) as url:
-            client = open_client("gateway", url)
-            protocols: Protocols = {client.name: (client, await image_questions(client, SMALL))}
-            for jump, ahead in JUMPS.items():
-                asking = asyncio.create_task(ask_beside(protocols, seconds))
-                await asyncio.sleep(seconds / 2)
-                offset.write_text(f"{jump}\n")
-                rows += [Row.of(f"clock set {jump}", name, result) for name, result in (await asking).items()]
-                error = await _seconds_off(url, ahead)
-                limits.append(Limit(f"clock set {jump}: seconds off what it was set to", round(error, 1), TOLERANCE))
-            await client.close()
-    limits.append(Limit("not answered", unanswered(rows), 0))
+        faketime = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset)}
+        faketime |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
+        with run("gateway", "--port", "0", "--url", service.urls["grpc"], environment=faketime) as gateway:
+            url = gateway.wait_for_line("gateway: http").split()[-1]
+            async with all_protocols({"gateway": url}) as protocols:
+                for jump, ahead in JUMPS.items():
+                    asking = asyncio.create_task(ask_beside(protocols, seconds))
+                    await asyncio.sleep(seconds / 2)
+                    offset.write_text(f"{jump}\n")
+                    rows += rows_of(f"clock set {jump}", await asking)
+                    off = round(await _seconds_off(url, ahead), 1)
+                    limits.append(Limit(f"clock set {jump}: seconds off what it was set to", off, TOLERANCE))
+    limits.append(all_answered("through the gateway", rows))
     return Report("clock", rows, limits)
-
-
-@contextmanager
-def _gateway(triton_url: str, library: Path, offset: Path) -> Iterator[str]:
-    """A gateway with another wall clock, in a process of its own; gives its URL."""
-    faketime = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset)}
-    faketime |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tritonclip_server", "gateway", "--port", "0", "--url", triton_url],
-        cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if not k.startswith("TRITONCLIP")} | faketime,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None  # noqa: S101 - it was opened as a pipe
-    try:
-        said = []
-        for line in process.stderr:
-            said.append(line)
-            if line.startswith("gateway: http"):
-                yield line.split()[-1]
-                return
-        raise NoFaketime(f"a gateway under {library} did not start:\n{''.join(said)}")
-    finally:
-        process.terminate()  # not killed: the library then takes its shared memory away
-        try:
-            process.communicate(timeout=PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
 
 
 async def _seconds_off(url: str, ahead: float) -> float:

@@ -4,27 +4,26 @@ Over HTTP/2 they have said hello; over HTTP/1.1 there is nothing to say."""
 
 import asyncio
 import contextlib
-import resource
 import socket
 
+from load.core.limits import Limit
 from load.faults.background_load import all_protocols, ask_beside
 from load.faults.raw import Raw
-from load.faults.reports import Limit, Report, Row, unanswered
+from load.faults.reports import Report, Row, all_answered, rows_of
 from load.faults.service import Service
 from load.faults.slow_clients import connected, left_over, raw_requests
+from tritonclip_server.embedded.process import allow_descriptors
 
 AT_ONCE = 256  # connections that are being made at a time
-FROM_ONE_ADDRESS = 20_000  # ports that are surely free of the 28,000 an address has
-OWN_DESCRIPTORS = 1000
 CONNECT_SECONDS = 60.0
 
 
 async def idle(service: Service, *, connections: int, seconds: float) -> Report:
     """So many connections over each protocol in turn, kept while all protocols are asked for so many seconds."""
-    allow_descriptors(connections + OWN_DESCRIPTORS)
+    allow_descriptors()
     rows: list[Row] = []
     limits: list[Limit] = []
-    async with all_protocols(service) as protocols:
+    async with all_protocols(service.urls) as protocols:
         await ask_beside(protocols, 2.0)  # opens the connections that it keeps
         for each in raw_requests(service, protocols):
             before = service.usage()
@@ -38,21 +37,11 @@ async def idle(service: Service, *, connections: int, seconds: float) -> Report:
                     connection.close()
             part = f"{connections} idle on {each.protocol}"
             threads = held.triton_threads + held.gateway_threads - before.triton_threads - before.gateway_threads
-            figures = {"mib_more": round(held.mib - before.mib, 1), "threads_more": threads}
-            rows += [Row.of(part, name, result, **figures) for name, result in beside.items()]
+            rows += rows_of(part, beside, mib_more=round(held.mib - before.mib, 1), threads_more=threads)
             limits.append(Limit(f"{part}: connections that were taken and kept", kept, connections, True))
             limits += await left_over(service, part, before)
-        limits.append(Limit("not answered beside", unanswered(rows), 0))
+        limits.append(all_answered("beside", rows))
     return Report("idle", rows, limits)
-
-
-def allow_descriptors(count: int) -> None:
-    """Let this process open so many files; raises OSError where the system's own limit is lower."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < count:
-        if hard < count:
-            raise OSError(f"this process may open {hard} files, {count} are needed: raise its hard limit (ulimit -Hn)")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 async def _open(each: Raw, count: int) -> list[socket.socket]:
@@ -60,17 +49,17 @@ async def _open(each: Raw, count: int) -> list[socket.socket]:
     room = asyncio.Semaphore(AT_ONCE)
     opened: list[socket.socket] = []
 
-    async def one(number: int) -> None:
+    async def one() -> None:
         async with room:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    connection = await connected(each, source=f"127.0.0.{2 + number // FROM_ONE_ADDRESS}")
+                    connection = await connected(each)
                 opened.append(connection)
                 await asyncio.get_running_loop().sock_sendall(connection, each.idle)
 
     async with asyncio.TaskGroup() as group:
-        for number in range(count):
-            group.create_task(one(number))
+        for _ in range(count):
+            group.create_task(one())
     return opened
 
 

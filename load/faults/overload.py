@@ -17,9 +17,9 @@ from load.core.checks import Outcome
 from load.core.generator import Generator, Result, together
 from load.core.inputs import Spec
 from load.core.knee import find_knee
-from load.core.triton_stats import Statistics
+from load.core.limits import Limit
 from load.faults.background_load import all_protocols, ask_beside
-from load.faults.reports import Limit, Report, Row, unanswered
+from load.faults.reports import Report, Row, all_answered, rows_of
 from load.faults.service import Service
 from tritonclip_server.gateway.settings import Limits
 
@@ -39,7 +39,7 @@ USAGE_SECONDS = 1.0
 async def overload(service: Service, *, seconds: float, spec: Spec = HEAVY) -> Report:
     """Over each protocol for so many seconds, one after the other."""
     rows, limits = [], []
-    async with all_protocols(service, spec) as protocols:
+    async with all_protocols(service.urls, spec) as protocols:
         for name, asked in protocols.items():
             generator = Generator(*asked)
             knee, steps = await find_rate(generator, seconds / 10)
@@ -65,13 +65,12 @@ async def overload(service: Service, *, seconds: float, spec: Spec = HEAVY) -> R
                 Limit(f"{name}: p99 of answers, ms", _p99(result, Outcome.ANSWERED), ACCEPTED_MS, timing=True),
                 Limit(f"{name}: refused, or nothing was shown", rows[-1].counts[Outcome.REFUSED], 1, True, True),
                 Limit(f"{name}: answered", rows[-1].counts[Outcome.ANSWERED], 1, True),
-                Limit(f"{name}: failed or lost", _broken(result), 0),
+                all_answered(name, rows[-1:], or_refused=True),
                 Limit(f"{name}: growth of resident memory", growth(memory), GROWTH_SHARE),
             ]
         after = await ask_beside(protocols, min(5.0, seconds))
-    rows += [Row.of("afterwards", name, result) for name, result in after.items()]
-    limits.append(Limit("not answered afterwards", unanswered(rows[-len(after) :]), 0))
-    return Report("overload", rows, limits)
+    afterwards = rows_of("afterwards", after)
+    return Report("overload", [*rows, *afterwards], [*limits, all_answered("afterwards", afterwards)])
 
 
 async def find_rate(generator: Generator, seconds: float) -> tuple[float, list[Result]]:
@@ -90,17 +89,9 @@ def growth(memory: list[float]) -> float:
 
 async def worked_on(service: Service) -> tuple[int, int]:
     """How many images have been decoded, and how many encoded."""
-    statistics = Statistics(service.grpc_url)
-    try:
-        counted = await asyncio.to_thread(statistics.read)
-    finally:
-        statistics.close()
+    counted = await asyncio.to_thread(service.counters)
     return counted["image_preprocess"].items, counted["image_encoder"].items
 
 
 def _p99(result: Result, outcome: Outcome) -> float:
     return (result.latency_ms(outcome) or {"p99": 0.0})["p99"]
-
-
-def _broken(result: Result) -> int:
-    return result.totals()[Outcome.FAILED] + result.totals()[Outcome.LOST]

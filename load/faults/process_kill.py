@@ -7,22 +7,23 @@ three protocols are asked all the while.
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psutil
 
 from load.core.checks import Outcome
 from load.core.generator import Result, together
+from load.core.limits import Limit
 from load.core.sender import Sample
 from load.faults.background_load import Protocols, all_protocols, ask_beside
-from load.faults.reports import Limit, Report, Row, unanswered
+from load.faults.reports import Report, Row, all_answered, rows_of
 from load.faults.service import START_SECONDS, Service
 
-VICTIMS = {
-    "a preprocessing process": "image_preprocess_0_0",
-    "an encoder's process": "image_encoder_0_0",
-    "Triton": "triton",
-    "the gateway": "gateway",
+VICTIMS: dict[str, Callable[[Service], psutil.Process]] = {
+    "a preprocessing process": lambda service: service.stub("image_preprocess_0_0"),
+    "an encoder's process": lambda service: service.stub("image_encoder_0_0"),
+    "Triton": lambda service: service.triton,
+    "the gateway": lambda service: service.gateway,
 }
 SLICE_SECONDS = 2.0  # of generator; it goes on until one slice is answered whole
 BACK_SECONDS = 30.0
@@ -32,15 +33,15 @@ async def kill(service: Service, *, victims: Sequence[str] = tuple(VICTIMS)) -> 
     """One death after the other, each under load. The launcher gives up at the fourth of Triton within five minutes."""
     rows: list[Row] = []
     limits: list[Limit] = []
-    async with all_protocols(service) as protocols:
+    async with all_protocols(service.urls) as protocols:
         for victim in victims:
             found = await _kill_one(service, protocols, victim)
             rows += found
-            back = max(row.back_seconds for row in found if row.back_seconds is not None)
+            back = max(row.figures["back_seconds"] for row in found)
             limits.append(Limit(f"{victim}: seconds until service was back", back, BACK_SECONDS, timing=True))
             if victim == "the gateway":
                 direct = [row for row in found if row.protocol != "gateway"]
-                limits.append(Limit("the gateway's death: noticed by those who ask Triton", unanswered(direct), 0))
+                limits.append(all_answered("the gateway's death, those who ask Triton", direct))
     return Report("kill", rows, limits)
 
 
@@ -58,21 +59,21 @@ def back_seconds(samples: Sequence[Sample], blow: float) -> float:
 
 async def _kill_one(service: Service, protocols: Protocols, victim: str) -> list[Row]:
     """Ask, kill, and ask on until the launcher has started the victim again and everything is answered."""
-    lines = len(service.said.splitlines())
+    lines = len(service.launcher.said)
     ready = "gateway ready:" if victim == "the gateway" else "ready after"
     blow = float("inf")
 
     async def strike() -> None:
         nonlocal blow
         await asyncio.sleep(SLICE_SECONDS / 2)
-        process = _process(service, victim)
+        process = VICTIMS[victim](service)
         blow = time.perf_counter()
         process.kill()
 
     slices: list[dict[str, Result]] = []
     striking = asyncio.create_task(strike())
-    restarted = asyncio.create_task(asyncio.to_thread(service.wait_for_line, ready, lines, START_SECONDS))
-    while not (restarted.done() and _all_answered(slices[-1])):
+    restarted = asyncio.create_task(asyncio.to_thread(service.launcher.wait_for_line, ready, lines, START_SECONDS))
+    while not (restarted.done() and all_answered(victim, rows_of(victim, slices[-1])).held):
         slices.append(await ask_beside(protocols, SLICE_SECONDS, was_killed=lambda: time.perf_counter() >= blow))
         if time.perf_counter() > blow + START_SECONDS:
             break
@@ -83,14 +84,3 @@ async def _kill_one(service: Service, protocols: Protocols, victim: str) -> list
         whole = together(one[name] for one in slices)
         rows.append(Row.of(victim, name, whole, back_seconds=round(back_seconds(whole.samples, blow), 2)))
     return rows
-
-
-def _process(service: Service, victim: str) -> psutil.Process:
-    name = VICTIMS[victim]
-    if name == "triton":
-        return service.triton
-    return service.gateway if name == "gateway" else service.stub(name)
-
-
-def _all_answered(results: dict[str, Result]) -> bool:
-    return all(s.outcome is Outcome.ANSWERED for result in results.values() for s in result.samples)

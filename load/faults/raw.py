@@ -5,7 +5,6 @@ gRPC        HTTP/2's preface, an empty SETTINGS frame, the HEADERS of a call,
             then its message in DATA frames
 """
 
-import socket
 import struct
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -38,10 +37,6 @@ class Raw:
     stingy_head: bytes
     endless_head: bytes
     endless_part: bytes
-
-    def connect(self) -> socket.socket:
-        """A blocking connection."""
-        return socket.create_connection(self.address, timeout=60.0)
 
 
 def raw_request(protocol: str, url: str, request: Prepared) -> Raw:

@@ -9,24 +9,24 @@ Each is done by several clients over each protocol, beside checked requests over
 left. Memory is another matter: allocators keep what they once had for the next time. So each kind comes several times,
 and must not leave more than it can have needed at once; what was leaked would be left several times over.
 
-Clients that vanish can kill an old Triton (`load.faults.recovery`): rows of a pass in which that happened have a name
-that says so, and stand beside the others.
+Clients that vanish can kill an old Triton (docs/load.md, limits found): rows of a pass in which that happened have a
+name that says so, and stand beside the others.
 """
 
 import asyncio
-import contextlib
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from load.core.generator import Result
+from load.core.limits import Limit
 from load.core.process_stats import MIB, Usage
 from load.faults.background_load import Protocols, all_protocols, ask_beside, until_answered
 from load.faults.raw import Raw, raw_request
-from load.faults.recovery import Watch, cancelling_is_safe
-from load.faults.reports import Limit, Report, Row, unanswered
-from load.faults.service import Service
+from load.faults.reports import Report, all_answered, rows_of
+from load.faults.service import CrashWatch, Service
 
 CLIENTS = 20  # of each kind over each protocol
 PAUSE_SECONDS = 1.0
@@ -36,32 +36,21 @@ SETTLE_SECONDS = 60.0  # longer than the gateway waits for a body
 SPARE_DESCRIPTORS = 8  # the checked requests' own connections come and go
 SPARE_MIB = 128.0  # beside the bodies that were sent: decoders, tensors, new requests' buffers
 PASSES = 3
-BIND_ADDRESS_NO_PORT = 24  # IP_BIND_ADDRESS_NO_PORT of linux/in.h; Python's socket has it from 3.12
 VANISHING = "vanishing"
 CRASHED = "vanishing: Triton crashed"
 
 
-class ClosedByServer(Exception):
-    """The server ended the connection."""
-
-
 class Attack:
-    """CLIENTS of a kind over each protocol. `closed` says how many of them the server sent away, by protocol."""
+    """CLIENTS of a kind over each protocol, each until the server ends its connection; `sent` counts their bytes."""
 
     def __init__(self, requests: Sequence[Raw], client: "Client") -> None:
         self._requests = requests
         self._client = client
-        self._sent = 0
-        self.closed = {each.protocol: 0 for each in requests}
-
-    @property
-    def sent_mib(self) -> float:
-        """What all of them sent."""
-        return self._sent / MIB
+        self.sent = 0
 
     async def run(self, protocols: Protocols, seconds: float) -> dict[str, Result]:
         """What was asked beside them, for so many seconds."""
-        tasks = [asyncio.create_task(self._be_bad(each)) for each in self._requests for _ in range(CLIENTS)]
+        tasks = [asyncio.create_task(self._client(self, each)) for each in self._requests for _ in range(CLIENTS)]
         try:
             return await ask_beside(protocols, seconds)
         finally:
@@ -70,55 +59,40 @@ class Attack:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def send(self, connection: socket.socket, content: bytes) -> None:
-        """Send all of it, and see whether the server has closed the connection meanwhile."""
+        """Send all of it; OSError where the server has closed the connection."""
         await asyncio.get_running_loop().sock_sendall(connection, content)
-        self._sent += len(content)
-        with contextlib.suppress(BlockingIOError):
-            if connection.recv(1, socket.MSG_PEEK) == b"":
-                raise ClosedByServer
-
-    async def _be_bad(self, each: Raw) -> None:
-        try:
-            await self._client(self, each)
-        except (ClosedByServer, OSError):
-            self.closed[each.protocol] += 1
+        self.sent += len(content)
 
 
-Client = Callable[[Attack, Raw], Awaitable[None]]
+Client = Callable[[Attack, Raw], Coroutine[Any, Any, None]]
 
 
 async def slow(service: Service, *, seconds: float) -> Report:
     """All kinds, one after the other, each for so many seconds."""
-    rows: list[Row] = []
     limits: list[Limit] = []
     crashes = 0
-    async with all_protocols(service) as protocols:
+    async with all_protocols(service.urls) as protocols:
         requests = raw_requests(service, protocols)
-        rest = await ask_beside(protocols, 2.0)  # opens the connections that it keeps
-        rows += [Row.of("nothing bad yet", name, result) for name, result in rest.items()]
+        rows = rows_of("nothing bad yet", await ask_beside(protocols, 2.0))  # opens the connections that it keeps
         for part, client in CLIENT_KINDS.items():
             before = service.usage()
             attacks = [Attack(requests, client) for _ in range(PASSES)]
             for attack in attacks:
-                watch = Watch(service)
+                watch = CrashWatch(service)
                 beside = await attack.run(protocols, seconds / PASSES)
                 crashed = part == VANISHING and await watch.back_after_crash()
                 if crashed:
                     await until_answered(protocols)
                     crashes, before = crashes + 1, service.usage()
-                rows += [
-                    Row.of(CRASHED if crashed else part, name, result, closed_by_server=attack.closed[name])
-                    for name, result in beside.items()
-                ]
-            needed_mib = max(attack.sent_mib for attack in attacks)
+                rows += rows_of(CRASHED if crashed else part, beside)
+            needed_mib = max(attack.sent for attack in attacks) / MIB
             lost = PASSES * CLIENTS if client is _read_slowly else 0
             limits += await left_over(service, part, before, needed_mib=needed_mib, lost_descriptors=lost)
         # A whole request is work, whoever waits for it: hundreds a second are an overload, and are refused as one.
-        beside_vanishing = unanswered((row for row in rows if row.part == VANISHING), but_refused=True)
         limits += [
-            Limit("not answered beside", unanswered(row for row in rows if row.part not in {VANISHING, CRASHED}), 0),
-            Limit(f"{VANISHING}: neither answered nor refused beside", beside_vanishing, 0),
-            Limit(f"{CRASHED}, times", crashes, 0 if await cancelling_is_safe(service) else PASSES - 1),
+            all_answered("beside others", (row for row in rows if row.part not in {VANISHING, CRASHED})),
+            all_answered("beside vanishing", (row for row in rows if row.part == VANISHING), or_refused=True),
+            Limit(f"{CRASHED}, times", crashes, PASSES - 1),  # none, of a Triton of 25.04 or later
         ]
     return Report("slow", rows, limits)
 
@@ -171,8 +145,7 @@ async def _read_slowly(attack: Attack, each: Raw) -> None:
         requests = 1 if each.protocol == "grpc" else PIPELINED  # its stingy head alone holds the answer up
         sending = asyncio.create_task(attack.send(connection, (each.stingy_head + each.body) * requests))
         try:
-            while True:
-                await _receive(connection)
+            while await asyncio.get_running_loop().sock_recv(connection, 1):  # noqa: ASYNC110 - it is slow
                 await asyncio.sleep(PAUSE_SECONDS)
         finally:
             sending.cancel()
@@ -206,24 +179,15 @@ CLIENT_KINDS: dict[str, Client] = {
 }
 
 
-async def connected(each: Raw, receive_buffer: int | None = None, source: str | None = None) -> socket.socket:
-    """A connection that does not block; with as small a receive buffer as there is, or from another address."""
+async def connected(each: Raw, receive_buffer: int | None = None) -> socket.socket:
+    """A connection that does not block, with a receive buffer of its own size where one is given."""
     connection = socket.socket()
     connection.setblocking(False)
     try:
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        if source is not None:
-            # No port yet: one that is bound to before it connects is taken from everybody, whatever they connect to.
-            connection.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
-            connection.bind((source, 0))
         await asyncio.get_running_loop().sock_connect(connection, each.address)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-async def _receive(connection: socket.socket) -> None:
-    if not await asyncio.get_running_loop().sock_recv(connection, 1):
-        raise ClosedByServer

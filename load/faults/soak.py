@@ -8,25 +8,24 @@ anything grew, was wrong, failed or hung.
 
 import argparse
 import asyncio
-import csv
-import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from load.core.checks import Outcome
-from load.core.generator import Generator, Result, together
+from load.core.generator import Generator, together
 from load.core.inputs import Spec
-from load.core.machine import describe_machine
+from load.core.limits import Limit
+from load.core.machine import describe_machine, write_json
+from load.core.sender import Sample
 from load.faults.background_load import all_protocols, ask_beside
 from load.faults.overload import find_rate
-from load.faults.service import Service
+from load.faults.reports import Report, Row, all_answered, rows_of
+from load.faults.service import Service, serve
 from load.faults.trends import Tolerance, Trend, judge
 
 REPOSITORY = Path("build/models/demo")
@@ -49,54 +48,27 @@ TOLERANCES = {
     "gateway_threads": Tolerance(4.0),
     P99: Tolerance(20.0, 0.5),
 }
-NEVER = (Outcome.WRONG, Outcome.HUNG, Outcome.FAILED, Outcome.LOST)
 
 
 @dataclass(frozen=True)
 class Soak:
-    """A run: a value of each series for each moment (seconds from the start), and all requests by their end."""
+    """A run: its requests by how they ended, and a value of each series for each moment (seconds from the start)."""
 
-    rate: float
+    rows: Sequence[Row]
     moments: Sequence[float]
     series: Mapping[str, Sequence[float]]
-    counts: Mapping[Outcome, int]
-    notes: Sequence[str]
 
     def trends(self) -> dict[str, Trend]:
-        """The verdict on each series, where it has values: no request may have been answered between two moments."""
-        trends = {}
-        for name, values in self.series.items():
-            known = [pair for pair in zip(self.moments, values, strict=True) if not math.isnan(pair[1])]
-            moments, numbers = zip(*known, strict=True)
-            trends[name] = judge(moments, numbers, TOLERANCES[name])
-        return trends
+        """The verdict on each series."""
+        return {name: judge(self.moments, values, TOLERANCES[name]) for name, values in self.series.items()}
 
-    def faults(self) -> list[str]:
-        """What must not be."""
-        never = [
-            f"{self.counts[outcome]} {outcome.value} ({'; '.join(self.notes)})"
-            for outcome in NEVER
-            if self.counts[outcome]
-        ]
-        return never + [
-            f"{name} grows: {trend.growth:+.3g} in the last two thirds (tolerance {trend.tolerance:.3g})"
+    def report(self) -> Report:
+        """What must not be: growth, and requests that were neither answered nor refused."""
+        limits = [
+            Limit(f"{name}: growth after the first third", trend.growth, trend.tolerance, timing=name == P99)
             for name, trend in self.trends().items()
-            if trend.growing
         ]
-
-    def to_json(self) -> dict[str, Any]:
-        """What a report keeps; the samples themselves are in the CSV."""
-        return {
-            "rate_per_s": round(self.rate, 2),
-            "seconds": round(self.moments[-1], 1),
-            "counts": {outcome.value: self.counts[outcome] for outcome in Outcome},
-            "trends": {
-                name: {key: round(value, 3) for key, value in asdict(trend).items()} | {"growing": trend.growing}
-                for name, trend in self.trends().items()
-            },
-            "notes": list(self.notes),
-            "faults": self.faults(),
-        }
+        return Report("soak", self.rows, [*limits, all_answered("all", self.rows, or_refused=True)])
 
 
 async def soak(service: Service, *, seconds: float, spec: Spec = IMAGES) -> Soak:
@@ -105,47 +77,36 @@ async def soak(service: Service, *, seconds: float, spec: Spec = IMAGES) -> Soak
     Before that as much is asked at once as the service ever lets in, so that a stall of the machine, after which much
     is under way at a time, finds allocators that have grown to it already.
     """
-    async with all_protocols(service, spec) as protocols:
+    async with all_protocols(service.urls, spec) as protocols:
         await ask_beside(protocols, FILL_SECONDS, clients=FILL_CLIENTS)
         rate = SHARE * (await find_rate(Generator(*protocols["gateway"]), KNEE_SECONDS))[0]
         watch = asyncio.create_task(service.watch(min(SAMPLE_SECONDS, seconds / LEAST_SAMPLES)))
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(Generator(*asked).open_loop(rate / len(protocols), seconds, warm_up=0.0, seed=number))
-                for number, asked in enumerate(protocols.values())
-            ]
+        results = await ask_beside(protocols, seconds, rate=rate)
         watch.cancel()
         clocks, usages = zip(*await watch, strict=True)
-    whole = together(task.result() for task in tasks)
-    held = [usage.to_json() for usage in usages[1:]]
-    series = {name: [each[name] for each in held] for name in TOLERANCES if name != P99}
-    moments = [clock - clocks[0] for clock in clocks[1:]]
-    return Soak(rate, moments, series | {P99: _p99_between(whole, clocks)}, whole.totals(), whole.notes())
+    series: dict[str, Sequence[float]] = {
+        name: [getattr(usage, name) for usage in usages[1:]] for name in TOLERANCES if name != P99
+    }
+    series[P99] = _p99_between(together(results.values()).samples, clocks)
+    rows = rows_of(f"{SHARE:.0%} of the knee", results, rate_per_s=round(rate / len(results), 2))
+    return Soak(rows, [clock - clocks[0] for clock in clocks[1:]], series)
 
 
-def _p99_between(result: Result, clocks: Sequence[float]) -> list[float]:
+def _p99_between(samples: Sequence[Sample], clocks: Sequence[float]) -> list[float]:
     """p99 in milliseconds of the right answers that came between each two moments; not a number where none came."""
-    answered = [sample for sample in result.samples if sample.outcome is Outcome.ANSWERED]
-    intervals = np.searchsorted(clocks, [sample.finished for sample in answered])
-    taken: list[list[float]] = [[] for _ in clocks]
-    for sample, interval in zip(answered, intervals, strict=True):
-        if interval < len(clocks):
-            taken[interval].append(1000 * sample.latency)
-    return [float(np.percentile(values, 99)) if values else float("nan") for values in taken[1:]]
+    answered = [(sample.finished, 1000 * sample.latency) for sample in samples if sample.outcome is Outcome.ANSWERED]
+    finished, latencies = np.array(answered).reshape(-1, 2).T
+    intervals = np.searchsorted(clocks, finished)
+    taken = (latencies[intervals == interval] for interval in range(1, len(clocks)))
+    return [float(np.percentile(values, 99)) if len(values) else float("nan") for values in taken]
 
 
 def write(run: Soak, folder: Path) -> None:
     """soak.json, soak.csv and soak.png."""
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {"machine": describe_machine()} | run.to_json()
-    (folder / "soak.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    with (folder / "soak.csv").open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["seconds", *run.series])
-        rows.writerows(
-            [round(moment, 1), *(round(values[i], 1) for values in run.series.values())]
-            for i, moment in enumerate(run.moments)
-        )
+    write_json({"machine": describe_machine()} | run.report().to_json(), folder / "soak.json")
+    columns = {"seconds": run.moments, **run.series}
+    values = np.column_stack(list(columns.values()))
+    np.savetxt(folder / "soak.csv", values, fmt="%.1f", delimiter=",", header=",".join(columns), comments="")
     draw(run, folder / "soak.png")
 
 
@@ -160,7 +121,7 @@ def draw(run: Soak, path: Path) -> None:
         panel.set_ylabel(name, fontsize=7)
         panel.set_ylim(bottom=0)
     panels[-1].set_xlabel("minutes")
-    figure.suptitle(f"{run.rate:.1f} images/s, {SHARE:.0%} of the knee; shaded: median and tolerance", fontsize=9)
+    figure.suptitle(f"{SHARE:.0%} of the knee; shaded: median and tolerance", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
@@ -173,12 +134,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--minutes", type=float, default=30.0, metavar="M", help="default: %(default)s")
     add("--into", type=Path, default=RESULTS, metavar="FOLDER", help="default: %(default)s")
     options = command.parse_args(arguments)
-    with Service(options.repository) as service:
+    with serve(options.repository) as service:
         run = asyncio.run(soak(service, seconds=60 * options.minutes))
+    print(run.report().table())
     write(run, options.into)
-    print(json.dumps(run.to_json(), indent=2))
-    print(f"written to {options.into}: soak.json, soak.csv, soak.png")
-    return 1 if run.faults() else 0
+    return 1 if run.report().faults() else 0
 
 
 if __name__ == "__main__":

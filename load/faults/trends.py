@@ -3,9 +3,9 @@
 The first third of a run is warm-up: caches fill and allocators find their size. On the rest:
 
     growth    the slope of Theil and Sen (the median of the slopes between all pairs, which single outliers do not
-              move), times the time it spans
-    growing   growth is more than the tolerance, and Mann and Kendall's test finds the order of the values unlikely
-              (one-sided, 1 %) to have come about by chance
+              move), times the time it spans; none, where Mann and Kendall's test finds that the order of the values
+              may have come about by chance (one-sided, 1 %)
+    growing   growth is more than the tolerance
 
 The tolerance is the larger of a floor and a share of the median: what would not matter, however sure.
 """
@@ -32,30 +32,30 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Trend:
-    """The verdict on one series."""
+    """The verdict on one series, in its unit."""
 
     median: float
-    growth: float  # over the judged part, in the series' unit
+    growth: float  # over the judged part
     tolerance: float
-    z: float
 
     @property
     def growing(self) -> bool:
-        """Whether it grows by more than is tolerated, and not by chance."""
-        return self.growth > self.tolerance and self.z > LEAST_Z
+        """Whether it grows by more than is tolerated."""
+        return self.growth > self.tolerance
 
 
 def judge(moments: Sequence[float], values: Sequence[float], tolerance: Tolerance) -> Trend:
-    """The trend of values at ascending moments; ValueError where there are too few to tell."""
-    first = math.floor(len(values) * WARM_UP_SHARE)
-    times, series = np.array(moments[first:], dtype=float), np.array(values[first:], dtype=float)
+    """The trend of values at ascending moments, those left out that are no numbers; ValueError where too few are."""
+    known = [pair for pair in zip(moments, values, strict=True) if not math.isnan(pair[1])]
+    times, series = np.array(known[math.floor(len(known) * WARM_UP_SHARE) :]).reshape(-1, 2).T
     if len(series) < LEAST_VALUES:
         raise ValueError(f"{len(series)} values after the warm-up, at least {LEAST_VALUES} are needed to see a trend")
     earlier, later = np.triu_indices(len(series), k=1)
     rises = series[later] - series[earlier]
     growth = float(np.median(rises / (times[later] - times[earlier]))) * float(times[-1] - times[0])
     median = float(np.median(series))
-    return Trend(median, growth, max(tolerance.floor, tolerance.share * abs(median)), _z(series, rises))
+    sure = _z(series, rises) > LEAST_Z
+    return Trend(median, growth if sure else 0.0, max(tolerance.floor, tolerance.share * abs(median)))
 
 
 def _z(series: NDArray[np.float64], rises: NDArray[np.float64]) -> float:

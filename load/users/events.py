@@ -7,10 +7,12 @@
 The master's options reach its workers with each run, the key too.
 """
 
+import json
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -26,32 +28,28 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from load.core import clients_gevent
 from load.core.workload import PATIENCE, WrongModel, ask
-from load.users.report import count_from_first_request, figures_of, report, write
+from load.users.report import figures_of, report
 from load.users.scenarios import PROTOCOLS, SCENARIOS, Scenario, read_scenarios
 from load.users.shapes import users_at
 from load.users.tables import TableError
-from load.users.thresholds import THRESHOLDS, Thresholds, all_held, judge, read_thresholds
+from load.users.thresholds import THRESHOLDS, Thresholds, judge, read_thresholds
 from load.users.workload import Inputs, Workload, make_inputs, prepare
 from tritonclip import Client
 
 UNPREPARED = "unprepared"
 MISSED, COULD_NOT_RUN = 1, 2  # exit codes
 LAST_REPORTS = 4.0  # seconds in which every worker has told the master what it counted last; they do every 3
-URLS = {"grpc": "triton_grpc_url", "http": "triton_http_url", "gateway": "gateway_url"}  # protocol: option
+URLS = {  # by protocol: option and default; right answers are asked over the first that a scenario uses
+    "grpc": ("--triton-grpc-url", "grpc://localhost:8001"),
+    "http": ("--triton-http-url", "http://localhost:8000"),
+    "gateway": ("--gateway-url", "http://localhost:8080"),
+}
 
 
 @cache
 def known_scenarios() -> dict[str, Scenario]:
     """Those of the repository, or of the file that TRITONCLIP_SCENARIOS names; raises TableError."""
     return read_scenarios(Path(os.environ.get("TRITONCLIP_SCENARIOS") or SCENARIOS))
-
-
-def _names_of_scenarios() -> list[str] | None:
-    """What can be chosen; anything where the file cannot be read, which `start_process` says."""
-    try:
-        return list(known_scenarios())
-    except TableError:
-        return None
 
 
 @dataclass
@@ -71,18 +69,15 @@ RUN = Run()
 def add_options(parser: LocustArgumentParser) -> None:
     """Locust's own command line, and its page, get these."""
     add = parser.add_argument
-    where = "load/users/scenarios.toml, or the file of TRITONCLIP_SCENARIOS, has them"
-    names = _names_of_scenarios()
-    add(
-        "--scenario", choices=names, default="smoke", env_var="TRITONCLIP_SCENARIO", help=f"which load to make; {where}"
-    )
-    for name, url in (
-        ("triton-grpc", "grpc://localhost:8001"),
-        ("triton-http", "http://localhost:8000"),
-        ("gateway", "http://localhost:8080"),
-    ):
-        variable = f"TRITONCLIP_{name.removeprefix('triton-').upper()}_URL"
-        add(f"--{name}-url", default=url, env_var=variable, help="default: %(default)s")
+    try:
+        names = list(known_scenarios())
+    except TableError as error:
+        sys.exit(f"error: scenario {error}")
+    about = "which load to make; load/users/scenarios.toml, or the file of TRITONCLIP_SCENARIOS, has them"
+    add("--scenario", choices=names, default="smoke", env_var="TRITONCLIP_SCENARIO", help=about)
+    for protocol, (option, url) in URLS.items():
+        variable = f"TRITONCLIP_{protocol.upper()}_URL"
+        add(option, dest=f"{protocol}_url", default=url, env_var=variable, help="default: %(default)s")
     private = {"include_in_web_ui": False}
     add("--api-key", default="", env_var="TRITONCLIP_API_KEY", help="for a gateway that asks for keys", **private)
     add("--thresholds", default=str(THRESHOLDS), help="the file of what scenarios must hold", **private)
@@ -91,12 +86,8 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 @events.init.add_listener
 def start_process(environment: Environment, runner: Runner, **_: Any) -> None:
-    """Refuse files that cannot be read before anything starts; hear of workers that cannot start."""
+    """Refuse thresholds that cannot be read before anything starts; hear of workers that cannot start."""
     clients_gevent.patch()
-    try:
-        known_scenarios()
-    except TableError as error:
-        sys.exit(f"error: scenario {error}")
     if isinstance(runner, WorkerRunner):
         return
     try:
@@ -140,14 +131,16 @@ def judge_run(environment: Environment, **_: Any) -> None:
 def _judge(environment: Environment, scenario: Scenario) -> None:
     options = options_of(environment)
     limits = read_thresholds(Path(options.thresholds)).get(scenario.name, Thresholds())
-    count_from_first_request(environment.stats)
-    verdicts = judge(limits, figures_of(environment.stats))
+    figures = figures_of(environment.stats)
+    verdicts = judge(limits, figures)
     path = Path(options.report or f"build/load/{scenario.name}.json")
-    write(report(scenario, environment.stats, verdicts), path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = report(scenario, environment.stats, figures, verdicts)
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     lines = [str(verdict) for verdict in verdicts] or [f"no thresholds for it in {options.thresholds}"]
     RUN.lines = [f"scenario {scenario.name}: {path}", *lines]
     # Without thresholds Locust's own rule holds: any failure is one.
-    environment.process_exit_code = (0 if all_held(verdicts) else MISSED) if verdicts else None
+    environment.process_exit_code = (0 if document["passed"] else MISSED) if verdicts else None
 
 
 def give_up(environment: Environment, reason: str) -> None:
@@ -181,7 +174,8 @@ class ScenarioShape(LoadTestShape):
 
     def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
         """Users, how many of them to start per second, and their classes; None ends the run."""
-        environment = self._environment()
+        runner: Any = self.runner
+        environment: Environment = runner.environment
         scenario, running, now = scenario_of(environment), self.get_current_user_count(), time.monotonic()
         classes = classes_of(scenario, environment)
         if not classes:
@@ -193,14 +187,9 @@ class ScenarioShape(LoadTestShape):
             self._began = now
         if wanted is None and running == 0:
             self._emptied = self._emptied or now
-            if not isinstance(environment.runner, MasterRunner) or now >= self._emptied + LAST_REPORTS:
+            if not isinstance(runner, MasterRunner) or now >= self._emptied + LAST_REPORTS:
                 return None
         return wanted or 0, scenario.spawn_rate, classes
-
-    def _environment(self) -> Environment:
-        if self.runner is None:
-            raise RuntimeError("a shape has no environment before it has a runner")
-        return self.runner.environment
 
 
 def options_of(environment: Environment) -> Any:
@@ -238,25 +227,17 @@ def _workload(environment: Environment, scenario: Scenario, inputs: Inputs) -> W
     """Right answers come from Triton itself where the scenario goes there, so that they judge the gateway too."""
     used = {protocol for name in scenario.classes for protocol in PROTOCOLS[name]}
     name = next(protocol for protocol in URLS if protocol in used)
-    (client,) = open_clients([name], environment).values()
-    try:
-        if name == "gateway":
-            _check_ready(_url(name, environment))
-            probe = None
-        else:
-            with Client(_url(name, environment)) as triton:
-                probe = triton.manifest().raw.get("probe")
+    url, probe = _url(name, environment), None
+    if name == "gateway":  # it is ready when it answers the probe in its server's manifest rightly; it looks itself
+        answer = httpx.get(f"{url.rstrip('/')}/health/ready", timeout=PATIENCE, trust_env=False)
+        if not answer.is_success:
+            raise WrongModel(f"the gateway is not ready: {answer.text[:200]}")
+    else:
+        with Client(url) as triton:
+            probe = triton.manifest().raw.get("probe")
+    with closing(open_clients([name], environment)[name]) as client:
         return ask(client, prepare(scenario, inputs, probe))
-    finally:
-        client.close()
-
-
-def _check_ready(gateway: str) -> None:
-    """A gateway is ready when it answers the probe in its server's manifest rightly; it looks itself."""
-    answer = httpx.get(f"{gateway.rstrip('/')}/health/ready", timeout=PATIENCE, trust_env=False)
-    if answer.status_code != httpx.codes.OK:
-        raise WrongModel(f"the gateway is not ready: {answer.text[:200]}")
 
 
 def _url(protocol: str, environment: Environment) -> str:
-    return str(getattr(options_of(environment), URLS[protocol]))
+    return str(getattr(options_of(environment), f"{protocol}_url"))

@@ -23,7 +23,6 @@ PROTOCOLS = {  # of the user classes; a MixedUser draws one for each request
     "TextUser": ("grpc",),
     "MixedUser": ("grpc", "http", "gateway"),
 }
-TASKS_WITH_IMAGES = {"embed_image", "compare", "classify"}
 MOST_PIXELS = 12_200_000  # a camera's "12 megapixels" are 4032 x 3024
 MOST_ITEMS = 64  # images, and texts, that one request may hold
 
@@ -43,10 +42,6 @@ class ImageKind(Table):
     format: Format = "JPEG"
     count: int = Field(8, ge=1, le=1000)
     weight: Weight = 1.0
-
-    def spec(self, seed: int) -> Spec:
-        """What to make."""
-        return Spec(self.width, self.height, self.format, self.count, seed)
 
 
 class Scenario(Table):
@@ -85,7 +80,10 @@ class Scenario(Table):
 
     def specs(self) -> list[Spec]:
         """The images of each kind."""
-        return [kind.spec(self.seed + number) for number, kind in enumerate(self.images)]
+        return [
+            Spec(kind.width, kind.height, kind.format, kind.count, self.seed + number)
+            for number, kind in enumerate(self.images)
+        ]
 
 
 def read_scenarios(path: Path = SCENARIOS) -> dict[str, Scenario]:
@@ -130,7 +128,7 @@ def _contradictions(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield "spike_seconds", f"longer than the {scenario.seconds:g} s of the scenario"
     if any(kind.width * kind.height > MOST_PIXELS for kind in scenario.images):
         yield "images", "one of them is more than 12 megapixels"
-    if not scenario.images and (needing := sorted(TASKS_WITH_IMAGES & scenario.tasks.keys())):
+    if not scenario.images and (needing := sorted(scenario.tasks.keys() - {"embed_text"})):
         yield "images", f"{', '.join(needing)} need some"
     if max(scenario.labels) > scenario.texts:
         yield "labels", f"{max(scenario.labels)} texts are wanted, and there are {scenario.texts}"

@@ -1,16 +1,16 @@
 """What a scenario must hold: limits from `thresholds.toml`, figures of a run, and a verdict on each limit. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from load.core.limits import Limit
 from load.users.tables import Table, TableError, parse_table, read_tables
 
 THRESHOLDS = Path(__file__).with_name("thresholds.toml")
-Limit = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Thresholds(Table):
@@ -20,11 +20,11 @@ class Thresholds(Table):
     `throughput` right answers per second, at least.
     """
 
-    p50_ms: Limit | None = None
-    p95_ms: Limit | None = None
-    p99_ms: Limit | None = None
+    p50_ms: NotNegative | None = None
+    p95_ms: NotNegative | None = None
+    p99_ms: NotNegative | None = None
     error_share: Annotated[float, Field(ge=0, le=1)] | None = None
-    throughput: Limit | None = None
+    throughput: NotNegative | None = None
 
 
 @dataclass(frozen=True)
@@ -49,27 +49,6 @@ class Figures:
         return (self.requests - self.failures) / self.seconds if self.seconds > 0 else 0.0
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """One limit and what was found; `found` is None where nothing could be measured, which holds no limit."""
-
-    name: str
-    limit: float
-    found: float | None
-
-    @property
-    def held(self) -> bool:
-        """Whether the limit was held."""
-        if self.found is None:
-            return False
-        return self.found >= self.limit if self.name == "throughput" else self.found <= self.limit
-
-    def __str__(self) -> str:
-        found = "nothing measured" if self.found is None else f"{self.found:.4g}"
-        relation = "at least" if self.name == "throughput" else "at most"
-        return f"{'held  ' if self.held else 'MISSED'} {self.name:<12} {found:>16}   {relation} {self.limit:g}"
-
-
 def read_thresholds(path: Path = THRESHOLDS) -> dict[str, Thresholds]:
     """The limits of every scenario in a file, by the scenario's name."""
     return {name: parse_thresholds(name, values) for name, values in read_tables(path).items()}
@@ -86,12 +65,7 @@ def parse_thresholds(name: str, values: Any) -> Thresholds:
     return limits
 
 
-def judge(thresholds: Thresholds, figures: Figures) -> list[Verdict]:
-    """A verdict on every limit that is stated."""
+def judge(thresholds: Thresholds, figures: Figures) -> list[Limit]:
+    """Every limit that is stated, with what was found."""
     stated = thresholds.model_dump(exclude_none=True)
-    return [Verdict(name, limit, getattr(figures, name)) for name, limit in stated.items()]
-
-
-def all_held(verdicts: Sequence[Verdict]) -> bool:
-    """Whether no limit was missed."""
-    return all(verdict.held for verdict in verdicts)
+    return [Limit(name, getattr(figures, name), bound, at_least=name == "throughput") for name, bound in stated.items()]

@@ -14,9 +14,9 @@ import torch
 
 from load.core.checks import Outcome
 from load.core.generator import Generator, Result
-from load.faults.background_load import all_protocols
+from load.faults.background_load import all_protocols, ask_beside
 from load.faults.overload import DECODED_SHARE, IMAGES, TIMES, WAITING_MS, worked_on
-from load.faults.service import Service
+from load.faults.service import Service, serve
 from tests.reference import PHOTOS, cosines, image_features, photographs, text_features
 from tests.serving import start
 from tritonclip import Client
@@ -132,23 +132,17 @@ def rate(results: Iterable[Result]) -> float:
 
 async def flood(service: Service, kind: str) -> tuple[float, dict[str, Result], float]:
     """Four times the knee's load over all protocols at once: the knee, what came of it, images decoded ÷ encoded."""
-    async with all_protocols(service, IMAGES[kind]) as protocols:
+    async with all_protocols(service.urls, IMAGES[kind]) as protocols:
         knee = rate([await Generator(*protocols["grpc"]).closed_loop(16, 5.0, warm_up=0.0)])
         before = await worked_on(service)
-        async with asyncio.TaskGroup() as group:
-            tasks = {
-                name: group.create_task(
-                    Generator(*asked).open_loop(TIMES * knee / len(protocols), 8.0, warm_up=0.0, seed=seed)
-                )
-                for seed, (name, asked) in enumerate(protocols.items())
-            }
+        results = await ask_beside(protocols, 8.0, rate=TIMES * knee)
         decoded, encoded = (now - then for now, then in zip(await worked_on(service), before, strict=True))
-    return knee, {name: task.result() for name, task in tasks.items()}, decoded / encoded
+    return knee, results, decoded / encoded
 
 
 @pytest.mark.parametrize("kind", IMAGES)
 def test_overload_costs_those_who_are_answered_little(kind: str, repository: Path) -> None:
-    with Service(repository) as service:
+    with serve(repository) as service:
         knee, results, decoded = asyncio.run(flood(service, kind))
     totals = {name: {o.value: n for o, n in result.totals().items() if n} for name, result in results.items()}
     share = rate(results.values()) / knee

@@ -6,10 +6,11 @@ import pytest
 
 from load.core.checks import Outcome
 from load.core.generator import Result
+from load.core.limits import Limit
 from load.core.sender import Sample
 from load.faults.overload import growth
 from load.faults.process_kill import back_seconds
-from load.faults.reports import Limit, Report, Row, unanswered
+from load.faults.reports import Report, Row, all_answered
 
 NONE = dict.fromkeys(Outcome, 0)
 
@@ -43,11 +44,14 @@ def test_limits_of_time_can_be_left_out() -> None:
 def test_the_table_has_all_outcomes_and_what_was_missed() -> None:
     table = Report("x", [row(answered=5)], [Limit("most", 2, 1)]).table()
     assert all(outcome.value in table for outcome in Outcome)
-    assert "MISSED: most" in table
+    assert "MISSED most" in table
 
 
-def test_unanswered_is_all_but_right_answers() -> None:
-    assert unanswered([row(answered=9, refused=1, failed=2, lost=3, wrong=4, hung=5)]) == 15
+def test_all_but_right_answers_are_missing() -> None:
+    rows = [row(answered=9, refused=1, failed=2, lost=3, wrong=4, hung=5)]
+    assert all_answered("x", rows).measured == 15
+    assert all_answered("x", rows, or_refused=True).measured == 14
+    assert all_answered("x", [row(answered=9, refused=1)], or_refused=True).held
 
 
 def test_a_row_counts_the_whole_run() -> None:

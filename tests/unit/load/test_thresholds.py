@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from load.users.tables import TableError
-from load.users.thresholds import Figures, all_held, judge, parse_thresholds, read_thresholds
+from load.users.thresholds import Figures, judge, parse_thresholds, read_thresholds
 
 GOOD = Figures(requests=1000, failures=10, seconds=100, p50_ms=20, p95_ms=50, p99_ms=90)
 LIMITS = {"p50_ms": 20, "p95_ms": 50, "p99_ms": 90, "error_share": 0.01, "throughput": 9.9}
@@ -27,14 +27,14 @@ def missed(figures: Figures, **limits: Any) -> list[str]:
 def test_a_run_at_its_limits_holds_them_all() -> None:
     verdicts = judge(parse_thresholds("mine", LIMITS), GOOD)
     assert [verdict.name for verdict in verdicts] == list(LIMITS)
-    assert all_held(verdicts)
+    assert all(verdict.held for verdict in verdicts)
 
 
 @pytest.mark.parametrize("kind", LIMITS)
 def test_each_kind_can_be_missed(kind: str) -> None:
     assert missed(WORSE[kind], **LIMITS) == [kind]
     (verdict,) = judge(parse_thresholds("mine", {kind: LIMITS[kind]}), WORSE[kind])
-    assert not all_held([verdict])
+    assert not verdict.held
     assert "MISSED" in str(verdict)
     assert kind in str(verdict)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from load.core.checks import Outcome
+from load.faults.reports import Row
 from load.faults.soak import TOLERANCES, Soak, write
 from load.faults.trends import Tolerance, judge
 
@@ -71,22 +72,25 @@ def test_too_few_values_tell_nothing() -> None:
 
 def run(**series: list[float]) -> Soak:
     steady = {name: [50.0] * len(MOMENTS) for name in TOLERANCES}
-    return Soak(10.0, MOMENTS, steady | series, dict.fromkeys(Outcome, 0) | {Outcome.ANSWERED: 100}, [])
+    return Soak([row(Outcome.ANSWERED)], MOMENTS, steady | series)
+
+
+def row(outcome: Outcome) -> Row:
+    return Row("70 % of the knee", "grpc", dict.fromkeys(Outcome, 0) | {outcome: 100})
 
 
 @pytest.mark.parametrize("name", TOLERANCES)
 def test_a_soak_fails_by_each_series(name: str) -> None:
-    assert run().faults() == []
-    (fault,) = run(**{name: [50.0 + moment / 10 for moment in MOMENTS]}).faults()
+    assert run().report().faults() == []
+    (fault,) = run(**{name: [50.0 + moment / 10 for moment in MOMENTS]}).report().faults()
     assert name in fault
 
 
 @pytest.mark.parametrize("outcome", [Outcome.WRONG, Outcome.HUNG, Outcome.FAILED, Outcome.LOST])
 def test_a_soak_fails_by_each_bad_outcome(outcome: Outcome) -> None:
-    steady = run()
-    bad = Soak(steady.rate, MOMENTS, steady.series, {**steady.counts, outcome: 1}, ["why"])
-    (fault,) = bad.faults()
-    assert outcome.value in fault
+    bad = Soak([row(Outcome.ANSWERED), row(outcome)], MOMENTS, run().series).report()
+    assert "MISSED all: neither answered nor refused: 100 (at most 0)" in bad.faults()[-1]
+    assert [limit.name for limit in bad.limits if not limit.held] == ["all: neither answered nor refused"]
 
 
 def test_moments_without_an_answer_are_left_out() -> None:
@@ -96,6 +100,6 @@ def test_moments_without_an_answer_are_left_out() -> None:
 
 def test_everything_is_written(tmp_path: Path) -> None:
     write(run(), tmp_path)
-    assert json.loads((tmp_path / "soak.json").read_text())["trends"]["p99_ms"]["growing"] is False
+    assert json.loads((tmp_path / "soak.json").read_text())["faults"] == []
     assert len((tmp_path / "soak.csv").read_text().splitlines()) == 1 + len(MOMENTS)
     assert Image.open(tmp_path / "soak.png").width > 500
