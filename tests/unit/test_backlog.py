@@ -4,9 +4,9 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ backlog = load_module(FOLDER / "backlog.py")
 load_module(FOLDER / "preprocess.py")  # and numba with it, which cannot be imported twice, as load_model would
 GOOD = (Path(__file__).parents[2] / "samples" / "photos" / "cat.jpg").read_bytes()
 LIMIT = 3
+SLEEP = time.sleep
 NOTHING = "it waited, and nothing more was going to happen"
 
 
@@ -26,9 +27,16 @@ class Meanwhile:
 
     def __init__(self) -> None:
         self.pauses = 0
+        self.now = 10**12
         self.events: list[Callable[[], None]] = []
 
-    def __call__(self, _seconds: float) -> None:
+    def monotonic_ns(self) -> int:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        if threading.current_thread() is not threading.main_thread():  # left by another test
+            SLEEP(seconds)
+            return
         self.pauses += 1
         assert self.events, NOTHING
         self.events.pop(0)()
@@ -37,7 +45,8 @@ class Meanwhile:
 @pytest.fixture
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
     events = Meanwhile()
-    monkeypatch.setattr(backlog, "time", SimpleNamespace(sleep=events))  # its own alone: other threads sleep too
+    monkeypatch.setattr(time, "sleep", events.sleep)
+    monkeypatch.setattr(time, "monotonic_ns", events.monotonic_ns)
     return events
 
 
@@ -52,13 +61,13 @@ def busy_encoder(path: Path) -> Any:
     """One instance, which computes, and whose queue holds LIMIT requests."""
     encoder = backlog.Backlog(path)
     encoder.join(LIMIT)
-    encoder.take(1, is_all=True)
+    encoder.take(1)
     return encoder
 
 
-def next_batch(encoder: Any, requests: int, *, is_all: bool) -> None:
+def next_batch(encoder: Any, requests: int) -> None:
     encoder.rest()
-    encoder.take(requests, is_all=is_all)
+    encoder.take(requests)
 
 
 def hand_on(preparing: Any, requests: int) -> None:
@@ -80,15 +89,15 @@ def test_what_is_prepared_and_what_waits_is_no_more_than_the_queue_holds(path: P
     other.enter(1)
     assert meanwhile.pauses == 0
     one.leave(2, good=2)
-    meanwhile.events = [lambda: None, lambda: next_batch(encoder, 2, is_all=False)]
+    meanwhile.events = [lambda: None, lambda: next_batch(encoder, 2)]
     one.enter(2)
     assert meanwhile.pauses == 2
 
 
-def test_an_instance_with_nothing_to_do_makes_room_for_what_it_will_take(path: Path, meanwhile: Meanwhile) -> None:
+def test_what_an_instance_with_nothing_to_do_will_take_is_not_room_yet(path: Path, meanwhile: Meanwhile) -> None:
+    """All of it may arrive before the instance takes the first."""
     backlog.Backlog(path).join(LIMIT)
     preparing = backlog.Backlog(path)
-    preparing.enter(LIMIT)
     preparing.enter(LIMIT)
     with pytest.raises(AssertionError, match=NOTHING):
         preparing.enter(1)
@@ -103,40 +112,39 @@ def test_what_is_not_handed_on_is_not_waited_for(path: Path, meanwhile: Meanwhil
     assert meanwhile.pauses == 0
 
 
-def test_what_vanished_from_the_queue_is_forgotten(path: Path, meanwhile: Meanwhile) -> None:
-    """Cancelled, or refused: an instance that took all there was shows that it is gone."""
-    encoder, preparing = busy_encoder(path), backlog.Backlog(path)
-    hand_on(preparing, LIMIT)
-    meanwhile.events = [lambda: next_batch(encoder, 1, is_all=True)]
-    hand_on(preparing, LIMIT)
-    assert meanwhile.pauses == 1
-
-
-def test_however_much_vanished_there_is_room_before_an_instance_with_nothing_to_do(
+def test_what_vanished_from_the_queue_is_forgotten_once_an_instance_has_nothing_to_do(
     path: Path, meanwhile: Meanwhile
 ) -> None:
-    backlog.Backlog(path).join(LIMIT)
-    preparing = backlog.Backlog(path)
-    for requests in (LIMIT, LIMIT, LIMIT, 10 * LIMIT):
-        hand_on(preparing, requests)
-    assert meanwhile.pauses == 0
+    """Cancelled: the instance would have taken it."""
+    encoder, preparing = busy_encoder(path), backlog.Backlog(path)
+    hand_on(preparing, LIMIT)
+
+    def time_passes() -> None:
+        meanwhile.now += backlog.GONE_NS + 1
+
+    meanwhile.events = [time_passes, encoder.rest]
+    hand_on(preparing, LIMIT)
+    assert meanwhile.pauses == 2
+    meanwhile.events = [time_passes]
+    hand_on(preparing, LIMIT)
+    assert meanwhile.pauses == 3
 
 
-def test_between_two_batches_the_room_is_what_the_next_one_takes(path: Path, meanwhile: Meanwhile) -> None:
-    """An instance that has ended one has nothing to do for a moment, while a whole queue waits for it."""
+def test_what_was_handed_on_a_moment_ago_still_waits(path: Path, meanwhile: Meanwhile) -> None:
+    """Between two batches an instance has nothing to do, while a whole queue waits for it."""
     encoder, preparing = busy_encoder(path), backlog.Backlog(path)
     hand_on(preparing, LIMIT)
     encoder.rest()
+    meanwhile.now += backlog.GONE_NS
+    meanwhile.events = [lambda: encoder.take(LIMIT)]
     preparing.enter(LIMIT)
-    encoder.take(LIMIT, is_all=True)
-    with pytest.raises(AssertionError, match=NOTHING):
-        preparing.enter(1)
+    assert meanwhile.pauses == 1
 
 
 def test_a_part_of_the_queue_leaves_the_rest_waiting(path: Path, meanwhile: Meanwhile) -> None:
     encoder, preparing = busy_encoder(path), backlog.Backlog(path)
     hand_on(preparing, LIMIT)
-    next_batch(encoder, 1, is_all=False)
+    next_batch(encoder, 1)
     preparing.enter(1)
     with pytest.raises(AssertionError, match=NOTHING):
         preparing.enter(1)
@@ -145,7 +153,7 @@ def test_a_part_of_the_queue_leaves_the_rest_waiting(path: Path, meanwhile: Mean
 def test_more_than_the_queue_holds_waits_until_nothing_else_does(path: Path, meanwhile: Meanwhile) -> None:
     encoder, preparing = busy_encoder(path), backlog.Backlog(path)
     hand_on(preparing, 1)
-    meanwhile.events = [lambda: next_batch(encoder, 1, is_all=True)]
+    meanwhile.events = [lambda: next_batch(encoder, 1)]
     preparing.enter(LIMIT + 1)
     assert meanwhile.pauses == 1
 
@@ -166,7 +174,7 @@ def test_those_who_wait_get_their_turns_in_order(path: Path) -> None:
         while backlog.Backlog(path).cells[backlog.ARRIVED] < number:
             pass
     assert order == []
-    next_batch(encoder, 2, is_all=True)
+    next_batch(encoder, 2)
     for thread in threads:
         thread.join()
     assert sorted(order) == [1, 2]
@@ -212,7 +220,7 @@ def test_nothing_is_decoded_before_the_encoder_has_room(
 
     def take() -> None:
         assert prepared == []
-        next_batch(encoder, 2, is_all=True)
+        next_batch(encoder, 2)
 
     meanwhile.events = [take]
     assert codes(model.execute(requests)) == [None] * 2

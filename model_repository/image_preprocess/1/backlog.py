@@ -6,10 +6,9 @@ An encoder whose queue has a limit joins. Its input is then prepared only when i
 wait unprepared, and what comes beyond the queue in front of this is refused by Triton at once. The embedded server's
 encoders join. LibTorch cannot; on a GPU decoding takes nothing from it.
 
-Requests that are cancelled or refused between `leave` and `take` are never taken. They are forgotten when an instance
-has taken so little that it must have been everything. To forget too much does no harm, for the encoder's own queue
-still refuses. The file is a server's own. When a process dies, the launcher starts all of them anew with a new file, so
-nobody has to count what a dead one held.
+Requests that are cancelled between `leave` and `take` are never taken. They are forgotten once an instance has had
+nothing to do for a moment, since it would have taken them. The file is a server's own. When a process dies, the
+launcher starts all of them anew with a new file, so nobody has to count what a dead one held.
 """
 
 import fcntl
@@ -22,8 +21,9 @@ from pathlib import Path
 
 VARIABLE = "TRITONCLIP_BACKLOG"  # what the files' names begin with, path included; set by the embedded server
 PAUSE_SECONDS = 0.005  # between two looks for room; an encoder without room is busy for many times that
-LIMIT, IDLE, PREPARING, WAITING, ARRIVED, ADMITTED = range(6)
-BYTES = 6 * 8
+GONE_NS = 100_000_000  # after so long an instance with nothing to do has taken whatever waited
+LIMIT, IDLE, PREPARING, WAITING, LEFT_NS, ARRIVED, ADMITTED = range(7)
+BYTES = 7 * 8
 
 
 class Backlog:
@@ -57,6 +57,7 @@ class Backlog:
         with self.locked() as cells:
             cells[PREPARING] -= requests
             cells[WAITING] += good
+            cells[LEFT_NS] = time.monotonic_ns()  # one clock for all processes
 
     def join(self, limit: int) -> None:
         """An instance of the encoder is there, with nothing to do; its queue holds so many requests (0: any number)."""
@@ -64,11 +65,11 @@ class Backlog:
             cells[LIMIT] = limit
             cells[IDLE] += 1
 
-    def take(self, requests: int, *, is_all: bool) -> None:
-        """An instance computes so many requests from now on; `is_all` where none can be left in the queue."""
+    def take(self, requests: int) -> None:
+        """An instance computes so many requests from now on."""
         with self.locked() as cells:
             cells[IDLE] -= 1
-            cells[WAITING] = 0 if is_all else max(0, cells[WAITING] - requests)
+            cells[WAITING] = max(0, cells[WAITING] - requests)
 
     def rest(self) -> None:
         """An instance has nothing to do."""
@@ -77,11 +78,11 @@ class Backlog:
 
     def _admits(self, turn: int, requests: int) -> bool:
         with self.locked() as cells:
-            # No more wait than the queue holds, and an instance with nothing to do takes all of them: so there is room
-            # then whatever was counted. A batch of more than a queue is let in where a whole queue would be.
-            limit = cells[LIMIT]
-            before = min(cells[WAITING], limit) + cells[PREPARING]
-            fits = not limit or before + min(requests, limit) <= limit * (1 + cells[IDLE])
+            if cells[IDLE] and time.monotonic_ns() - cells[LEFT_NS] > GONE_NS:
+                cells[WAITING] = 0
+            # What an instance with nothing to do will take is not room yet: all may arrive before it takes the first.
+            limit, before = cells[LIMIT], cells[WAITING] + cells[PREPARING]
+            fits = not limit or not before or before + requests <= limit
             admitted = fits and cells[ADMITTED] == turn
             if admitted:
                 cells[ADMITTED] += 1

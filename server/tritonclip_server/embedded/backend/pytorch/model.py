@@ -105,7 +105,7 @@ class TritonPythonModel:
                 good.append((index, self._read(request)))
             except InvalidInput as error:
                 responses[index] = _failure(str(error), pb_utils.TritonError.INVALID_ARG)
-        with self._taken(len(requests), sum(len(inputs[self.arguments[0]]) for _, inputs in good)):
+        with self._taken(len(requests)):
             for group in [good] if self.batches else [[one] for one in good]:
                 if group:
                     for (index, _), response in zip(group, self._run([inputs for _, inputs in group]), strict=True):
@@ -115,10 +115,9 @@ class TritonPythonModel:
         return responses
 
     @contextmanager
-    def _taken(self, requests: int, items: int) -> Iterator[None]:
+    def _taken(self, requests: int) -> Iterator[None]:
         """Say what this execution has taken from the queue, and at the end that the instance is free."""
-        # Triton takes what waits as long as it fits: after half a batch nothing is left, or one request of more.
-        self.backlog.take(requests, is_all=2 * items <= self.max_batch_size)
+        self.backlog.take(requests)
         try:
             yield
         finally:
