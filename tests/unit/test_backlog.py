@@ -122,20 +122,20 @@ def test_what_vanished_from_the_queue_is_forgotten_once_an_instance_has_nothing_
     def time_passes() -> None:
         meanwhile.now += backlog.GONE_NS + 1
 
-    meanwhile.events = [time_passes, encoder.rest]
-    hand_on(preparing, LIMIT)
-    assert meanwhile.pauses == 2
-    meanwhile.events = [time_passes]
+    meanwhile.events = [time_passes, encoder.rest, time_passes]
     hand_on(preparing, LIMIT)
     assert meanwhile.pauses == 3
+    meanwhile.events = [time_passes]
+    hand_on(preparing, LIMIT)
+    assert meanwhile.pauses == 4
 
 
 def test_what_was_handed_on_a_moment_ago_still_waits(path: Path, meanwhile: Meanwhile) -> None:
     """Between two batches an instance has nothing to do, while a whole queue waits for it."""
     encoder, preparing = busy_encoder(path), backlog.Backlog(path)
     hand_on(preparing, LIMIT)
+    meanwhile.now += 10 * backlog.GONE_NS
     encoder.rest()
-    meanwhile.now += backlog.GONE_NS
     meanwhile.events = [lambda: encoder.take(LIMIT)]
     preparing.enter(LIMIT)
     assert meanwhile.pauses == 1

@@ -7,7 +7,7 @@ wait unprepared, and what comes beyond the queue in front of this is refused by 
 encoders join. LibTorch cannot; on a GPU decoding takes nothing from it.
 
 Requests that are cancelled between `leave` and `take` are never taken. They are forgotten once an instance has had
-nothing to do for a moment, since it would have taken them. The file is a server's own. When a process dies, the
+nothing to do for a while, since it would have taken them. The file is a server's own. When a process dies, the
 launcher starts all of them anew with a new file, so nobody has to count what a dead one held.
 """
 
@@ -21,8 +21,10 @@ from pathlib import Path
 
 VARIABLE = "TRITONCLIP_BACKLOG"  # what the files' names begin with, path included; set by the embedded server
 PAUSE_SECONDS = 0.005  # between two looks for room; an encoder without room is busy for many times that
-GONE_NS = 100_000_000  # after so long an instance with nothing to do has taken whatever waited
-LIMIT, IDLE, PREPARING, WAITING, LEFT_NS, ARRIVED, ADMITTED = range(7)
+# Once nothing has moved for so long, an instance with nothing to do has taken whatever waited. Triton 2.51 may leave it
+# lying for half a second.
+GONE_NS = 1_000_000_000
+LIMIT, IDLE, PREPARING, WAITING, MOVED_NS, ARRIVED, ADMITTED = range(7)
 BYTES = 7 * 8
 
 
@@ -57,7 +59,7 @@ class Backlog:
         with self.locked() as cells:
             cells[PREPARING] -= requests
             cells[WAITING] += good
-            cells[LEFT_NS] = time.monotonic_ns()  # one clock for all processes
+            cells[MOVED_NS] = time.monotonic_ns()  # one clock for all processes
 
     def join(self, limit: int) -> None:
         """An instance of the encoder is there, with nothing to do; its queue holds so many requests (0: any number)."""
@@ -75,10 +77,11 @@ class Backlog:
         """An instance has nothing to do."""
         with self.locked() as cells:
             cells[IDLE] += 1
+            cells[MOVED_NS] = time.monotonic_ns()
 
     def _admits(self, turn: int, requests: int) -> bool:
         with self.locked() as cells:
-            if cells[IDLE] and time.monotonic_ns() - cells[LEFT_NS] > GONE_NS:
+            if cells[IDLE] and time.monotonic_ns() - cells[MOVED_NS] > GONE_NS:
                 cells[WAITING] = 0
             # What an instance with nothing to do will take is not room yet: all may arrive before it takes the first.
             limit, before = cells[LIMIT], cells[WAITING] + cells[PREPARING]
