@@ -23,6 +23,7 @@ COPY requirements/models.txt requirements/export.txt requirements/
 RUN pip install --no-cache-dir -r requirements/export.txt -c constraints.txt
 COPY --from=packages /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/tritonclip_server-*.whl -c constraints.txt
+COPY samples samples
 ENV HF_HOME=/hub
 USER 1000:1000
 ENTRYPOINT ["tritonclip-server"]
