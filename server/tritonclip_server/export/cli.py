@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tritonclip_server.export.errors import ExportError
+from tritonclip_server.export.exit_codes import exit_code_of
 from tritonclip_server.export.pipeline import MODELS_FOLDER, Request, export, is_current
 from tritonclip_server.export.publishing import clear_leftovers
 from tritonclip_server.export.tracing import DTYPES, resolve_host
@@ -82,20 +82,10 @@ def _pixels(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 with one line on stderr, or 130 when interrupted."""
     options = parser().parse_args(arguments)
-    try:
-        if options.list:
-            print(format_table())
-            return 0
-        return _export(options)
-    except (ExportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing was published", file=sys.stderr)
-        return 130
+    return exit_code_of(lambda: print(format_table()) if options.list else _export(options))
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace) -> None:
     request = Request(
         variant=resolve(options.variant),
         host=resolve_host(options.host),
@@ -109,7 +99,7 @@ def _export(options: argparse.Namespace) -> int:
     clear_leftovers(destination)
     if options.if_changed and is_current(request, destination):
         print(f"{destination} is up to date")
-        return 0
+        return
     started = time.monotonic()
 
     def report(step: str) -> None:
@@ -120,4 +110,3 @@ def _export(options: argparse.Namespace) -> int:
         print("RANDOM WEIGHTS: this repository shows how the server works; its answers mean nothing", file=sys.stderr)
     print(f"published {manifest['variant']} ({manifest['precision']}, {manifest['host']} host) in {destination}")
     print(f"fingerprint {manifest['fingerprint']}")
-    return 0

@@ -1,11 +1,10 @@
 """The `tritonclip-server labels` command."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tritonclip_server.export.errors import ExportError
+from tritonclip_server.export.exit_codes import exit_code_of
 from tritonclip_server.export.label_sets import is_published, publish_label_set
 from tritonclip_server.export.label_sources import BUILT_IN_LABELS, BUILT_IN_TEMPLATES, read_prompts
 from tritonclip_server.export.pipeline import MODELS_FOLDER
@@ -62,25 +61,17 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 with one line on stderr, or 130 when interrupted."""
     options = parser().parse_args(arguments)
-    try:
-        return _publish(options)
-    except (ExportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing was published", file=sys.stderr)
-        return 130
+    return exit_code_of(lambda: _publish(options))
 
 
-def _publish(options: argparse.Namespace) -> int:
+def _publish(options: argparse.Namespace) -> None:
     prompts = read_prompts(options.labels, options.templates)
     clear_leftovers(options.repository)
     if options.if_changed and is_published(options.repository, options.name, prompts):
         print(f"label set {options.name} in {options.repository} is up to date")
-        return 0
+        return
     label_set = publish_label_set(options.repository, options.name, prompts, resolve_device(options.device))
     print(
         f"published {' and '.join(label_set.models)}: {len(prompts.labels)} labels under {len(prompts.templates)} "
         f"templates, in {options.repository}, for fingerprint {label_set.fingerprint}"
     )
-    return 0
