@@ -24,6 +24,7 @@ from load.faults.raw import Raw
 from load.faults.reports import Report
 from load.faults.service import USUAL_DESCRIPTORS, CrashWatch, Service, serve
 from load.faults.slow_clients import CLIENT_KINDS, CRASHED, raw_requests, slow
+from tests.modules import MODELS, load_module
 
 pytestmark = pytest.mark.alone
 
@@ -96,6 +97,24 @@ def test_slow_and_vanishing_clients_cost_others_nothing(service: Service) -> Non
     report = asyncio.run(slow(service, seconds=3.0))
     check(report)
     assert {row.part for row in report.rows} - {CRASHED} == {"nothing bad yet", *CLIENT_KINDS}
+
+
+def test_triton_says_how_many_requests_wait_for_a_model(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What preprocessing asks where requests were cancelled (model_repository/image_preprocess/1/backlog.py)."""
+    pending = load_module(MODELS / "image_preprocess" / "1" / "pending.py")
+    monkeypatch.setenv(pending.VARIABLE, service.stub("image_preprocess_0_0").environ()[pending.VARIABLE])
+
+    async def flood() -> list[int]:
+        async with all_protocols(service.urls) as protocols:
+            flooding = asyncio.create_task(ask_beside(protocols, 2.0, clients=16))
+            waiting = []
+            while not flooding.done():
+                waiting.append(await asyncio.to_thread(pending.pending_requests, "image_preprocess"))
+            return [*waiting, await asyncio.to_thread(pending.pending_requests, "image_preprocess")]
+
+    *during, after = asyncio.run(flood())
+    assert max(during) > 1
+    assert after == 0
 
 
 def test_a_crash_of_triton_is_seen_and_waited_for(service: Service) -> None:

@@ -112,33 +112,50 @@ def test_what_is_not_handed_on_is_not_waited_for(path: Path, meanwhile: Meanwhil
     assert meanwhile.pauses == 0
 
 
-def test_what_vanished_from_the_queue_is_forgotten_once_an_instance_has_nothing_to_do(
+def test_what_vanished_from_the_queue_keeps_nobody_waiting_once_an_instance_has_nothing_to_do(
     path: Path, meanwhile: Meanwhile
 ) -> None:
-    """Cancelled: the instance would have taken it."""
-    encoder, preparing = busy_encoder(path), backlog.Backlog(path)
+    """Cancelled: the instance would have taken it. Triton knows."""
+    waiting = [LIMIT, 0]
+    encoder, preparing = busy_encoder(path), backlog.Backlog(path, lambda: waiting.pop(0))
     hand_on(preparing, LIMIT)
 
     def time_passes() -> None:
-        meanwhile.now += backlog.GONE_NS + 1
+        meanwhile.now += backlog.DOUBT_NS + 1
 
-    meanwhile.events = [time_passes, encoder.rest, time_passes]
+    meanwhile.events = [time_passes, encoder.rest, time_passes, time_passes, lambda: None]
     hand_on(preparing, LIMIT)
-    assert meanwhile.pauses == 3
-    meanwhile.events = [time_passes]
-    hand_on(preparing, LIMIT)
-    assert meanwhile.pauses == 4
+    assert meanwhile.pauses == 5
+    assert waiting == []
 
 
-def test_what_was_handed_on_a_moment_ago_still_waits(path: Path, meanwhile: Meanwhile) -> None:
+def test_triton_is_not_asked_of_what_was_handed_on_a_moment_ago(path: Path, meanwhile: Meanwhile) -> None:
     """Between two batches an instance has nothing to do, while a whole queue waits for it."""
-    encoder, preparing = busy_encoder(path), backlog.Backlog(path)
+    asked: list[int] = []
+    encoder, preparing = busy_encoder(path), backlog.Backlog(path, lambda: asked.append(1) or 0)  # type: ignore[func-returns-value]
     hand_on(preparing, LIMIT)
-    meanwhile.now += 10 * backlog.GONE_NS
+    meanwhile.now += 10 * backlog.DOUBT_NS
     encoder.rest()
     meanwhile.events = [lambda: encoder.take(LIMIT)]
     preparing.enter(LIMIT)
     assert meanwhile.pauses == 1
+    assert asked == []
+
+
+def test_what_moves_while_triton_is_asked_counts_more_than_its_answer(path: Path, meanwhile: Meanwhile) -> None:
+    encoder = busy_encoder(path)
+
+    def taken_meanwhile() -> int:
+        encoder.take(1)
+        return LIMIT
+
+    preparing = backlog.Backlog(path, taken_meanwhile)
+    hand_on(preparing, LIMIT)
+    encoder.rest()
+    meanwhile.now += backlog.DOUBT_NS + 1
+    meanwhile.events = [lambda: None]
+    preparing.enter(1)
+    assert preparing.cells[backlog.WAITING] == LIMIT - 1
 
 
 def test_a_part_of_the_queue_leaves_the_rest_waiting(path: Path, meanwhile: Meanwhile) -> None:

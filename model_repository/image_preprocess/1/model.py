@@ -2,12 +2,16 @@
 
 import json
 import traceback
+from functools import partial
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from backlog import Backlog
+from pending import pending_requests
 from preprocess import InvalidImage, OutOfMemory, Preprocessor, Row
+
+ENCODER = "image_encoder"
 
 
 class TritonPythonModel:
@@ -16,7 +20,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the size and the parameters; an unknown value stops the model from loading."""
         self.preprocessor = Preprocessor.from_config(json.loads(args["model_config"]))
-        self._backlog = Backlog.of("image_encoder")
+        self._backlog = Backlog.of(ENCODER, partial(pending_requests, ENCODER))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Prepare them once the encoder has room, and answer each with its pixels, or with its own error."""

@@ -44,6 +44,7 @@ METRICS_CONFIG = ("summary_latencies=true", "summary_quantiles=0.5:0.05,0.95:0.0
 # Where the processes of its models keep how much waits for an encoder (model_repository/image_preprocess/1/backlog.py):
 # beside their other shared memory, and like it removed before they start anew.
 BACKLOG_VARIABLE = "TRITONCLIP_BACKLOG"
+METRICS_VARIABLE = "TRITONCLIP_METRICS"  # where those processes ask Triton how much that really is
 STOP_SECONDS = 15
 # Where a process of a model has died: what waits for that one holds Triton's end up to no purpose, and nobody new is
 # served meanwhile.
@@ -97,6 +98,11 @@ class Server:
     def http_url(self) -> str:
         """For tritonclip.Client, over HTTP."""
         return f"http://{reachable(self.address)}:{self.ports.http}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Triton's own metrics, in Prometheus' format."""
+        return f"http://{reachable(self.address)}:{self.ports.metrics}/metrics"
 
     @property
     def pid(self) -> int:
@@ -188,7 +194,11 @@ class Server:
         self._stubs = {}
         self._family = Family(
             [str(installation.binary), *self._arguments(claim.folder, installation.caches)],
-            installation.environment() | {BACKLOG_VARIABLE: str(SHARED_MEMORY / f"{self.identity}-backlog")},
+            installation.environment()
+            | {
+                BACKLOG_VARIABLE: str(SHARED_MEMORY / f"{self.identity}-backlog"),
+                METRICS_VARIABLE: self.metrics_url,
+            },
             hidden=self._restrictions(),
             warn=self._say,
             claim=claim,

@@ -105,7 +105,7 @@ def test_a_deadline_of_the_caller_is_passed_on_and_kept(busy: str, stuck: StuckC
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "timeout"
     assert stuck.cancelled.acquire(timeout=30)
-    assert 0 < stuck.timeouts[0] <= 0.2
+    assert 0 < stuck.timeouts[0] <= 0.2 + 1e-6  # what is left of it: a difference of two clock readings
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "0", "nan", "inf", ""])
