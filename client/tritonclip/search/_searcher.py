@@ -58,7 +58,7 @@ class Searcher:
         self.look()
         if exact is False or (exact is None and self._rows > self._exact_rows):
             table, rows = self._table, self._rows
-            if ann.kind_of(table) is not None:
+            if ann.exists(table):
                 return SearchResults(self._ann_hits(table, query, top_k, where), exact=False, rows=rows)
         asked = _Asked(query, top_k, where)
         self._waiting.append(asked)
