@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from load.capacity.meter import say
 from load.core.machine import describe_machine, write_json
+from load.core.turns import say
 from load.search import ingest
 from load.search.searching import measure
 from load.search.vectors import Clustered

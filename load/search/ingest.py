@@ -14,12 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from load.capacity.deployment import embedded
-from load.capacity.meter import in_turn, ratio
 from load.core.inputs import Spec, images
 from load.core.machine import describe_machine, write_json
+from load.core.turns import in_turn, ratio
 from tritonclip import Client
 from tritonclip.search import Index
+from tritonclip_server.embedded.server import Ports, Server
 
 RESULTS = Path("build/search-ingest.json")
 AIM = 0.95
@@ -34,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     add("--images", type=int, default=5000, metavar="N", help="640x480 JPEGs (default: %(default)s)")
     add("--rounds", type=int, default=3, help="(default: %(default)s)")
     options = command.parse_args(arguments)
-    with _photos(options.images) as photos, embedded(options.repository, Path("build/search-triton.log")) as served:
+    server = Server(options.repository, Ports(0, 0, 0), log=Path("build/search-triton.log"))
+    with _photos(options.images) as photos, server as served:
         found = measure(served.grpc_url, photos, options.rounds)
     for name, value in found.items():
         print(f"{name:28} {value}")

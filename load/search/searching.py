@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import faiss
+import lancedb
 import numpy as np
 import psutil
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from load.capacity.meter import in_turn, ratio, say
+from load.core.turns import in_turn, ratio, say
 from load.search.vectors import Clustered, Matrix
+from tritonclip import Client
 from tritonclip.search import Index
-from tritonclip.search._images import Details
-from tritonclip.search._items import Item
-from tritonclip.search._rows import Row, to_table
-from tritonclip.search._schema import Identity
-from tritonclip.search._store import Store
+from tritonclip.testing import FakeServer
 
 CLIENTS = (1, 16)
 TOP_K = 10
@@ -72,21 +71,23 @@ class Timed:
 
 
 def fill(folder: Path, data: Clustered) -> float:
-    """A new index of these vectors, without images; the seconds that the store took."""
-    store = Store.create(str(folder), Identity("benchmark", None, data.width, "float32", thumbnails=False))
-    number, seconds = 0, 0.0
+    """A new index of these vectors, as if of so many photographs; the seconds that the store took."""
+    with Client(transport=FakeServer(width=data.width).transport()) as client:
+        Index.create(folder, client, thumbnails=False).close()
+    table = lancedb.connect(folder).open_table("images")
+    start, seconds = 0, 0.0
     for block in data.blocks():
-        rows = [
-            Row(
-                Item(f"/photos/{number + offset}.jpg", bytes),
-                Details(640, 480, number + offset, "0" * 64, None),
-                vector,
-            )
-            for offset, vector in enumerate(block)
-        ]
-        number += len(rows)
+        numbers = range(start, start + len(block))
+        start += len(block)
+        known = {
+            "id": pa.array([f"{number:020x}" for number in numbers]),
+            "uri": pa.array([f"/photos/{number}.jpg" for number in numbers]),
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), data.width),
+            "bytes": pa.array(numbers, pa.int64()),
+        }
+        columns = [known.get(field.name, pa.nulls(len(block), field.type)) for field in table.schema]
         started = time.perf_counter()
-        store.append(to_table(rows, store.schema))
+        table.add(pa.Table.from_arrays(columns, schema=table.schema))
         seconds += time.perf_counter() - started
     return round(seconds, 2)
 
