@@ -46,6 +46,7 @@ STATUSES: Mapping[str, int] = {
     "invalid_tokens": 400,
     "unsupported_dimensions": 400,
     "unknown_label_set": 400,
+    "invalid_filter": 400,
     "too_many_items": 400,
     "text_too_long": 400,
     "invalid_text": 400,
@@ -61,8 +62,10 @@ STATUSES: Mapping[str, int] = {
     "url_failed": 400,
     "refused_by_model": 400,
     "model_not_found": 404,
+    "index_not_found": 404,
     "not_found": 404,
     "method_not_allowed": 405,
+    "index_mismatch": 409,
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "headers_too_large": 431,
@@ -80,6 +83,7 @@ STATUSES: Mapping[str, int] = {
     "unsupported_by_model": 501,
     "engine_failed": 502,
     "engine_unavailable": 503,
+    "index_unavailable": 503,
     "timeout": 504,
 }
 
