@@ -47,12 +47,13 @@ def embed(
     session: Session, modality: Modality, source: Source, on_error: str, progress: bool, on_truncation: str = "allow"
 ) -> Operation[Features]:
     """Embed all items of a source; whether texts are cut is looked at unless that is allowed anyway."""
-    infer = partial(_infer, session, modality, on_truncation)
+    infer = partial(infer_features, session, modality, on_truncation)
     collector = yield from fan_out(session, modality, source, infer, on_error, progress)
     return Features(collector.features(session.embedding_width or 0), collector.errors, collector.tokens)
 
 
-def _infer(session: Session, modality: Modality, on_truncation: str, part: list[Entry]) -> Operation[Answer]:
+def infer_features(session: Session, modality: Modality, on_truncation: str, part: list[Entry]) -> Operation[Answer]:
+    """One inference: the features of what can be embedded, and the errors of the rest."""
     errors: dict[int, TritonClipError] = {}
     tokens: dict[int, int] = {}
     if modality is TEXT and on_truncation != "allow":

@@ -23,6 +23,7 @@ _MEANT_FOR = {
     "npy": "npy is for vectors, so for `tritonclip embed` alone",
     "markdown": "markdown is for reports, so for `tritonclip evaluate` alone",
     "csv": "csv is for one table, and this is a report",
+    "html": "html is for pictures, so for `tritonclip search` alone",
 }
 
 

@@ -9,10 +9,10 @@ from tritonclip import _defaults
 from tritonclip._client import Client
 from tritonclip._operations.truncation import OnTruncation
 from tritonclip._version import __version__
-from tritonclip.cli import _classify, _embed, _evaluate, _rank, _status
+from tritonclip.cli import _classify, _embed, _evaluate, _index, _rank, _search, _status
 
 _NOBODY = dict.fromkeys(("token", "ca_file", "client_certificate", "client_key"))
-_FORMATS = ("table", "json", "csv", "npy", "markdown")
+_FORMATS = ("table", "json", "csv", "npy", "markdown", "html")
 _IMAGES = "a path, a quoted glob ('photos/**/*.jpg'), an http(s):// URL, or - for standard input"
 
 
@@ -48,6 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
         add(kinds, "classification", _evaluate.run_classification, "Measure zero-shot accuracy on labelled images")
     )
     _add_retrieval(add(kinds, "retrieval", _evaluate.run_retrieval, "Measure recall between images and captions"))
+    index = add(commands, "index", None, "Build an index of images, and look after it")
+    actions = index.add_subparsers(title="what to do", required=True, metavar="ACTION")
+    _index.add_commands(actions, add, _IMAGES)
+    search = add(commands, "search", _search.run, "Find images in an index by a sentence, by an image, or by both")
+    _search.add_arguments(search)
+    _add_truncation(search)
     return parser
 
 
@@ -85,7 +91,9 @@ def _common_options() -> argparse.ArgumentParser:
         "--header", action="append", metavar="NAME: VALUE", help="sent with each request; may be repeated"
     )
     group.add_argument(
-        "--format", choices=_FORMATS, help="default: table; npy is for embed alone, markdown for evaluate"
+        "--format",
+        choices=_FORMATS,
+        help="default: table; npy is for embed alone, markdown for evaluate, html for search",
     )
     group.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
     return common

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tritonclip._fetch import Remote
 from tritonclip._text_files import split_lines
-from tritonclip.cli._fetch import Remote
 from tritonclip.cli._usage import UsageError
 
 

@@ -12,15 +12,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from tritonclip._errors import ConfigError
+from tritonclip._image_files import is_image_name
 from tritonclip._manifest import LabelSet
 from tritonclip.evaluation._tables import Line, listed, read_csv, require_columns
 
-IMAGE_SUFFIXES: Final = frozenset(
-    {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
 _WORDNET_ID = re.compile(r"n\d{8}")
 
 
@@ -135,7 +132,7 @@ def _read_csv(path: Path, labels: _Labels) -> LabelledImages:
 def _read_folders(root: Path, labels: _Labels, class_map: Path | None) -> LabelledImages:
     entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
     folders = [entry.name for entry in entries if entry.is_dir()]
-    loose = [entry.name for entry in entries if _is_image(entry.name) and not entry.is_dir()]
+    loose = [entry.name for entry in entries if is_image_name(entry.name) and not entry.is_dir()]
     if not folders:
         raise ConfigError(f"{root} has no class folders; images must lie in a folder of their class, or give a CSV")
     if loose:
@@ -190,9 +187,5 @@ def _images_below(folder: Path) -> list[Path]:
 
     found: list[Path] = []
     for parent, _, files in os.walk(folder, onerror=fail, followlinks=True):
-        found += [Path(parent, name) for name in files if _is_image(name)]
+        found += [Path(parent, name) for name in files if is_image_name(name)]
     return sorted(found)
-
-
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.client.conftest import Command
-from tritonclip.cli._fetch import Remote
+from tritonclip._fetch import Remote
 
 NO_URLS = (
     "http://",

@@ -1,0 +1,203 @@
+"""Images into an index: what is there already is passed over, the rest goes through the server as a stream.
+
+names ──_sources──> items ──(unchanged ones left out)──> read, described ──embed_image──> rows ──_writer──> commits
+"""
+
+import asyncio
+import dataclasses
+import os
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from tqdm import tqdm
+
+from tritonclip._core.chunks import infer_chunk
+from tritonclip._core.effects import FanOut, Operation, Work
+from tritonclip._core.modality import IMAGE
+from tritonclip._core.session import Session
+from tritonclip._core.stream import Chunk, Collector, Outcome, Source
+from tritonclip._operations.embed import infer_features
+from tritonclip._operations.status import known_manifest
+from tritonclip.search._images import Details, describe
+from tritonclip.search._items import Item
+from tritonclip.search._lock import writing
+from tritonclip.search._prune import vanished
+from tritonclip.search._rows import Row
+from tritonclip.search._sources import NamedSource, find_sources
+from tritonclip.search._store import Store
+from tritonclip.search._writer import Writer
+
+SMALL_FRAGMENTS = 100  # of which searches and openings begin to suffer; then they are merged
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """How many images were new, were new in content, were there already, failed (see ``errors``), were dropped."""
+
+    added: int
+    changed: int
+    unchanged: int
+    failed: int
+    pruned: int
+    seconds: float
+
+
+@dataclass
+class Pending:
+    """An item on its way: what is read of it when its turn comes."""
+
+    item: Item
+    thumbnails: bool
+    details: Details | None = None
+
+    def read(self) -> bytes:
+        """The image's bytes; its details are then known."""
+        content = self.item.read()
+        self.details = describe(content, thumbnail=self.thumbnails)
+        self.item = dataclasses.replace(
+            self.item, read=_read_before
+        )  # it may hold the bytes, which are on their way now
+        return content
+
+
+def _read_before() -> bytes:
+    raise RuntimeError("an image is read once")
+
+
+class Selection:
+    """The items of all sources that are not in the index as they are; counts those passed over."""
+
+    def __init__(self, store: Store, sources: Iterable[NamedSource], *, digest: bool) -> None:
+        self.sources = list(sources)
+        self.seen: set[str] = set()
+        self.unchanged = 0
+        self._digest = digest
+        self._thumbnails = store.identity.thumbnails
+        columns = ["id", "digest"] if digest else ["id", "bytes", "mtime"]
+        self._known: dict[str, tuple[Any, ...]] = {}
+        for batch in store.batches(columns):
+            ids, *rest = (batch[name].to_pylist() for name in columns)
+            self._known.update(zip(ids, zip(*rest, strict=True), strict=True))
+
+    def __contains__(self, id_: str) -> bool:
+        return id_ in self._known
+
+    def __iter__(self) -> Iterator[Pending]:
+        for source in self.sources:
+            for item in source.items():
+                if item.id in self.seen:
+                    continue
+                self.seen.add(item.id)
+                if self._is_unchanged(item):
+                    self.unchanged += 1
+                else:
+                    yield Pending(item, self._thumbnails)
+
+    def count(self) -> int:
+        """How many images the sources have, those passed over among them."""
+        return sum(source.count() for source in self.sources)
+
+    def _is_unchanged(self, item: Item) -> bool:
+        known = self._known.get(item.id)
+        if known is None:
+            return False
+        if not self._digest:
+            return item.byte_count is None or known == (item.byte_count, item.mtime)
+        try:
+            content = item.read()
+        except OSError:
+            return False  # it will fail by name
+        return known == (describe(content, thumbnail=False).digest,)
+
+
+class Rows(Collector):
+    """Hands on what comes, row by row, and keeps nothing."""
+
+    def __init__(self, selection: Selection, writer: Writer, bar: "tqdm[Any] | None") -> None:
+        super().__init__(stop_at_error=False)
+        self._selection = selection
+        self._all = bar.total if bar is not None else 0
+        self._writer = writer
+        self._bar = bar
+
+    def add(self, outcome: Outcome) -> None:
+        """Write a chunk's rows and errors."""
+        pending: list[Pending] = outcome.chunk.items
+        start = outcome.chunk.start
+        for positions, vectors in outcome.blocks:
+            for position, vector in zip(positions, vectors, strict=True):
+                each = pending[position - start]
+                if each.details is not None:
+                    self._writer.add(Row(each.item, each.details, vector))
+        for position, error in outcome.errors.items():
+            self._writer.fail(pending[position - start].item, str(getattr(error, "reason", error)))
+        self._writer.flush_if_due()
+        if self._bar is not None:
+            self._bar.total = self._all - self._selection.unchanged  # its rate is that of the work
+            self._bar.update(len(pending))
+
+
+def add(
+    session: Session,
+    store: Store,
+    names: Iterable[str | os.PathLike[str]],
+    *,
+    digest: bool,
+    prune: bool,
+    progress: bool,
+    asynchronous: bool,
+) -> Operation[AddReport]:
+    """Bring an index up to date with what the names stand for."""
+    started = time.perf_counter()
+    sources = find_sources(names)
+    store.identity.check((yield from known_manifest(session)), store.uri)
+    with writing(store.database, store.uri) as renew:
+        selection: Selection = yield Work(partial(Selection, store, sources, digest=digest))
+        writer: Writer = yield Work(partial(Writer, store, selection.__contains__, renew))
+        try:
+            yield from _embed(session, selection, writer, progress=progress, asynchronous=asynchronous)
+        finally:
+            writer.close()
+        pruned = 0
+        if prune:
+            pruned = yield Work(partial(vanished, store, sources, selection.seen))
+        yield Work(partial(_tidy, store))
+    return AddReport(
+        writer.added, writer.changed, selection.unchanged, writer.failed, pruned, time.perf_counter() - started
+    )
+
+
+def _embed(
+    session: Session, selection: Selection, writer: Writer, *, progress: bool, asynchronous: bool
+) -> Operation[None]:
+    total = (yield Work(selection.count)) if progress else None
+    bar = tqdm(total=total, unit="image", smoothing=0.05) if progress else None
+    with closing(bar) if bar is not None else nullcontext():
+        yield FanOut(
+            Source(_in_threads(iter(selection)) if asynchronous else selection),
+            min(session.batch_size or IMAGE.per_request, session.max_batch_size),
+            session.concurrency,
+            partial(_chunk, session),
+            Rows(selection, writer, bar),
+        )
+
+
+def _chunk(session: Session, chunk: Chunk) -> Operation[Outcome]:
+    return infer_chunk(IMAGE, partial(infer_features, session, IMAGE, "allow"), chunk, stop_at_error=False)
+
+
+async def _in_threads(items: Iterator[Pending], at_once: int = 64) -> AsyncIterator[Pending]:
+    """Have a source read in threads, so that the event loop is not held up by files."""
+    while some := await asyncio.to_thread(lambda: list(islice(items, at_once))):
+        for item in some:
+            yield item
+
+
+def _tidy(store: Store) -> None:
+    if store.small_fragments > SMALL_FRAGMENTS:
+        store.compact()
