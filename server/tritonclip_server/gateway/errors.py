@@ -173,10 +173,15 @@ _QUOTED = re.compile(r"it starts with (['\"]).*\1$")  # an item's own first char
 _MOST_CHARACTERS = 300
 
 
+def may_be_shown(words: str) -> bool:
+    """Whether a caller may see words that are not the gateway's: a few, with no path, address or code in them."""
+    return len(words) <= _MOST_CHARACTERS and not _INTERNAL.search(words)
+
+
 def _words_about_item(reason: str) -> str | None:
     """What a caller may see of an engine's words about an item; None where they say more than that."""
     found = _ITEM.fullmatch(reason)
-    if found is None or len(found[1]) > _MOST_CHARACTERS or _INTERNAL.search(_QUOTED.sub("", found[1])):
+    if found is None or len(found[1]) > _MOST_CHARACTERS or not may_be_shown(_QUOTED.sub("", found[1])):
         return None
     return found[1]
 

@@ -11,7 +11,7 @@ longer than what they are given.
 
 import re
 
-from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.errors import ApiError, in_words
 
 MAX_CHARACTERS = 2000
 MAX_PARTS = 300  # names, words and signs, each of which may be a level; DataFusion bore 400 levels, and not 980
@@ -50,7 +50,7 @@ def check_filter(text: str, param: str) -> None:
         found = _PART.match(text, at)
         reason = "that is no condition of SQL here" if found is None else _fault(found, kind, before, text, at)
         if found is None or reason:
-            raise ApiError("invalid_filter", f"{text[at : at + 20]!r} at character {at + 1}: {reason}", param=param)
+            raise ApiError("invalid_filter", f"at character {at + 1}, {in_words(text[at:])}: {reason}", param=param)
         at = found.end()
         if found.lastgroup != "blank":
             kind, before = found.lastgroup, found.group()

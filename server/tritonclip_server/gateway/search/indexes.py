@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tritonclip import InputError, Manifest, TritonClipError
 from tritonclip_server.gateway.admission.fair_semaphore import FairSemaphore, QueueLimits
-from tritonclip_server.gateway.errors import ApiError, in_words
+from tritonclip_server.gateway.errors import ApiError, in_words, may_be_shown
 from tritonclip_server.gateway.http.request_context import RequestContext
 from tritonclip_server.gateway.metrics import Metrics
 from tritonclip_server.gateway.settings import Limits
@@ -145,7 +145,14 @@ def _in_words(param: str | None) -> Iterator[None]:
         if error.noun == "id":
             raise ApiError("not_found", error.reason, param=param) from None
         if error.noun == "filter":
-            raise ApiError("invalid_filter", error.reason, param="filter") from None
+            raise ApiError("invalid_filter", _about_filter(error.reason), param="filter") from error
         raise ApiError("invalid_value", error.reason, param=error.noun) from error
     except TritonClipError as error:
         raise ApiError("index_unavailable", "the index cannot be read now; try again") from error
+
+
+def _about_filter(reason: str) -> str:
+    """What the store says against a filter, without the filter and the statement that it made of that."""
+    words = reason.rpartition(" cannot be used: ")[2]
+    words = words.rpartition("(sql parser error: ")[2].removesuffix(")") if "(sql parser error: " in words else words
+    return words if may_be_shown(words) else "the store cannot use it as a condition over this index's columns"
