@@ -5,6 +5,7 @@ names ──_sources──> items ──(unchanged ones left out)──> read, d
 
 import asyncio
 import dataclasses
+import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -28,6 +29,7 @@ from tritonclip.search._items import Item
 from tritonclip.search._lock import writing
 from tritonclip.search._prune import vanished
 from tritonclip.search._rows import Row
+from tritonclip.search._schema import OWN_COLUMNS
 from tritonclip.search._sources import NamedSource, find_sources
 from tritonclip.search._store import Store
 from tritonclip.search._writer import Writer
@@ -78,10 +80,12 @@ class Selection:
         self.unchanged = 0
         self._digest = digest
         self._thumbnails = store.identity.thumbnails
-        columns = ["id", "digest"] if digest else ["id", "bytes", "mtime"]
+        self._own = [name for name in store.columns if name not in OWN_COLUMNS]
+        columns = ["id", "digest", "bytes", "mtime", "caption", *self._own]
         self._known: dict[str, tuple[Any, ...]] = {}
         for batch in store.batches(columns):
-            ids, *rest = (batch[name].to_pylist() for name in columns)
+            ids, digests, *rest = (batch[name].to_pylist() for name in columns)
+            rest = [digests if digest else [None] * len(ids), *rest]
             self._known.update(zip(ids, zip(*rest, strict=True), strict=True))
 
     def __contains__(self, id_: str) -> bool:
@@ -93,26 +97,37 @@ class Selection:
                 if item.id in self.seen:
                     continue
                 self.seen.add(item.id)
-                if self._is_unchanged(item):
+                known = self._known.get(item.id)
+                if known is None:
+                    yield Pending(item, self._thumbnails)
+                elif self._is_unchanged(item, known):
                     self.unchanged += 1
                 else:
-                    yield Pending(item, self._thumbnails)
+                    yield Pending(self._completed(item, known), self._thumbnails)
 
     def count(self) -> int:
         """How many images the sources have, those passed over among them."""
         return sum(source.count() for source in self.sources)
 
-    def _is_unchanged(self, item: Item) -> bool:
-        known = self._known.get(item.id)
-        if known is None:
+    def _is_unchanged(self, item: Item, known: tuple[Any, ...]) -> bool:
+        digest, byte_count, mtime, caption, *own = known
+        said = dict(zip(self._own, own, strict=True))
+        if item.caption not in (None, caption):
+            return False
+        if any(value is not None and said.get(name) != value for name, value in item.metadata.items()):
             return False
         if not self._digest:
-            return item.byte_count is None or known == (item.byte_count, item.mtime)
+            return item.byte_count is None or (byte_count, mtime) == (item.byte_count, item.mtime)
         try:
-            content = item.read()
+            return bool(digest == hashlib.sha256(item.read()).hexdigest())
         except OSError:
             return False  # it will fail by name
-        return known == (describe(content, thumbnail=False).digest,)
+
+    def _completed(self, item: Item, known: tuple[Any, ...]) -> Item:
+        """An item with what its row says beside, where the source says nothing of it."""
+        _, _, _, caption, *own = known
+        said = {name: value for name, value in zip(self._own, own, strict=True) if value is not None}
+        return dataclasses.replace(item, caption=item.caption or caption, metadata={**said, **item.metadata})
 
 
 class Rows(Collector):

@@ -129,7 +129,7 @@ class IndexCore:
             fingerprint=identity.fingerprint,
             thumbnails=identity.thumbnails,
             columns=tuple(self.store.columns),
-            bytes=table.stats().total_bytes,
+            bytes=table.stats()["total_bytes"],
             errors=self.store.errors().num_rows,
             ann=_ann.kind_of(table),
             unindexed_rows=_ann.unindexed_rows(table),

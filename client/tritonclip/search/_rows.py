@@ -46,8 +46,8 @@ def check_metadata(metadata: Mapping[str, Value], schema: pa.Schema) -> None:
 def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     """Rows under the table's schema, null where nothing is known."""
     width = schema.field("vector").type.list_size
-    value_type = schema.field("vector").type.value_type
-    vectors = np.stack([row.vector for row in rows]).astype(value_type.to_pandas_dtype())
+    halved = schema.field("vector").type.value_type == pa.float16()
+    vectors = np.stack([row.vector for row in rows]).astype(np.float16 if halved else np.float32)
     own: dict[str, list[Any]] = {
         "id": [row.item.id for row in rows],
         "uri": [row.item.uri for row in rows],

@@ -158,7 +158,7 @@ class Store:
     @property
     def small_fragments(self) -> int:
         """Files of a table that would better be one."""
-        count: int = self._table.stats().fragment_stats.num_small_fragments
+        count: int = self._table.stats()["fragment_stats"]["num_small_fragments"]
         return count
 
     def compact(self) -> None:
