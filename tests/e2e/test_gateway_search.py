@@ -1,5 +1,6 @@
 """Search on the page, in a real browser over a real index: what a visitor does, and what the screen shows."""
 
+import base64
 import json
 import subprocess
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -112,17 +114,16 @@ def test_an_image_of_ones_own_finds_what_is_like_it(page: SearchPage) -> None:
 
 def test_an_image_that_is_dropped_finds_what_is_like_it(page: SearchPage) -> None:
     drop = """
-        const [part, url] = arguments, data = new DataTransfer();
-        return fetch(url).then((response) => response.blob()).then((blob) => {
-          data.items.add(new File([blob], "dropped.jpg", { type: "image/jpeg" }));
-          part.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
-        });
+        const [part, content] = arguments, data = new DataTransfer();
+        const bytes = Uint8Array.from(atob(content), (character) => character.charCodeAt(0));
+        data.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
+        part.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
     """
-    thumbnail = page.find("#grid img").get_attribute("src")
-    page.browser.execute_script(drop, page.find("#search-drop"), thumbnail)
+    content = base64.b64encode(SCENES[6].read_bytes()).decode()
+    page.browser.execute_script(drop, page.find("#search-drop"), content)
     page.wait("#found-title", lambda title: title.text == "Like dropped.jpg")
     page.settled()
-    assert page.scores()[0] > 0.5
+    assert page.names()[0] == SCENES[6].name
 
 
 def test_what_cannot_be_used_is_told_and_the_grid_stays(page: SearchPage, tmp_path: Path) -> None:
@@ -159,12 +160,11 @@ def test_the_command_to_copy_gives_the_answer_on_screen(page: SearchPage, by: st
 
 def test_it_works_by_keyboard_and_every_control_has_a_name(page: SearchPage) -> None:
     page.search("a yellow star")
-    page.find("#query").send_keys(Keys.TAB)
     for _ in range(4):
+        ActionChains(page.browser).send_keys(Keys.TAB).perform()
         focused = page.browser.switch_to.active_element
         if focused.get_attribute("aria-label"):
             break
-        focused.send_keys(Keys.TAB)
     assert focused.accessible_name == f"More like {page.names()[0]}, cosine {page.texts('#grid .score')[0]}"
     name = page.names()[0]
     focused.send_keys(Keys.ENTER)
