@@ -17,6 +17,7 @@ from tritonclip._operations.status import known_manifest
 from tritonclip.search import _ann, _export
 from tritonclip.search._add import AddReport, add
 from tritonclip.search._build import BuildReport, build
+from tritonclip.search._filter import checked
 from tritonclip.search._lock import writing
 from tritonclip.search._near_duplicates import groups
 from tritonclip.search._query import Weights, check_vector, embed_query
@@ -146,7 +147,7 @@ class IndexCore:
         if bool(names) == (where is not None):
             raise ConfigError("name the rows to remove, or give a condition")
         with writing(self.store.database, self.store.uri) as renew:
-            condition = where if where is not None else ids_condition([row_id(_full(name)) for name in names])
+            condition = checked(where) if where is not None else ids_condition([row_id(_full(name)) for name in names])
             ids = self.store.find(condition, ["id", "uri"])
             missing = {_full(name) for name in names} - set(ids["uri"].to_pylist())
             if missing:

@@ -1,11 +1,13 @@
 """Searching an index: exactly over memory, or through the store's ANN index where there are too many rows for that.
 
-Queries that come at the same time share one matrix product, which reads the vectors once for all of them.
+Queries that come at the same time share one matrix product, which reads the vectors once for all of them. Those with a
+filter, which may take long to find its rows, are answered apart and keep nobody waiting.
 """
 
 import string
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +33,6 @@ TOP_K_MOST = 10_000
 class _Asked:
     query: FloatArray
     top_k: int
-    where: str | None
     hits: tuple[Hit, ...] = ()
     rows: int = 0
     error: Exception | None = None
@@ -45,7 +46,7 @@ class Searcher:
         self._store = store
         self._exact_rows = exact_rows
         self._turn = threading.Lock()
-        self._waiting: list[_Asked] = []
+        self._waiting: deque[_Asked] = deque()
         self._looked = 0.0
         self._table = store.latest()
         self._rows: int = self._table.count_rows()
@@ -60,10 +61,12 @@ class Searcher:
             table, rows = self._table, self._rows
             if ann.kind_of(table) is not None:
                 return SearchResults(self._ann_hits(table, query, top_k, where), exact=False, rows=rows)
-        asked = _Asked(query, top_k, where)
+        if where is not None:
+            return self._filtered(query, top_k, where)
+        asked = _Asked(query, top_k)
         self._waiting.append(asked)
         with self._turn:
-            if not asked.done:
+            while not asked.done:
                 self._answer_waiting()
         if asked.error is not None:
             raise asked.error
@@ -108,21 +111,14 @@ class Searcher:
         return self._snapshot
 
     def _answer_waiting(self) -> None:
-        """Answer all who wait now, those of one filter by one product."""
-        waiting, self._waiting = self._waiting, []
-        by_filter: dict[str | None, list[_Asked]] = {}
-        for asked in waiting:
-            by_filter.setdefault(asked.where, []).append(asked)
-        for where, group in by_filter.items():
-            for start in range(0, len(group), QUERIES_AT_ONCE):
-                self._answer(group[start : start + QUERIES_AT_ONCE], where)
+        """Answer those who have waited longest; others append meanwhile, so they are taken out one by one."""
+        self._answer([self._waiting.popleft() for _ in range(min(len(self._waiting), QUERIES_AT_ONCE))])
 
-    def _answer(self, group: list[_Asked], where: str | None) -> None:
+    def _answer(self, group: list[_Asked]) -> None:
         try:
             snapshot = self._in_memory()
-            rows = None if where is None else snapshot.matching(self._store, where)
             queries = np.stack([asked.query for asked in group])
-            found = snapshot.best(queries, max(asked.top_k for asked in group), rows)
+            found = snapshot.best(queries, max(asked.top_k for asked in group), None)
             for asked, (positions, scores) in zip(group, found, strict=True):
                 asked.hits = hits_of(snapshot, positions[: asked.top_k], scores)
                 asked.rows = len(snapshot.row_ids)
@@ -131,6 +127,11 @@ class Searcher:
                 asked.error = exc
         for asked in group:
             asked.done = True
+
+    def _filtered(self, query: FloatArray, top_k: int, where: str) -> SearchResults:
+        snapshot = self.snapshot()
+        ((positions, scores),) = snapshot.best(query[np.newaxis], top_k, snapshot.matching(self._store, where))
+        return SearchResults(hits_of(snapshot, positions, scores), exact=True, rows=len(snapshot.row_ids))
 
     def _ann_hits(self, table: Any, query: FloatArray, top_k: int, where: str | None) -> tuple[Hit, ...]:
         found = ann.search(table, query, top_k, where, self._store.columns)

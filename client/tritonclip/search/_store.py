@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from tritonclip._errors import ConfigError, InputError
 from tritonclip.search._errors import IndexMissingError, storage
-from tritonclip.search._filter import checked
 from tritonclip.search._schema import ERRORS_SCHEMA, HEAVY_COLUMNS, Identity
 
 with warnings.catch_warnings():  # of its own dependencies
@@ -141,11 +140,14 @@ class Store:
             return self.database.open_table(ERRORS).to_arrow().sort_by("time")
 
     def find(self, condition: str, columns: Sequence[str], table: Any = None) -> pa.Table:
-        """The rows that meet an SQL condition, with `_rowid`; InputError (filter) where it is none."""
-        query = (self.latest() if table is None else table).search().where(checked(condition))
+        """The rows that meet an SQL condition, with `_rowid`; InputError (filter) where it is none.
+
+        A user's condition has been `checked`: ids may make one that is longer.
+        """
+        query = (self.latest() if table is None else table).search().where(condition)
         try:
             return query.with_row_id(True).select(list(columns)).to_arrow()
-        except (ValueError, RuntimeError) as exc:
+        except Exception as exc:  # a panic of the store's parser is none of its other errors
             raise InputError(f"{condition!r} cannot be used: {_in_a_line(exc)}", noun="filter") from exc
 
     def batches(self, columns: Sequence[str], table: Any = None) -> Iterator[pa.RecordBatch]:
