@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 
 from tritonclip_server.gateway.parsing.request_models import MAX_NAME, Image, Text, TextsRequest
-from tritonclip_server.gateway.search.filters import FUNCTIONS, MAX_CHARACTERS
 
 MOST_RESULTS = 100
 DEFAULT_RESULTS = 20
@@ -56,8 +55,7 @@ class SearchRequest(TextsRequest):
     top_k: int | None = Field(None, ge=1, le=MOST_RESULTS, description=f"default: {DEFAULT_RESULTS}")
     filter: str | None = Field(
         None,
-        description=f"a condition of SQL over the columns, {MAX_CHARACTERS} characters at most, as "
-        f"width > 1000 AND caption LIKE '%dog%'; functions: {', '.join(sorted(FUNCTIONS))}",
+        description="a condition of SQL over the index's columns, such as width > 1000 AND caption LIKE '%dog%'",
     )
     include: list[Included] | None = Field(
         None, description="what a result has beside its id, score and uri; default: metadata"

@@ -12,7 +12,6 @@ from tritonclip_server.gateway.responses.json_responses import json_list, large_
 from tritonclip_server.gateway.responses.response_models import ErrorResponse
 from tritonclip_server.gateway.responses.search_models import SearchResponse
 from tritonclip_server.gateway.routes.common import context_for, indexes_of, service_of, usage
-from tritonclip_server.gateway.search.filters import check_filter
 from tritonclip_server.gateway.search.indexes import ServedIndex
 from tritonclip_server.gateway.search.queries import Query, check_parts, query_of
 
@@ -42,8 +41,6 @@ async def search(request: Request) -> Response:
     asked = await read_request(request, SearchRequest, service.settings.limits)
     served = indexes.find(asked.index)
     check_parts(asked)
-    if asked.filter is not None:
-        check_filter(asked.filter, "filter")
     context = context_for(request)
     if asked.like is None:
         manifest = await service.model(asked.model)
@@ -76,16 +73,11 @@ async def search(request: Request) -> Response:
 
 
 def _nearest(served: ServedIndex, asked: SearchRequest, query: Query) -> "SearchResults":
-    return served.index.search(vector=query.vector, top_k=asked.top_k or DEFAULT_RESULTS, where=_where(asked))
+    return served.index.search(vector=query.vector, top_k=asked.top_k or DEFAULT_RESULTS, where=asked.filter)
 
 
 def _alike(served: ServedIndex, asked: SearchRequest) -> "SearchResults":
-    return served.index.like(asked.like or "", top_k=asked.top_k or DEFAULT_RESULTS, where=_where(asked))
-
-
-def _where(asked: SearchRequest) -> str | None:
-    """The filter in brackets: the store drops in silence what comes behind a condition, but not before a bracket."""
-    return None if asked.filter is None else f"({asked.filter})"
+    return served.index.like(asked.like or "", top_k=asked.top_k or DEFAULT_RESULTS, where=asked.filter)
 
 
 def described_row(served: ServedIndex, hit: "Hit", with_metadata: bool) -> dict[str, Any]:
