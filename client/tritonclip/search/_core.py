@@ -107,10 +107,8 @@ class IndexCore:
 
     def sample(self, count: int) -> list[Hit]:
         """Some rows, from all over the index."""
-        snapshot = self._fresh()
-        rows = len(snapshot.row_ids)
-        positions = np.unique(np.linspace(0, max(0, rows - 1), min(count, rows)).astype(np.int64))
-        return list(hits_of(snapshot, positions, np.zeros(len(positions), np.float32)))
+        self.store  # noqa: B018 - ClosedError
+        return self._searcher.sample(count)
 
     def near_duplicates(self, threshold: float) -> list[list[Hit]]:
         """Groups of rows, each with its cosine with the first of its group."""

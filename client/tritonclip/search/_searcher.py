@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from tritonclip._errors import InputError
 from tritonclip.protocol.messages import FloatArray
 from tritonclip.search import _ann as ann
+from tritonclip.search._errors import storage
 from tritonclip.search._results import Hit, SearchResults
 from tritonclip.search._schema import ID_BYTES
 from tritonclip.search._snapshot import Snapshot, load
@@ -99,11 +101,36 @@ class Searcher:
         if len(id_) != 2 * ID_BYTES or not set(id_) <= set(string.hexdigits.lower()):
             raise InputError(f"{id_!r} is no id of a row", noun="id")
         self.look()
-        rows = self._store.find(ids_condition([id_]), columns, self._table).to_pylist()
+        rows = self._found(id_, columns)
         if not rows:
             raise InputError(f"the index has no row {id_}", noun="id")
         row: dict[str, Any] = rows[0]
         return row
+
+    def sample(self, count: int) -> list[Hit]:
+        """Some rows, from all over the index; from the store, for there may be more than fit in memory."""
+        self.look()
+        table = self._table
+        positions = np.unique(np.linspace(0, max(0, self._rows - 1), min(count, self._rows)).astype(np.int64))
+        if not len(positions):
+            return []
+        with storage(f"{self._store.uri}: cannot be read"):
+            rows = table.take_offsets(positions.tolist()).select(self._store.columns).to_arrow().to_pylist()
+        return [_hit(row, 0.0) for row in rows]
+
+    def _found(self, id_: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The row with this id, or none: by its place where all ids are in memory, for the store looks at each."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            table = self._store.find(ids_condition([id_]), columns, self._table)
+        elif (position := pc.index(snapshot.columns["id"], id_).as_py()) < 0:
+            return []
+        else:
+            with storage(f"{self._store.uri}: cannot be read"):
+                query = snapshot.table.take_row_ids([int(snapshot.row_ids[position])])
+                table = query.select(list(columns)).to_arrow()
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
 
     def _in_memory(self) -> Snapshot:
         if self._snapshot is None:
