@@ -246,3 +246,16 @@ def test_the_limits_of_texts_and_images_hold(fake: FakeServer, scenes: Path) -> 
         assert gateway.refused("/v1/search", 400, text="x", minus=["a", "b", "c"])["code"] == "too_many_items"
         url = "https://images.example/cat.jpg"
         assert gateway.refused("/v1/search", 400, image=url)["code"] == "url_images_disabled"
+
+
+def test_an_empty_index_has_nothing_and_gets_its_first_rows(fake: FakeServer, tmp_path: Path) -> None:
+    folder = make_index(fake, tmp_path / "scenes", [])
+    with gateway_over(fake, indexes={"scenes": folder}) as gateway:
+        assert gateway.post("/v1/search", text="x")["data"] == []
+        assert gateway.post("/v1/search", text="x", filter="width > 1")["data"] == []
+        assert gateway.http.get("/v1/indexes/scenes/samples").json()["data"] == []
+        add_images(fake, folder, SCENES[:2])
+        until = time.monotonic() + PATIENCE
+        while not gateway.post("/v1/search", text="x")["data"] and time.monotonic() < until:
+            time.sleep(0.1)
+        assert len(gateway.http.get("/v1/indexes/scenes/samples").json()["data"]) == 2
