@@ -82,7 +82,7 @@ def test_a_search_that_nobody_waits_for_has_its_place_until_it_ends(gateway: Gat
     assert slow.begun.acquire(timeout=PATIENCE)
     assert gateway.metric("tritonclip_gateway_searches_in_flight") == 1
     refused = gateway.http.post("/v1/search", json={"text": "x"})
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "overloaded")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
     assert "retry-after" in refused.headers
     assert not slow.begun.acquire(blocking=False)
     assert gateway.http.post("/v1/embeddings", json={"input": "another"}).status_code == 200  # nothing else waits

@@ -142,6 +142,21 @@ def test_what_is_wrong_is_named(searching: Gateway, asked: dict[str, Any], param
     assert "/root/" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nothing > 1", "filter: Schema error: No field named nothing"),
+        ("width > 1 and so on", "filter: Expected: ), found: on"),
+        ("uri LIKE '/data/%' AND repeat(uri, 9) = uri", "filter: at character 30, '(uri, 9) = uri': repeat cannot be"),
+        ("uri = '/etc/passwd' AND width = 'x/y/z'", "filter: the store cannot use it as a condition"),
+    ],
+)
+def test_what_is_wrong_with_a_filter_is_said_but_for_what_names_places(
+    searching: Gateway, text: str, said: str
+) -> None:
+    assert searching.refused("/v1/search", 400, text="x", filter=text)["message"].startswith(said)
+
+
 IDS = ["../../etc/passwd", "%2e%2e%2f", "'; --", "' OR '1'='1", "0" * 19, "G" * 20, "/etc/passwd", "", "0" * 20]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -425,3 +426,17 @@ def test_samples_and_thumbnails_need_not_have_all_rows_in_memory(
     assert index.sample(7) == samples
     with pytest.raises(InputError, match="no row"):
         index.thumbnail("0" * 20)
+
+
+def test_an_index_that_was_made_anew_for_another_model_is_not_mistaken(
+    client: Client, fake: FakeServer, index: Index, photos: Path, uri: str
+) -> None:
+    shutil.rmtree(uri)
+    fake.manifest["fingerprint"] = "0the7"
+    with Client(transport=fake.transport()) as other, Index.create(uri, other) as made:
+        for name in ("cow", "owl"):  # a commit each, so that there are more than before
+            made.add(photos / f"{name}.jpg")
+    with pytest.raises(IndexMismatchError, match="open it again"):
+        index.refresh()
+    with pytest.raises(IndexMismatchError):
+        index.info()

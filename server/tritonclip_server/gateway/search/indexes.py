@@ -71,6 +71,7 @@ class Indexes:
         self._room = FairSemaphore(
             "searches",
             limits.searches,
+            share=limits.searches - limits.searches // 4,  # one caller's slow ones leave room for others
             bounds=QueueLimits(limits.waiting, limits.waiting_seconds),
             metrics=metrics,
             changed=metrics.searches.set,
@@ -152,7 +153,9 @@ def _in_words(param: str | None) -> Iterator[None]:
 
 
 def _about_filter(reason: str) -> str:
-    """What the store says against a filter, without the filter and the statement that it made of that."""
-    words = reason.rpartition(" cannot be used: ")[2]
+    """What is wrong with a filter; of the store's words those without the filter and the statement made of it."""
+    _, by_store, words = reason.rpartition(" cannot be used: ")
+    if not by_store:
+        return reason
     words = words.rpartition("(sql parser error: ")[2].removesuffix(")") if "(sql parser error: " in words else words
     return words if may_be_shown(words) else "the store cannot use it as a condition over this index's columns"
