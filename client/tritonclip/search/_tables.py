@@ -80,7 +80,9 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
             return
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         parsing = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-        yield from pa.csv.read_csv(path, parse_options=parsing).to_batches(ROWS_AT_ONCE)
+        converting = pa.csv.ConvertOptions(null_values=[""], strings_can_be_null=True)  # a caption may well be "NA"
+        table = pa.csv.read_csv(path, parse_options=parsing, convert_options=converting)
+        yield from table.to_batches(ROWS_AT_ONCE)
     except (pa.ArrowInvalid, OSError) as exc:
         raise ConfigError(f"{path}: {str(exc).splitlines()[0]}") from exc
 
