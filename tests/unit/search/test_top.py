@@ -16,15 +16,19 @@ from tritonclip.search import _top as top
     block=st.integers(1, 60),
     seed=st.integers(0, 9),
     some=st.booleans(),
+    share=st.sampled_from([0.1, 0.5, 1.0]),
 )
-def test_it_is_a_stable_sort(rows: int, queries: int, top_k: int, block: int, seed: int, some: bool) -> None:
+def test_it_is_a_stable_sort(
+    rows: int, queries: int, top_k: int, block: int, seed: int, some: bool, share: float
+) -> None:
     """Few different values, so that many scores are equal, and blocks that cut anywhere."""
     generator = np.random.default_rng(seed)
     matrix = generator.integers(-1, 2, (rows, 3)).astype(np.float32)
     asked = generator.integers(-1, 2, (queries, 3)).astype(np.float32)
-    chosen = np.flatnonzero(generator.random(rows) < 0.5) if some else None
+    chosen = np.flatnonzero(generator.random(rows) < share) if some else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(top, "BLOCK_SCORES", block)
+        patch.setattr(top, "BLOCK_ROWS", block)
         found = list(top.best_rows(matrix, asked, top_k, chosen))
     positions = np.arange(rows) if chosen is None else chosen
     for query, (best, scores) in zip(asked, found, strict=True):
