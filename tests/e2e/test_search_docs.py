@@ -5,6 +5,7 @@ What it shows of other programs is compiled alone, for they are not installed he
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pyarrow.parquet import ParquetFile
 from tritonclip import Client
 from tritonclip.search import Index
 from tritonclip_server.embedded.family import never
+from tritonclip_server.embedded.gateway import Gateway
 from tritonclip_server.embedded.sample_index import build_sample_index
 from tritonclip_server.embedded.server import Server
 from tritonclip_server.resources import SAMPLES
@@ -31,6 +33,7 @@ STEPS = [
     for step in (fence.splitlines() if language == "bash" else [fence])
     if not any(name in step for name in OTHERS)
 ]
+(GATEWAY_FLAGS,) = re.findall(r'GATEWAY_FLAGS="(.*)"', PAGE)
 SCENES = SAMPLES / "scenes"
 
 
@@ -43,11 +46,17 @@ class Reader:
 
     def follow(self, language: str, step: str) -> str:
         """What a step prints, once it has ended well."""
+        if step.startswith("curl "):
+            flags = shlex.split(GATEWAY_FLAGS.replace("photos.index", str(self.folder / "photos.index")))
+            with Gateway(self.url, 0, flags=flags) as gateway:
+                return self.run(["bash", "-c", step.replace("localhost:8080", gateway.url.removeprefix("http://"))])
         if language == "bash":
             step = step.replace(".venv/bin/tritonclip", f"'{sys.executable}' -m tritonclip.cli")
-            command = ["bash", "-c", step]
-        else:
-            command = [sys.executable, "-c", step.replace("grpc://localhost:8001", self.url)]
+            return self.run(["bash", "-c", step])
+        return self.run([sys.executable, "-c", step.replace("grpc://localhost:8001", self.url)])
+
+    def run(self, command: list[str]) -> str:
+        """What a command prints in the reader's folder."""
         environment = os.environ | {"HOME": str(self.folder), "TRITONCLIP_URL": self.url}
         done = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=120
@@ -76,6 +85,7 @@ SAYS = {  # a part of what some steps print
     "--image ~/Photos/street.jpg\n": r"caption\s+1\.0* .*/street\.jpg ",
     "width > 2000": r"caption\s+0\.\d+ .*/street\.jpg +2400 ",
     "--near-duplicates": r"\n +1 .*\n +1 ",
+    "/v1/search": r'^{"object":"list","index":"photos".*"uri":"/.*\.jpg"',
     "index.like(": r"^24 0 49\n0\.\d+ .*red-triangle-15\.jpg ",
     "AsyncIndex": r"red-triangle-15.*True, 49.*(street|blue-star-04)",
     "info photos.backup": r"\nrows +49\n",
