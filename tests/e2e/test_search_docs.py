@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from pyarrow.parquet import ParquetFile
 
+from tests.programs_needed import find_program
 from tritonclip import Client
 from tritonclip.search import Index
 from tritonclip_server.embedded.family import never
@@ -47,6 +48,7 @@ class Reader:
     def follow(self, language: str, step: str) -> str:
         """What a step prints, once it has ended well."""
         if step.startswith("curl "):
+            find_program("curl")
             flags = shlex.split(GATEWAY_FLAGS.replace("photos.index", str(self.folder / "photos.index")))
             with Gateway(self.url, 0, flags=flags) as gateway:
                 return self.run(["bash", "-c", step.replace("localhost:8080", gateway.url.removeprefix("http://"))])
