@@ -3,12 +3,13 @@
 What it shows of other programs is compiled alone, for they are not installed here.
 """
 
+import contextlib
+import io
 import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pyarrow.parquet import ParquetFile
 
 from tests.programs_needed import find_program
 from tritonclip import Client
+from tritonclip.cli import main
 from tritonclip.search import Index
 from tritonclip_server.embedded.family import never
 from tritonclip_server.embedded.gateway import Gateway
@@ -34,6 +36,7 @@ STEPS = [
     for step in (fence.splitlines() if language == "bash" else [fence])
     if not any(name in step for name in OTHERS)
 ]
+COMMAND = ".venv/bin/tritonclip "
 (GATEWAY_FLAGS,) = re.findall(r'GATEWAY_FLAGS="(.*)"', PAGE)
 SCENES = SAMPLES / "scenes"
 
@@ -47,24 +50,27 @@ class Reader:
 
     def follow(self, language: str, step: str) -> str:
         """What a step prints, once it has ended well."""
-        if step.startswith("curl "):
-            find_program("curl")
-            flags = shlex.split(GATEWAY_FLAGS.replace("photos.index", str(self.folder / "photos.index")))
-            with Gateway(self.url, 0, flags=flags) as gateway:
-                return self.run(["bash", "-c", step.replace("localhost:8080", gateway.url.removeprefix("http://"))])
-        if language == "bash":
-            step = step.replace(".venv/bin/tritonclip", f"'{sys.executable}' -m tritonclip.cli")
-            return self.run(["bash", "-c", step])
-        return self.run([sys.executable, "-c", step.replace("grpc://localhost:8001", self.url)])
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+            patch.chdir(self.folder)
+            patch.setenv("HOME", str(self.folder))
+            patch.setenv("TRITONCLIP_URL", self.url)
+            if language == "python":
+                exec(
+                    compile(step.replace("grpc://localhost:8001", self.url), "search.md", "exec"), {"__name__": "page"}
+                )
+            elif step.startswith(COMMAND):
+                assert main([os.path.expanduser(part) for part in shlex.split(step)[1:]]) == 0
+            elif step.startswith("curl "):
+                with Gateway(self.url, 0, flags=shlex.split(GATEWAY_FLAGS), say=lambda _: None) as gateway:
+                    return shell(step.replace("localhost:8080", gateway.url.removeprefix("http://")))
+            else:
+                return shell(step)
+        return said.getvalue()
 
-    def run(self, command: list[str]) -> str:
-        """What a command prints in the reader's folder."""
-        environment = os.environ | {"HOME": str(self.folder), "TRITONCLIP_URL": self.url}
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+
+def shell(command: str) -> str:
+    find_program(command.split()[0])
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=120).stdout
 
 
 @pytest.fixture(scope="module")
