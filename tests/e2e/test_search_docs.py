@@ -50,7 +50,9 @@ class Reader:
 
     def follow(self, language: str, step: str) -> str:
         """What a step prints, once it has ended well."""
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        written = io.BytesIO()
+        said = io.TextIOWrapper(written, "utf-8", write_through=True)
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
             patch.chdir(self.folder)
             patch.setenv("HOME", str(self.folder))
             patch.setenv("TRITONCLIP_URL", self.url)
@@ -65,7 +67,7 @@ class Reader:
                     return shell(step.replace("localhost:8080", gateway.url.removeprefix("http://")))
             else:
                 return shell(step)
-        return said.getvalue()
+        return written.getvalue().decode()
 
 
 def shell(command: str) -> str:
