@@ -17,6 +17,7 @@ from tritonclip._operations.status import known_manifest
 from tritonclip.search import _ann, _export
 from tritonclip.search._add import AddReport, add
 from tritonclip.search._build import BuildReport, build
+from tritonclip.search._items import full_path
 from tritonclip.search._lock import writing
 from tritonclip.search._near_duplicates import groups
 from tritonclip.search._query import Weights, check_vector, embed_query
@@ -202,4 +203,4 @@ def _listed(names: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
 
 def _full(name: str) -> str:
     """A row's uri, as a path that may be relative."""
-    return name if "://" in name else os.path.abspath(name)
+    return name if "://" in name else full_path(name)
