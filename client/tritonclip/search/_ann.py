@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from tritonclip._errors import InputError
 from tritonclip.protocol.messages import FloatArray
+from tritonclip.search._filter import checked
 
 NAME = "vector_idx"
 PROBES = 40
@@ -23,7 +24,7 @@ def search(table: Any, query: FloatArray, top_k: int, where: str | None, columns
     asked = table.search(query, vector_column_name="vector").distance_type("cosine").nprobes(PROBES)
     asked = asked.refine_factor(REFINE).limit(top_k).select([*columns, "_distance"])
     if where is not None:
-        asked = asked.where(where, prefilter=True)
+        asked = asked.where(checked(where), prefilter=True)
     try:
         return asked.to_arrow()
     except (ValueError, RuntimeError) as exc:

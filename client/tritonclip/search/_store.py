@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from tritonclip._errors import ConfigError, InputError
 from tritonclip.search._errors import IndexMissingError, storage
+from tritonclip.search._filter import checked
 from tritonclip.search._schema import ERRORS_SCHEMA, HEAVY_COLUMNS, Identity
 
 with warnings.catch_warnings():  # of its own dependencies
@@ -24,8 +25,8 @@ ROWS = "images"
 ERRORS = "errors"
 IDS_AT_ONCE = 1000  # in one condition
 READ_ROWS = 8192  # of a batch
+REASON_CHARACTERS = 300
 KEPT_VERSIONS = timedelta(minutes=10)  # for whoever still reads them
-FILTER_CHARACTERS = 4000
 
 logging.getLogger("lance").setLevel(logging.ERROR)
 
@@ -143,13 +144,11 @@ class Store:
 
     def find(self, condition: str, columns: Sequence[str], table: Any = None) -> pa.Table:
         """The rows that meet an SQL condition, with `_rowid`; InputError (filter) where it is none."""
-        if len(condition) > FILTER_CHARACTERS:
-            raise InputError(f"longer than {FILTER_CHARACTERS} characters", noun="filter")
-        query = (self.latest() if table is None else table).search().where(condition)
+        query = (self.latest() if table is None else table).search().where(checked(condition))
         try:
             return query.with_row_id(True).select(list(columns)).to_arrow()
         except (ValueError, RuntimeError) as exc:
-            raise InputError(f"{condition!r} cannot be used: {_first_line(exc)}", noun="filter") from exc
+            raise InputError(f"{condition!r} cannot be used: {_in_a_line(exc)}", noun="filter") from exc
 
     def batches(self, columns: Sequence[str], table: Any = None) -> Iterator[pa.RecordBatch]:
         """All rows, with `_rowid`, in the order in which they are kept."""
@@ -188,5 +187,6 @@ def open_table(database: lancedb.DBConnection, name: str) -> Any:
         return None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].removeprefix("Invalid input, ").split(", /")[0]
+def _in_a_line(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return words.removeprefix("Invalid input, ").split(", /")[0][:REASON_CHARACTERS]

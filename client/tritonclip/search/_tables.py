@@ -96,7 +96,11 @@ def _read_csv(path: Path) -> pa.Table:
     return pa.csv.read_csv(
         path,
         parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(column_types=words),
+        convert_options=pa.csv.ConvertOptions(
+            null_values=[""],
+            strings_can_be_null=True,
+            column_types=words,  # a caption may well be "NA"
+        ),
     )
 
 

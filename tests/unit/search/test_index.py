@@ -1,0 +1,408 @@
+"""An index through its Python interface: what gets in, what is found, what is refused."""
+
+import asyncio
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from tests.unit.search.conftest import WIDTH
+from tritonclip import AsyncClient, Client, ClosedError, ConfigError, ConnectError, InputError
+from tritonclip.search import AsyncIndex, Index, IndexMismatchError, IndexMissingError, Weights, mix
+from tritonclip.search import _searcher as searcher
+from tritonclip.testing import FakeServer
+
+
+def names(found: Any) -> list[str]:
+    return [Path(hit.uri).stem for hit in found]
+
+
+def test_what_is_looked_for_comes_first(index: Index) -> None:
+    found = index.search("cat", top_k=2)
+    assert names(found)[0] == "cat"
+    assert found[0].score == pytest.approx(1.0, abs=1e-6)
+    assert found[1].score < 0.99
+    assert found.exact
+    assert (len(found), found.rows) == (2, 4)
+
+
+def test_vectors_are_the_servers_own(index: Index, client: Client, photos: Path) -> None:
+    (row,) = client.embed_images(photos / "cow.jpg").features
+    for found in (index.search(vector=3 * row), index.search_vectors([row])[0], index.search(image=photos / "cow.jpg")):
+        assert names(found)[0] == "cow"
+        assert found[0].score == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_mixed_query_is_what_mix_says(index: Index, client: Client) -> None:
+    cat, dog, cow = client.embed_texts(["cat", "dog", "cow"]).features
+    weights = Weights(text=0.3, image=0.9, minus=0.4)
+    found = index.search("cat", image=b"dog", minus=["cow"], weights=weights, top_k=4)
+    expected = 0.3 * cat + 0.9 * dog - 0.4 * cow
+    expected /= np.linalg.norm(expected)
+    np.testing.assert_allclose(mix(weights, cat, dog, [cow]), expected, atol=1e-6)
+    by_name = {"cat": cat @ expected, "dog": dog @ expected, "cow": cow @ expected}
+    scores = {Path(hit.uri).stem: hit.score for hit in found}
+    assert scores["dog"] == pytest.approx(by_name["dog"], abs=1e-5)
+    assert names(found)[0] == "dog"
+    assert names(found)[-1] == "cow"
+
+
+def test_parts_that_cancel_each_other_out_are_no_query(index: Index) -> None:
+    with pytest.raises(InputError, match="cancel each other"):
+        index.search("cat", minus="cat", weights=Weights(minus=1.0))
+    with pytest.raises(ConfigError, match="needs a text"):
+        index.search()
+
+
+def test_a_filter_leaves_the_rest_out(index: Index, photos: Path) -> None:
+    assert names(index.search("cat", where="uri LIKE '%pets%'", top_k=9)) == ["cat", "dog"]
+    assert names(index.search("cat", where="width > 10")) == []
+    both = index.search_vectors(np.eye(WIDTH)[:3], where="uri LIKE '%owl%'")
+    assert [names(found) for found in both] == [["owl"]] * 3
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "",
+        "breadth > 3",
+        "width >",
+        "width",
+        "1 = 1; DROP TABLE images",
+        "bytes > 0 LIMIT 1",
+        "bytes > 0 and so on",
+        "EXISTS (SELECT 1)",
+        "repeat/**/(uri, 1000000) = uri",
+        "bytes > 0 -- or not",
+        "repeat(uri, 1000000) = uri",
+        "lpad (uri, 1000000) = uri",
+        "x" * 5000,
+    ],
+)
+def test_a_filter_that_is_none_is_named(index: Index, where: str) -> None:
+    with pytest.raises(InputError) as caught:
+        index.search("cat", where=where)
+    assert caught.value.noun == "filter"
+    assert names(index.search("cat", top_k=1)) == ["cat"]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "uri LIKE '%pets%'",
+        "contains(uri, 'pets') AND (bytes > 2 OR caption IS NOT NULL)",
+        "regexp_like(lower(uri), 'PETS|/pets/') AND NOT (uri LIKE '%repeat(%')",
+        "URI ILIKE '%PETS%' AND mtime > timestamp '2020-01-01'",
+    ],
+)
+def test_conditions_that_people_write(index: Index, where: str) -> None:
+    assert names(index.search("cat", where=where, top_k=9)) == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("vector", [[1.0] * (WIDTH - 1), [0.0] * WIDTH, [float("nan")] * WIDTH, "cat", [[1.0] * WIDTH]])
+def test_a_vector_that_is_none_is_refused(index: Index, vector: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        index.search(vector=vector)
+    assert caught.value.noun == "vector"
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 10_001, 2.5])
+def test_a_number_of_hits_that_makes_no_sense(index: Index, top_k: Any) -> None:
+    with pytest.raises(InputError, match="must be from 1 to 10000"):
+        index.search("cat", top_k=top_k)
+
+
+def test_more_like_one(index: Index) -> None:
+    (cat,) = index.search("cat", top_k=1)
+    others = index.like(cat.id, top_k=2)
+    assert len(others) == 2
+    assert cat.id not in {hit.id for hit in others}
+
+
+@pytest.mark.parametrize("id_", ["", "../../etc/passwd", "0" * 20, "' OR 1=1 --", "A" * 20])
+def test_an_id_that_is_none(index: Index, id_: str) -> None:
+    for ask in (index.like, index.thumbnail):
+        with pytest.raises(InputError) as caught:
+            ask(id_)
+        assert caught.value.noun == "id"
+
+
+def test_a_bad_image_stops_nothing_and_is_named_until_it_is_mended(index: Index, photos: Path) -> None:
+    (error,) = index.errors().to_pylist()
+    assert error["uri"] == str(photos / "broken.jpg")
+    assert "cannot identify" in error["reason"]
+    (photos / "broken.jpg").write_text("mended")
+    report = index.add(photos)
+    assert (report.added, report.failed, report.unchanged) == (1, 0, 4)
+    assert index.errors().num_rows == 0
+    assert names(index.search("mended", top_k=1)) == ["broken"]
+
+
+def test_a_changed_file_takes_its_rows_place(index: Index, photos: Path) -> None:
+    (photos / "cow.jpg").write_text("a goat")
+    report = index.add([photos, photos / "cow.jpg"])
+    assert (report.added, report.changed) == (0, 1)
+    assert names(index.search("a goat", top_k=1)) == ["cow"]
+    assert index.search("a goat", top_k=1)[0].score == pytest.approx(1.0, abs=1e-6)
+    assert index.info().rows == 4
+
+
+def test_prune_drops_what_is_gone_from_what_was_named_alone(index: Index, photos: Path) -> None:
+    (photos / "pets" / "cat.jpg").unlink()
+    (photos / "cow.jpg").unlink()
+    assert index.add(photos / "pets", prune=True).pruned == 1
+    assert index.info().rows == 3
+    assert index.add(photos, prune=True).pruned == 1
+
+
+def test_what_others_add_is_seen(index: Index, client: Client, photos: Path, uri: str) -> None:
+    (photos / "new.jpg").write_text("newcomer")
+    with Index.open(uri, client) as other:
+        assert names(other.search("cat", top_k=1)) == ["cat"]
+        index.add(photos)
+        assert names(index.search("newcomer", top_k=1)) == ["new"]
+        assert other.refresh()
+        assert names(other.search("newcomer", top_k=1)) == ["new"]
+        assert not other.refresh()
+
+
+def test_searches_look_for_new_rows_by_themselves(
+    index: Index, client: Client, photos: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searcher, "LOOK_SECONDS", 0.0)
+    with Index.open(uri, client) as other:
+        other.search("cat")
+        (photos / "cow.jpg").write_text("a goat")
+        (photos / "owl.jpg").unlink()
+        index.add(photos, prune=True)
+        found = other.search("a goat", top_k=9)
+        assert names(found)[0] == "cow"
+        assert found[0].score == pytest.approx(1.0, abs=1e-6)
+        assert sorted(names(found)) == ["cat", "cow", "dog"]
+
+
+def test_an_index_says_what_it_is(index: Index, uri: str) -> None:
+    info = index.info()
+    assert (info.uri, info.rows, info.width, info.errors) == (uri, 4, WIDTH, 1)
+    assert (info.variant, info.fingerprint, info.precision) == ("fake", "fa4e0000", "float32")
+    assert (info.ann, info.unindexed_rows) == (None, 0)
+    assert info.bytes > 0
+
+
+def test_another_encoders_vectors_are_refused(index: Index, uri: str, photos: Path) -> None:
+    other = FakeServer(width=WIDTH, manifest={"variant": "other", "fingerprint": "0ther000"})
+    with Client(transport=other.transport()) as client, Index.open(uri, client) as opened:
+        for ask in (lambda: opened.search("cat"), lambda: opened.add(photos)):
+            with pytest.raises(IndexMismatchError, match=r"fake \(fa4e0000\).*other \(0ther000\)"):
+                ask()
+
+
+def test_a_place_without_an_index(tmp_path: Path, client: Client, index: Index, uri: str) -> None:
+    for place in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(IndexMissingError, match="no index"):
+            Index.open(place)
+    with pytest.raises(ConfigError, match="an index already"):
+        Index.create(uri, client)
+
+
+def test_without_a_client_vectors_alone_are_looked_for(index: Index, uri: str) -> None:
+    with Index.open(uri) as alone:
+        assert len(alone.search(vector=[1.0] * WIDTH)) == 4
+        with pytest.raises(ConfigError, match="without a client"):
+            alone.search("cat")
+
+
+def test_a_closed_index(index: Index) -> None:
+    index.close()
+    for ask in (index.info, lambda: index.search(vector=[1.0] * WIDTH), index.refresh):
+        with pytest.raises(ClosedError):
+            ask()
+
+
+def test_a_server_that_goes_ends_the_run_and_keeps_what_was_done(
+    client: Client, fake: FakeServer, tmp_path: Path, uri: str
+) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(200):
+        (folder / f"{number:03}.jpg").write_text(f"image {number}")
+
+    def leave(_call: object) -> None:
+        if len(fake.requests("embed_image")) > 5:
+            raise ConnectError("fake", "gone")
+
+    with Index.create(uri, client) as index:
+        fake.before = leave
+        with pytest.raises(ConnectError):
+            Index(index._core.store, client.with_timeout(0.2)).add(folder)
+        fake.before = None
+        kept = index.info().rows
+        assert 0 < kept < 200
+        report = index.add(folder)
+        assert (report.added, report.unchanged) == (200 - kept, kept)
+        assert index.info().rows == 200
+
+
+def test_captions_and_metadata_become_columns(client: Client, photos: Path, uri: str) -> None:
+    (photos / "list.csv").write_text(
+        'path,caption,stars,place\ncow.jpg,"a cow,\nin a field",5,Bern\npets/cat.jpg,,3,\nowl.jpg,an owl,,Basel\n'
+    )
+    with Index.create(uri, client) as index:
+        index.add(photos / "list.csv")
+        (cow,) = index.search("cow", where="stars > 4")
+        assert cow.metadata["caption"] == "a cow,\nin a field"
+        assert cow.metadata["place"] == "Bern"
+        assert cow.metadata["stars"] == 5
+        assert names(index.search("cow", where="place IS NULL OR place = 'Basel'")) in (["cat", "owl"], ["owl", "cat"])
+        (photos / "cow.jpg").write_text("another cow")
+        assert index.add(photos).changed == 1  # and the folder says nothing of captions
+        (cow,) = index.search("another cow", where="caption LIKE 'a cow%'")
+        assert (cow.metadata["stars"], cow.metadata["place"]) == (5, "Bern")
+
+
+def test_metadata_that_does_not_fit_is_an_error_of_its_image(client: Client, photos: Path, uri: str) -> None:
+    (photos / "one.csv").write_text("path,stars\ncow.jpg,5\n")
+    (photos / "two.csv").write_text("path,stars\nowl.jpg,many\npets/cat.jpg,4\n")
+    with Index.create(uri, client) as index:
+        index.add(photos / "one.csv")
+        report = index.add(photos / "two.csv")
+        (error,) = [e for e in index.errors().to_pylist() if e["uri"].endswith("owl.jpg")]
+        assert "stars" in error["reason"]
+        assert "'many'" in error["reason"]
+        assert report.failed == 2  # a CSV's column has one type: words
+        assert names(index.search("cow", where="stars = 5")) == ["cow"]
+
+
+def test_thumbnails_are_small_and_upright(client: Client, fake: FakeServer, tmp_path: Path, uri: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (400, 200), "red").save(tmp_path / "turned.jpg", exif=exif)
+    Image.new("RGBA", (300, 300), (0, 0, 255, 0)).save(tmp_path / "clear.png")
+    Image.new("I;16", (50, 40)).save(tmp_path / "deep.png")
+    with Index.create(uri, client) as index:
+        index.add([tmp_path / "turned.jpg", tmp_path / "clear.png", tmp_path / "deep.png"])
+        sizes = {}
+        for hit in index.search("x"):
+            thumbnail = index.thumbnail(hit.id)
+            assert thumbnail is not None
+            image = Image.open(io.BytesIO(thumbnail))
+            assert image.format == "JPEG"
+            sizes[Path(hit.uri).name] = (image.size, (hit.metadata["width"], hit.metadata["height"]))
+            if hit.uri.endswith("clear.png"):
+                assert image.getpixel((5, 5)) == (255, 255, 255)
+    assert sizes == {
+        "turned.jpg": ((64, 128), (200, 400)),
+        "clear.png": ((128, 128), (300, 300)),
+        "deep.png": ((50, 40), (50, 40)),
+    }
+
+
+def test_no_thumbnails_where_none_are_wanted(client: Client, photos: Path, uri: str) -> None:
+    Image.new("RGB", (40, 20)).save(photos / "real.png")
+    with Index.create(uri, client, thumbnails=False) as index:
+        index.add(photos / "real.png")
+        (hit,) = index.search("x")
+        assert index.thumbnail(hit.id) is None
+        assert hit.metadata["width"] == 40
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_what_is_exported_is_what_is_there(
+    client: Client, photos: Path, tmp_path: Path, uri: str, precision: Any
+) -> None:
+    with Index.create(uri, client, precision=precision) as index:
+        index.add(photos)
+        assert index.export_parquet(tmp_path / "all.parquet") == 4
+        assert index.export_npy(tmp_path / "all.npy") == 4
+        table = pa.parquet.read_table(tmp_path / "all.parquet")
+        vectors = np.load(tmp_path / "all.npy")
+        assert vectors.dtype == precision
+        lines = (tmp_path / "all.jsonl").read_text().splitlines()
+        assert len(lines) == 4
+        assert table.schema.field("vector").type.value_type == pa.from_numpy_dtype(np.dtype(precision))
+        for row, vector in zip(table.to_pylist(), vectors, strict=True):
+            (expected,) = client.embed_images(row["uri"]).features
+            np.testing.assert_allclose(vector, expected, atol=1e-3 if precision == "float16" else 0)
+            np.testing.assert_array_equal(np.asarray(row["vector"], np.float32), vector.astype(np.float32))
+        assert index.search("cat", top_k=1)[0].score == pytest.approx(1.0, abs=1e-3)
+        with pytest.raises(ConfigError, match=r"must end in \.npy"):
+            index.export_npy(tmp_path / "all.bin")
+    assert not list(tmp_path.glob(".*unfinished"))
+
+
+def test_an_empty_index_answers_and_is_exported(client: Client, tmp_path: Path, uri: str) -> None:
+    with Index.create(uri, client) as index:
+        assert len(index.search("cat")) == 0
+        assert index.search_vectors(np.eye(WIDTH)[:1])[0].hits == ()
+        assert index.near_duplicates(0.9) == []
+        assert index.sample() == []
+        assert index.export_parquet(tmp_path / "none.parquet") == 0
+        assert index.export_npy(tmp_path / "none.npy") == 0
+        assert np.load(tmp_path / "none.npy").shape == (0, WIDTH)
+
+
+def test_near_duplicates_are_groups(index: Index, photos: Path) -> None:
+    for number in range(3):
+        (photos / f"cow {number}.jpg").write_text("cow")
+    (photos / "owl again.jpg").write_text("owl")
+    index.add(photos)
+    groups = index.near_duplicates(0.999)
+    assert [sorted(names(group)) for group in groups] == [["cow", "cow 0", "cow 1", "cow 2"], ["owl", "owl again"]]
+    assert all(hit.score == pytest.approx(1.0, abs=1e-5) for group in groups for hit in group)
+    with pytest.raises(ConfigError):
+        index.near_duplicates(1.5)
+
+
+def test_rows_are_removed_by_name_or_condition(index: Index, photos: Path) -> None:
+    assert index.remove(photos / "cow.jpg") == 1
+    with pytest.raises(InputError, match=r"cow\.jpg"):
+        index.remove([photos / "cow.jpg", photos / "owl.jpg"])
+    assert index.info().rows == 3
+    assert index.remove(where="uri LIKE '%pets%'") == 2
+    assert names(index.search("cat")) == ["owl"]
+    with pytest.raises(ConfigError):
+        index.remove()
+
+
+def test_compacting_changes_no_answer(index: Index, photos: Path) -> None:
+    before = index.search("cat", top_k=4)
+    (photos / "cow.jpg").write_text("cow")  # again, with another time
+    index.add(photos)
+    index.compact()
+    after = index.search("cat", top_k=4)
+    assert names(after) == names(before)
+    assert [hit.score for hit in after] == pytest.approx([hit.score for hit in before])
+
+
+def test_the_same_with_asyncio(fake: FakeServer, photos: Path, uri: str, tmp_path: Path) -> None:
+    async def use() -> None:
+        async with (
+            AsyncClient(transport=fake.async_transport()) as client,
+            await AsyncIndex.open_or_create(uri, client) as index,
+        ):
+            report = await index.add(photos)
+            assert (report.added, report.failed) == (4, 1)
+            found = await asyncio.gather(*(index.search(word, top_k=1) for word in ("cat", "dog", "cow", "owl")))
+            assert [names(each) for each in found] == [["cat"], ["dog"], ["cow"], ["owl"]]
+            (cat,) = await index.search("cat", top_k=1)
+            assert len(await index.like(cat.id)) == 3
+            assert await index.thumbnail(cat.id) is None
+            assert len(await index.sample(2)) == 2
+            assert len((await index.search_vectors(np.eye(WIDTH)[:2]))[1]) == 4
+            assert await index.near_duplicates(0.999) == []
+            assert (await index.info()).rows == 4
+            assert (await index.errors()).num_rows == 1
+            assert await index.export_parquet(tmp_path / "a.parquet") == 4
+            assert await index.export_npy(tmp_path / "a.npy") == 4
+            await index.compact()
+            assert await index.refresh() is False
+            assert await index.remove(photos / "cow.jpg") == 1
+        async with await AsyncIndex.open(uri) as again:
+            assert (await again.info()).rows == 3
+
+    asyncio.run(use())
