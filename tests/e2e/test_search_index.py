@@ -2,11 +2,8 @@
 
 import os
 import random
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ from PIL import Image
 
 from examples.demo_model.dataset import draw_scenes, write_dataset
 from examples.demo_model.scenes import Scene, render
+from tests.held_images import held_image
 from tests.indexing import IndexCommand, all_hits, run_index, uris, vectors
 from tritonclip import Client
 from tritonclip.evaluation import evaluate_retrieval, read_captioned
@@ -92,52 +90,26 @@ def test_killed_at_any_point_nothing_is_lost_and_nothing_is_there_twice(
     np.testing.assert_allclose([found[str(path)] @ row for path, row in zip(good, features, strict=True)], 1, atol=1e-6)
 
 
-@contextmanager
-def held_image(content: bytes) -> Iterator[tuple[str, threading.Event, threading.Event]]:
-    """An image at a URL, which is asked for (the first event) and answered with only after the second event."""
-    asked, answer = threading.Event(), threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.set()
-            answer.wait(60)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *arguments: object) -> None:
-            """Keep the tests' output clean."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/held.jpg", asked, answer
-        finally:
-            answer.set()
-            server.shutdown()
-
-
 def test_of_two_writers_the_second_is_told_who_the_first_is(
     demo_server: Server, client: Client, tmp_path: Path
 ) -> None:
     paths = draw(tmp_path / "photos", draw_scenes(1, 20))
     index = Index.create(tmp_path / "index", client)
     index.add(paths[:5])
-    with held_image(paths[0].read_bytes()) as (url, asked, answer):
-        first = IndexCommand(demo_server.grpc_url, "add", tmp_path / "index", url, paths[5]).begin()
-        assert asked.wait(60)
+    with held_image(paths[0].read_bytes()) as held:
+        first = IndexCommand(demo_server.grpc_url, "add", tmp_path / "index", held.url, paths[5]).begin()
+        assert held.asked.wait(60)
         said = run_index(demo_server.grpc_url, "add", tmp_path / "index", tmp_path / "photos")
         assert said.startswith("1 ")
         assert f"process {first.process.pid} on " in said
         assert "try again" in said
         assert len(said.splitlines()) == 1
         assert len(all_hits(index)) == 5  # who reads goes on
-        answer.set()
+        held.answer.set()
         assert first.end()[0] == 0
     assert run_index(demo_server.grpc_url, "add", tmp_path / "index", tmp_path / "photos").startswith("0 ")
     index.refresh()
-    assert uris(index) == {url, *map(str, paths)}
+    assert uris(index) == {held.url, *map(str, paths)}
 
 
 def test_a_full_disk_leaves_the_index_as_it_was(demo_server: Server, client: Client, tmp_path: Path) -> None:
@@ -170,7 +142,7 @@ def test_no_room_for_a_new_index(demo_server: Server, tmp_path: Path) -> None:
 
 def test_no_permission_to_write(demo_server: Server, client: Client, tmp_path: Path) -> None:
     """As root all is permitted, so it is a file that stands where the index's folder has one."""
-    (paths,) = (draw(tmp_path / "photos", draw_scenes(4, 2)),)
+    paths = draw(tmp_path / "photos", draw_scenes(4, 2))
     Index.create(tmp_path / "index", client).close()
     (tmp_path / "index" / "writer.lock").mkdir()
     said = run_index(demo_server.grpc_url, "add", tmp_path / "index", *paths)
