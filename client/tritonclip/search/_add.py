@@ -58,8 +58,11 @@ class Pending:
     details: Details | None = None
 
     def read(self) -> bytes:
-        """The image's bytes; its details are then known."""
-        content = self.item.read()
+        """The image's bytes; its details are then known. OSError says why there are none; where is known."""
+        try:
+            content = self.item.read()
+        except OSError as exc:
+            raise OSError(exc.strerror or str(exc)) from exc
         self.details = describe(content, thumbnail=self.thumbnails)
         self.item = dataclasses.replace(
             self.item, read=_read_before
