@@ -18,6 +18,7 @@ def run_add(arguments: argparse.Namespace, client: Client) -> int:
     """Take images into an index, which is made where there is none; returns how many failed."""
     _output.check_format(arguments.format, ("table", "json"))
     search = open_search()
+    search.find_sources(arguments.sources)  # before an index is made that nothing goes into
     index = search.Index.open_or_create(
         arguments.index, client, precision=arguments.precision, thumbnails=arguments.thumbnails
     )

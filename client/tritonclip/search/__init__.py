@@ -20,6 +20,7 @@ from tritonclip.search._errors import IndexLockedError, IndexMismatchError, Inde
 from tritonclip.search._index import Index
 from tritonclip.search._query import Weights, mix
 from tritonclip.search._results import Hit, IndexInfo, SearchResults
+from tritonclip.search._sources import find_sources
 
 __all__ = [
     "AddReport",
@@ -34,5 +35,6 @@ __all__ = [
     "SearchResults",
     "StorageError",
     "Weights",
+    "find_sources",
     "mix",
 ]

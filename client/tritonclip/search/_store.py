@@ -3,7 +3,7 @@
 Each change is one commit: it is there whole or not at all, and whoever reads meanwhile sees the version before.
 """
 
-import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -17,7 +17,8 @@ from tritonclip.search._errors import IndexMissingError, storage
 from tritonclip.search._filter import checked
 from tritonclip.search._schema import ERRORS_SCHEMA, HEAVY_COLUMNS, Identity
 
-with warnings.catch_warnings():  # of its own dependencies
+os.environ.setdefault("LANCE_LOG", "error")  # its warnings are for its own developers; read when it is imported
+with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import lancedb
 
@@ -27,8 +28,6 @@ IDS_AT_ONCE = 1000  # in one condition
 READ_ROWS = 8192  # of a batch
 REASON_CHARACTERS = 300
 KEPT_VERSIONS = timedelta(minutes=10)  # for whoever still reads them
-
-logging.getLogger("lance").setLevel(logging.ERROR)
 
 
 class Store:
