@@ -142,7 +142,7 @@ def test_a_lock_that_was_half_given_back_is_none(
     store: str, demo_server: Server, client: Client, photos: Path, lost: str
 ) -> None:
     """An object store deletes one file after the other, and whoever has it done may be killed between two."""
-    uri = f"{store}/half{lost.rstrip('/')}"
+    uri = f"{store}/half-{lost.strip('/_')}"
     with Index.create(uri, client) as index, held_image((photos / "00.jpg").read_bytes()) as held:
         first = IndexCommand(demo_server.grpc_url, "add", uri, held.url).begin()
         assert held.asked.wait(60)

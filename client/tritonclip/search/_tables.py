@@ -58,8 +58,8 @@ def count_table(path: Path) -> int:
 
 
 def clean_metadata(row: Mapping[str, Any]) -> dict[str, Value]:
-    """A row's values under names that SQL can say; lists and objects become JSON."""
-    named = {re.sub(r"\W+", "_", name): value for name, value in row.items()}
+    """A row's values under names that SQL can say and the store has none of (_rowid); lists and objects become JSON."""
+    named = {re.sub(r"\W+", "_", as_text(name)).strip("_"): value for name, value in row.items()}
     return {name: _clean(value) for name, value in named.items() if name and name not in OWN_COLUMNS}
 
 
