@@ -17,6 +17,7 @@ from tritonclip._operations.status import known_manifest
 from tritonclip.search import _ann, _export
 from tritonclip.search._add import AddReport, add
 from tritonclip.search._build import BuildReport, build
+from tritonclip.search._filter import checked
 from tritonclip.search._items import full_path
 from tritonclip.search._lock import writing
 from tritonclip.search._near_duplicates import groups
@@ -107,10 +108,8 @@ class IndexCore:
 
     def sample(self, count: int) -> list[Hit]:
         """Some rows, from all over the index."""
-        snapshot = self._fresh()
-        rows = len(snapshot.row_ids)
-        positions = np.unique(np.linspace(0, max(0, rows - 1), min(count, rows)).astype(np.int64))
-        return list(hits_of(snapshot, positions, np.zeros(len(positions), np.float32)))
+        self.store  # noqa: B018 - ClosedError
+        return self._searcher.sample(count)
 
     def near_duplicates(self, threshold: float) -> list[list[Hit]]:
         """Groups of rows, each with its cosine with the first of its group."""
@@ -147,7 +146,7 @@ class IndexCore:
         if bool(names) == (where is not None):
             raise ConfigError("name the rows to remove, or give a condition")
         with writing(self.store.database, self.store.uri) as renew:
-            condition = where if where is not None else ids_condition([row_id(_full(name)) for name in names])
+            condition = checked(where) if where is not None else ids_condition([row_id(_full(name)) for name in names])
             ids = self.store.find(condition, ["id", "uri"])
             missing = {_full(name) for name in names} - set(ids["uri"].to_pylist())
             if missing:

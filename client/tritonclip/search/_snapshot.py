@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tritonclip.protocol.messages import FloatArray
+from tritonclip.search._filter import checked
 from tritonclip.search._store import READ_ROWS, Store
 from tritonclip.search._top import IntArray, best_rows
 
@@ -37,7 +38,7 @@ class Snapshot:
         """The positions of rows that meet a condition; those of the last few conditions are kept."""
         found = self._filters.get(where)
         if found is None:
-            row_ids = store.find(where, ["id"], self.table)["_rowid"].to_numpy()
+            row_ids = store.find(checked(where), ["id"], self.table)["_rowid"].to_numpy()
             found = np.flatnonzero(np.isin(self.row_ids, row_ids))
             self._filters[where] = found
             while len(self._filters) > FILTERS_KEPT:

@@ -13,8 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from tritonclip._errors import ConfigError, InputError
-from tritonclip.search._errors import IndexMissingError, storage
-from tritonclip.search._filter import checked
+from tritonclip.search._errors import IndexMismatchError, IndexMissingError, storage
 from tritonclip.search._schema import ERRORS_SCHEMA, HEAVY_COLUMNS, Identity
 
 os.environ.setdefault("LANCE_LOG", "error")  # its warnings are for its own developers; read when it is imported
@@ -63,11 +62,20 @@ class Store:
             return cls(uri, database, database.create_table(ROWS, schema=identity.schema()))
 
     def latest(self) -> Any:
-        """A handle of the table as it is now, which later commits leave as it is."""
+        """A handle of the table as it is now, which later commits leave as it is.
+
+        IndexMismatchError where another index has been made in its place, of another model.
+        """
         with storage(f"{self.uri}: cannot be read"):
             table = self.database.open_table(ROWS)
             table.checkout(table.version)
-            return table
+            now = Identity.read(table.schema, self.uri)
+        if (now.fingerprint, now.width) != (self.identity.fingerprint, self.identity.width):
+            raise IndexMismatchError(
+                f"{self.uri} held vectors of {self.identity.variant} ({self.identity.fingerprint}) when it was opened, "
+                f"and holds those of {now.variant} ({now.fingerprint}) now: open it again"
+            )
+        return table
 
     @property
     def version(self) -> int:
@@ -142,11 +150,14 @@ class Store:
             return table.to_arrow().sort_by("time")
 
     def find(self, condition: str, columns: Sequence[str], table: Any = None) -> pa.Table:
-        """The rows that meet an SQL condition, with `_rowid`; InputError (filter) where it is none."""
-        query = (self.latest() if table is None else table).search().where(checked(condition))
+        """The rows that meet an SQL condition, with `_rowid`; InputError (filter) where it is none.
+
+        A user's condition has been `checked`: ids may make one that is longer.
+        """
+        query = (self.latest() if table is None else table).search().where(condition)
         try:
             return query.with_row_id(True).select(list(columns)).to_arrow()
-        except (ValueError, RuntimeError) as exc:
+        except Exception as exc:  # a panic of the store's parser is none of its other errors
             raise InputError(f"{condition!r} cannot be used: {_in_a_line(exc)}", noun="filter") from exc
 
     def batches(self, columns: Sequence[str], table: Any = None) -> Iterator[pa.RecordBatch]:

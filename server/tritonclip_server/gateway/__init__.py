@@ -20,6 +20,7 @@ Where things are:
 | `content/` | what requests hold: texts, images, labels, token ids; what bytes and strings are |
 | `fetching/` | images from URLs, with no way into this network (SSRF) |
 | `inference/` | items to vectors, scores and labels, over an engine |
+| `search/` | the indexes that are served, and what a request may ask of them |
 | `responses/` | JSON responses, their models, vector encodings, formats of errors |
 | `routes/` | an endpoint or an API a module |
 

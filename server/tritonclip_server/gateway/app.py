@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -36,28 +37,43 @@ from tritonclip_server.gateway.routes import (
     cohere,
     embeddings,
     health,
+    indexes,
     models,
     nim,
     page,
     rerank,
+    search,
     similarity,
     tei,
     vllm,
     voyage,
     weaviate,
 )
+from tritonclip_server.gateway.search.indexes import Indexes
 from tritonclip_server.gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from tritonclip.search import Index
 
 log = logging.getLogger("gateway")
 
-MODULES = (embeddings, similarity, classify, rerank, cohere, voyage, vllm, nim, tei, weaviate, models, health, page)
+MODULES = (
+    embeddings, similarity, classify, rerank, search, indexes, cohere, voyage, vllm, nim, tei, weaviate, models, health,
+    page,
+)  # fmt: skip
 ROUTERS = tuple(module.router for module in MODULES)
 REFRESH_SECONDS = 5.0  # how soon a model that is exchanged behind the gateway is noticed
 DESCRIPTION = "OpenCLIP embeddings, similarity and zero-shot labels, in the shapes of APIs that programs know already."
 
 
-def create_app(engine: Engine, settings: Settings, *, fetcher: UrlFetcher | None = None) -> FastAPI:
-    """The gateway as an ASGI application over an engine, which it closes when it ends.
+def create_app(
+    engine: Engine,
+    settings: Settings,
+    *,
+    indexes: "Mapping[str, Index] | None" = None,
+    fetcher: UrlFetcher | None = None,
+) -> FastAPI:
+    """The gateway as an ASGI application over an engine and indexes by their names, which it closes when it ends.
 
     `fetcher` replaces the one that the settings ask for, in tests.
     """
@@ -65,13 +81,16 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: UrlFetcher | None
     if fetcher is None and settings.url_images is not None:
         fetcher = UrlFetcher(settings.url_images, settings.limits.image_bytes)
     service = Service(engine, settings, metrics=metrics, rate_limiter=rate_limiter, fetcher=fetcher)
+    served = Indexes(indexes or {}, settings.limits, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(_watch(service))
+        tasks = [asyncio.create_task(_watch(service, served)), asyncio.create_task(served.warm())]
         yield
-        watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        served.close()
         if fetcher is not None:
             await fetcher.aclose()
         await engine.aclose()
@@ -88,7 +107,7 @@ def create_app(engine: Engine, settings: Settings, *, fetcher: UrlFetcher | None
         exception_handlers={HTTPException: _no_such_route},
     )
     app.openapi = lambda: complete(app)  # type: ignore[method-assign]
-    app.state.service, app.state.metrics, app.state.drain = service, metrics, drain
+    app.state.service, app.state.indexes, app.state.metrics, app.state.drain = service, served, metrics, drain
     app.state.readiness = Readiness(service, drain=drain)
     for router in ROUTERS:
         app.include_router(router)
@@ -140,12 +159,15 @@ def _meant(scope: Scope) -> str | None:
     return None
 
 
-async def _watch(service: Service) -> None:
-    """Keep what is known of the model fresh: its fingerprint labels every answer, and the text cache goes by it."""
+async def _watch(service: Service, indexes: Indexes) -> None:
+    """Keep what is known of the model fresh: its fingerprint labels every answer, and the text cache goes by it.
+
+    So do indexes: the log says which of them are of another model.
+    """
     unexpected: type[Exception] | None = None
     while True:
         try:
-            await service.manifest(refresh=True)
+            indexes.notice(await service.manifest(refresh=True))
             unexpected = None
         except TritonClipError:  # requests find out by themselves
             unexpected = None

@@ -5,16 +5,21 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from tritonclip import AsyncClient, ConfigError
+from tritonclip import AsyncClient, ConfigError, TritonClipError
 from tritonclip_server.gateway.access.keys import KeyFileError
 from tritonclip_server.gateway.app import create_app
 from tritonclip_server.gateway.http.cors import parse_origin
 from tritonclip_server.gateway.http.server import allow_descriptors, calm, make_server
 from tritonclip_server.gateway.logs import start_logging
 from tritonclip_server.gateway.options import add_keys_option, positive
+from tritonclip_server.gateway.search.opening import named_uri, open_indexes
 from tritonclip_server.gateway.settings import Limits, Settings, UrlImages
+
+if TYPE_CHECKING:
+    from tritonclip.search import Index
 
 DEFAULT_PORT = 8080
 CREATE_KEY = "tritonclip-server keys create NAME"
@@ -45,6 +50,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="an origin, as https://app.example, whose pages may use the gateway (may be repeated; '*': any page's)",
     )
+    command.add_argument(
+        "--index",
+        action="append",
+        default=[],
+        type=named_uri,
+        metavar="NAME=URI",
+        help="an index to search, which `tritonclip index add` made: a folder, s3://… or gs://… (may be repeated)",
+    )
     command.add_argument("--check", action="store_true", help="look at these options, say what is wrong, and end")
     _add_limits(command.add_argument_group("limits"))
     urls = command.add_argument_group("images from URLs")
@@ -62,23 +75,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = parser().parse_args(arguments)
     try:
-        if options.check:
-            _settings(options)
-            return 0
-        return _serve(options, _settings(options))
-    except (KeyFileError, ConfigError, OSError) as error:
+        settings, indexes = _settings(options), open_indexes(options.index)
+        return 0 if options.check else _serve(options, settings, indexes)
+    except (KeyFileError, TritonClipError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _serve(options: argparse.Namespace, settings: Settings) -> int:
+def _serve(options: argparse.Namespace, settings: Settings, indexes: "Mapping[str, Index]") -> int:
     allow_descriptors()
     with _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
         if settings.keys is None and not ipaddress.ip_address(host).is_loopback:
             raise ConfigError(f"without --keys the gateway serves loopback alone, not {options.host}")
         client = AsyncClient(options.url, timeout=settings.limits.seconds)
-        server = make_server(create_app(client, settings), settings.limits)
+        server = make_server(create_app(client, settings, indexes=indexes), settings.limits)
         shown = f"[{host}]" if ":" in host else host
         if settings.keys is None:
             print("no keys: whoever is on this machine may use the gateway", file=sys.stderr)
@@ -135,6 +146,7 @@ def _add_limits(group: "argparse._ArgumentGroup") -> None:
         "cached_texts": "texts whose features are kept",
         "bytes_in_flight": "bytes of all requests at work; beyond it requests wait",
         "bytes_in_flight_per_key": "bytes of one key's requests at work; without keys, of one address's",
+        "searches": "searches of indexes at work, of all requests; beyond it they wait",
         "connections": "open connections; beyond it the oldest that asks for nothing is closed",
     }
     defaults = Limits()

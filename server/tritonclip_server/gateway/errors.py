@@ -46,6 +46,7 @@ STATUSES: Mapping[str, int] = {
     "invalid_tokens": 400,
     "unsupported_dimensions": 400,
     "unknown_label_set": 400,
+    "invalid_filter": 400,
     "too_many_items": 400,
     "text_too_long": 400,
     "invalid_text": 400,
@@ -61,8 +62,10 @@ STATUSES: Mapping[str, int] = {
     "url_failed": 400,
     "refused_by_model": 400,
     "model_not_found": 404,
+    "index_not_found": 404,
     "not_found": 404,
     "method_not_allowed": 405,
+    "index_mismatch": 409,
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "headers_too_large": 431,
@@ -80,6 +83,7 @@ STATUSES: Mapping[str, int] = {
     "unsupported_by_model": 501,
     "engine_failed": 502,
     "engine_unavailable": 503,
+    "index_unavailable": 503,
     "timeout": 504,
 }
 
@@ -169,10 +173,15 @@ _QUOTED = re.compile(r"it starts with (['\"]).*\1$")  # an item's own first char
 _MOST_CHARACTERS = 300
 
 
+def may_be_shown(words: str) -> bool:
+    """Whether a caller may see words that are not the gateway's: a few, with no path, address or code in them."""
+    return len(words) <= _MOST_CHARACTERS and not _INTERNAL.search(words)
+
+
 def _words_about_item(reason: str) -> str | None:
     """What a caller may see of an engine's words about an item; None where they say more than that."""
     found = _ITEM.fullmatch(reason)
-    if found is None or len(found[1]) > _MOST_CHARACTERS or _INTERNAL.search(_QUOTED.sub("", found[1])):
+    if found is None or len(found[1]) > _MOST_CHARACTERS or not may_be_shown(_QUOTED.sub("", found[1])):
         return None
     return found[1]
 

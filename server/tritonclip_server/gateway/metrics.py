@@ -53,6 +53,7 @@ class Metrics:
             ["room", "reason"],
             registry=self.registry,
         )
+        self.searches = Gauge(f"{prefix}_searches_in_flight", "Searches of indexes at work", registry=self.registry)
         self.connections = Gauge(f"{prefix}_connections", "Open connections of callers", registry=self.registry)
         self.rejections = Counter(
             f"{prefix}_rejections_total", "Requests refused, by error code", ["code"], registry=self.registry
@@ -65,7 +66,7 @@ class Metrics:
             self.text_cache.labels(result)
         for kind in ("image", "text"):
             self.items.labels(kind)
-        for room in ("bytes", "places"):
+        for room in ("bytes", "places", "searches"):
             for reason in ("too_many_wait", "waited_too_long"):
                 self.no_room.labels(room, reason)
 

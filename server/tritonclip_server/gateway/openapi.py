@@ -19,6 +19,7 @@ from tritonclip_server.gateway.parsing.request_models import (
     SimilarityRequest,
     ZeroShotRequest,
 )
+from tritonclip_server.gateway.parsing.search_request import SearchRequest
 from tritonclip_server.gateway.responses.response_models import ErrorResponse
 
 REQUESTS: list[type[RequestModel]] = []
@@ -28,7 +29,7 @@ _REFERENCE = "#/components/schemas/{model}"
 _REASONS = {
     400: "Something in the request is wrong; `param` names it",
     401: "No valid key",
-    404: "No such model",
+    404: "No such model, index or row",
     413: "The body is too large",
     415: "Neither JSON nor a form",
     429: "The key's rate is used up, or there was no room in time; `Retry-After` says when to come back",
@@ -49,6 +50,7 @@ _FORMS: dict[type[RequestModel], tuple[tuple[str, ...], tuple[str, ...]]] = {
     ClassifyRequest: (("image",), ("labels", "label_set", "template", "top_k", "threshold", "min_cosine", "model")),
     RerankRequest: (("documents",), ("query", "top_n", "model")),
     ZeroShotRequest: (("image",), ("candidate_labels", "hypothesis_template")),
+    SearchRequest: (("image",), ("text", "minus", "index", "top_k", "filter", "include", "model")),
 }
 
 

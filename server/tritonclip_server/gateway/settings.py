@@ -26,6 +26,7 @@ class Limits:
     cached_texts: int = 10_000
     bytes_in_flight: int = 256 * MIB  # of all requests, from their first byte to their answer
     bytes_in_flight_per_key: int = 128 * MIB  # of one key's; without keys, of one address's
+    searches: int = 16  # of all requests at work, a thread each; beyond it they wait
     connections: int = 10_000  # fewer where the process may open fewer files
 
 

@@ -1,8 +1,9 @@
 """A gateway in memory, over a fake server that refuses images as the real preprocessing does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.app import create_app
 from tritonclip_server.gateway.fetching.url_fetcher import UrlFetcher
 from tritonclip_server.gateway.inference.engine import Engine
+from tritonclip_server.gateway.search.opening import open_indexes
 from tritonclip_server.gateway.settings import Settings
 
 PREPROCESS = load_module(MODELS / "image_preprocess" / "1" / "preprocess.py")
@@ -65,13 +67,19 @@ class Gateway:
 
 @contextmanager
 def gateway_over(
-    fake: FakeServer, settings: Settings = DEFAULTS, *, fetcher: UrlFetcher | None = None, engine: Engine | None = None
+    fake: FakeServer,
+    settings: Settings = DEFAULTS,
+    *,
+    fetcher: UrlFetcher | None = None,
+    engine: Engine | None = None,
+    indexes: Mapping[str, Path] | None = None,
 ) -> Iterator[Gateway]:
-    """A gateway in memory."""
+    """A gateway in memory, which serves the indexes that lie in these folders."""
     app = create_app(
         engine or AsyncClient(transport=fake.async_transport(), timeout=settings.limits.seconds),
         settings,
         fetcher=fetcher,
+        indexes=open_indexes([(name, str(folder)) for name, folder in (indexes or {}).items()]),
     )
     with TestClient(app) as http:
         yield Gateway(http, fake)

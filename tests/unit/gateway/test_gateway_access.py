@@ -169,7 +169,7 @@ def test_every_route_that_takes_a_request_is_here_or_our_own() -> None:
     paths = create_app(AsyncClient(transport=FakeServer().async_transport()), Settings()).openapi()["paths"]
     here = {path.replace("/fake", "/{model}") for path in DOORS}
     own = {
-        "/v1/embeddings", "/v1/similarity", "/v1/rerank", "/v2/rerank",
+        "/v1/embeddings", "/v1/similarity", "/v1/rerank", "/v2/rerank", "/v1/search",
         "/v1/models/{model}/zero-shot-image-classification",
     }  # fmt: skip
     assert {path for path, operations in paths.items() if "post" in operations} == here | own

@@ -1,6 +1,8 @@
 """The OpenAPI document is whole, its examples work, and whatever it allows is answered without a server error."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jsonschema_rs
@@ -12,11 +14,13 @@ from schemathesis.checks import not_a_server_error
 from starlette.testclient import TestClient
 
 from tests.unit.gateway.conftest import LABEL_SETS, refuse
+from tests.unit.gateway.indexes import SCENES, make_index
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.access.policy import OPEN_PATHS
 from tritonclip_server.gateway.app import create_app
 from tritonclip_server.gateway.openapi import REQUESTS
+from tritonclip_server.gateway.search.opening import open_indexes
 from tritonclip_server.gateway.settings import Settings
 
 ENDPOINTS = {
@@ -26,6 +30,8 @@ ENDPOINTS = {
     "/", "/embed", "/info", "/pipeline/feature-extraction/{model}", "/models/{model}/pipeline/feature-extraction",
     "/vectorize", "/meta", "/.well-known/live", "/.well-known/ready",
     "/embeddings", "/rerank", "/models", "/health", "/v1/health", "/v1/health/live", "/v1/health/ready",
+    "/v1/search", "/v1/indexes", "/v1/indexes/{name}", "/v1/indexes/{name}/samples",
+    "/v1/indexes/{name}/thumbnails/{row}",
 }  # fmt: skip
 
 
@@ -36,9 +42,16 @@ class Unclosed(AsyncClient):
         pass
 
 
+folder = TemporaryDirectory()
+index = make_index(FakeServer(), Path(folder.name) / "scenes", SCENES[:4])
+
+
 def application() -> FastAPI:
     fake = FakeServer(label_sets=LABEL_SETS, refuse=refuse)
-    return create_app(Unclosed(transport=fake.async_transport()), Settings())
+    indexes = open_indexes([("scenes", str(index))])
+    app = create_app(Unclosed(transport=fake.async_transport()), Settings(), indexes=indexes)
+    app.state.indexes.close = lambda: None  # as it is not closed either
+    return app
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -406,3 +407,36 @@ def test_the_same_with_asyncio(fake: FakeServer, photos: Path, uri: str, tmp_pat
             assert (await again.info()).rows == 3
 
     asyncio.run(use())
+
+
+def test_samples_and_thumbnails_need_not_have_all_rows_in_memory(
+    index: Index, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        Image.new("RGB", (40, 20), (80 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    index.add([tmp_path / f"{number}.png" for number in range(3)])
+    with monkeypatch.context() as without, Index.open(uri) as opened:
+        without.setattr(searcher, "load", None)
+        samples = opened.sample(7)
+        assert len({hit.id for hit in samples}) == 7
+        thumbnails = [opened.thumbnail(hit.id) for hit in samples]
+    assert len({thumbnail for thumbnail in thumbnails if thumbnail is not None}) == 3
+    index.search("cat")  # from here on its ids are in memory
+    assert [index.thumbnail(hit.id) for hit in samples] == thumbnails
+    assert index.sample(7) == samples
+    with pytest.raises(InputError, match="no row"):
+        index.thumbnail("0" * 20)
+
+
+def test_an_index_that_was_made_anew_for_another_model_is_not_mistaken(
+    client: Client, fake: FakeServer, index: Index, photos: Path, uri: str
+) -> None:
+    shutil.rmtree(uri)
+    fake.manifest["fingerprint"] = "0the7"
+    with Client(transport=fake.transport()) as other, Index.create(uri, other) as made:
+        for name in ("cow", "owl"):  # a commit each, so that there are more than before
+            made.add(photos / f"{name}.jpg")
+    with pytest.raises(IndexMismatchError, match="open it again"):
+        index.refresh()
+    with pytest.raises(IndexMismatchError):
+        index.info()

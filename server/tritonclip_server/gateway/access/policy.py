@@ -17,7 +17,7 @@ from tritonclip_server.gateway.http.cors import is_allowed
 # the document describes what is public anyway.
 OPEN_PATHS = frozenset(
     {
-        "/", "/page.css", "/page.js", "/metrics", "/openapi.json",
+        "/", "/page.css", "/page.js", "/search.js", "/metrics", "/openapi.json",
         "/health", "/health/live", "/health/ready", "/v1/health", "/v1/health/live", "/v1/health/ready",
         "/.well-known/live", "/.well-known/ready",
     }

@@ -175,6 +175,13 @@ function writeCode() {
   ].join("\n");
 }
 
+// Have a part of the page take files that are dropped on it.
+function dropOn(part, take) {
+  for (const name of ["dragover", "dragenter"]) part.addEventListener(name, (event) => { event.preventDefault(); part.classList.add("over"); });
+  for (const name of ["dragleave", "drop"]) part.addEventListener(name, () => part.classList.remove("over"));
+  part.addEventListener("drop", (event) => { event.preventDefault(); take(event.dataTransfer.files); });
+}
+
 async function copy(button) {
   const text = find(button.dataset.of).textContent;
   const before = button.textContent;
@@ -219,10 +226,7 @@ function begin() {
   find("files").addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
   for (const radio of document.querySelectorAll("input[name=mode]")) radio.addEventListener("change", showMode);
   for (const button of document.querySelectorAll(".copy")) button.addEventListener("click", () => copy(button));
-  const drop = find("drop");
-  for (const name of ["dragover", "dragenter"]) drop.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
-  for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
-  drop.addEventListener("drop", (event) => { event.preventDefault(); add(event.dataTransfer.files); });
+  dropOn(find("drop"), add);
   showMode();
   describeModel();
 }

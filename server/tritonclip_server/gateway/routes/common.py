@@ -9,6 +9,7 @@ from tritonclip import Manifest
 from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.http.request_context import RequestContext, context_of
 from tritonclip_server.gateway.inference.service import Service
+from tritonclip_server.gateway.search.indexes import Indexes
 from tritonclip_server.gateway.threads import in_thread_if
 
 T = TypeVar("T")
@@ -20,6 +21,12 @@ def service_of(request: Request) -> Service:
     """The service of this gateway."""
     service: Service = request.app.state.service
     return service
+
+
+def indexes_of(request: Request) -> Indexes:
+    """The indexes of this gateway."""
+    indexes: Indexes = request.app.state.indexes
+    return indexes
 
 
 def context_for(request: Request) -> RequestContext:

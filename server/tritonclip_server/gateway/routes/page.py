@@ -1,4 +1,4 @@
-"""The page to play with: three files, served as they are; and the OpenAPI document, for programs."""
+"""The page to play with: four files, served as they are; and the OpenAPI document, for programs."""
 
 import asyncio
 
@@ -32,6 +32,12 @@ async def style() -> Response:
 async def script() -> Response:
     """What it does."""
     return FileResponse(FOLDER / "page.js", headers=HEADERS)
+
+
+@router.get("/search.js")
+async def search_script() -> Response:
+    """What its search does."""
+    return FileResponse(FOLDER / "search.js", headers=HEADERS)
 
 
 @router.get("/openapi.json")

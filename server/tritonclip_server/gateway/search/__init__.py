@@ -1,0 +1,1 @@
+"""Search: the indexes that a gateway serves, and what a request may ask of them."""
