@@ -135,7 +135,7 @@ def test_no_room_for_a_new_index(demo_server: Server, tmp_path: Path) -> None:
     paths = draw(tmp_path / "photos", draw_scenes(3, 2))
     said = run_index(demo_server.grpc_url, "add", tmp_path / "index", *paths, file_bytes=0)
     assert said.startswith("1 tritonclip: ")
-    assert "no index can be made" in said
+    assert "cannot be written to: " in said
     assert run_index(demo_server.grpc_url, "add", tmp_path / "index", *paths).startswith("0 ")
     assert len(uris(Index.open(tmp_path / "index"))) == 2
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -197,7 +197,7 @@ def test_what_may_not_be_read_is_an_error_and_is_not_gone(
     os.utime(photos / "b.JPEG", (1, 1))
     powers = "-dac_override,-dac_read_search"
     prefix = ["setpriv", f"--inh-caps={powers}", f"--bounding-set={powers}"] if os.geteuid() == 0 else []
-    command = [sys.executable, "-m", "tritonclip.cli", "index", "add", tmp_path / "index", photos, "--prune"]
+    command = [sys.executable, "-m", "tritonclip.cli", "index", "add", str(tmp_path / "index"), str(photos), "--prune"]
     try:
         run = subprocess.run(
             [*prefix, *command, "--url", demo_server.grpc_url], capture_output=True, text=True, check=False
@@ -213,9 +213,9 @@ def test_what_may_not_be_read_is_an_error_and_is_not_gone(
     assert reasons(index) == {}
 
 
-def write_table(path: Path, rows: list[dict[str, object]]) -> Path:
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     if path.suffix == ".parquet":
-        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
+        pyarrow.parquet.write_table(pa.Table.from_pylist(list(rows)), path)
         return path
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")

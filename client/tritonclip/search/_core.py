@@ -26,7 +26,7 @@ from tritonclip.search._results import Hit, IndexInfo, SearchResults
 from tritonclip.search._schema import Identity, Precision, row_id
 from tritonclip.search._searcher import Searcher, hits_of
 from tritonclip.search._snapshot import Snapshot
-from tritonclip.search._store import Store, ids_condition
+from tritonclip.search._store import Store, connect, ids_condition
 
 
 class IndexCore:
@@ -192,8 +192,14 @@ def create_operation(session: Session, uri: str, precision: Precision, *, thumbn
     """A new index for the server's model."""
     manifest = yield from known_manifest(session)
     identity = Identity.of(manifest, precision, thumbnails=thumbnails)
-    store: Store = yield Work(partial(Store.create, uri, identity))
+    store: Store = yield Work(partial(_create, uri, identity))
     return store
+
+
+def _create(uri: str, identity: Identity) -> Store:
+    database = connect(uri)
+    with writing(database, uri):
+        return Store.create(uri, database, identity)
 
 
 def _listed(names: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:

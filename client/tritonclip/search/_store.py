@@ -53,10 +53,12 @@ class Store:
             return cls(uri, database, table)
 
     @classmethod
-    def create(cls, uri: str, identity: Identity) -> "Store":
-        """A new, empty index; ConfigError where one is there already."""
+    def create(cls, uri: str, database: lancedb.DBConnection, identity: Identity) -> "Store":
+        """A new, empty index; ConfigError where one is there already.
+
+        The caller has the writer's lock: of two that make one at the same moment the later would empty the earlier one.
+        """
         with storage(f"{uri}: no index can be made"):
-            database = lancedb.connect(uri)
             if open_table(database, ROWS) is not None:
                 raise ConfigError(f"{uri}: there is an index already")
             return cls(uri, database, database.create_table(ROWS, schema=identity.schema()))
@@ -185,6 +187,12 @@ class Store:
 def ids_condition(ids: Sequence[str]) -> str:
     """Rows with these ids, as SQL: hexadecimal digits need no quoting."""
     return "id IN (" + ", ".join(f"'{each}'" for each in ids) + ")"
+
+
+def connect(uri: str) -> lancedb.DBConnection:
+    """The database at a place; a folder is made."""
+    with storage(f"{uri}: no index can be made"):
+        return lancedb.connect(uri)
 
 
 def open_table(database: lancedb.DBConnection, name: str) -> Any:

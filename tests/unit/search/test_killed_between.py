@@ -1,15 +1,18 @@
-"""What a killed process can leave between two steps that belong together, and that the next run sets right."""
+"""What processes leave that are killed between two steps, or begin at the same moment: the next run sets it right."""
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tritonclip import Client
-from tritonclip.search import Index, IndexMissingError, StorageError
+from tritonclip import Client, ConfigError
+from tritonclip.search import Index, IndexLockedError, IndexMissingError, StorageError
 from tritonclip.search._items import MOST_BYTES, Item, moment
 from tritonclip.search._store import Store
 from tritonclip.search._tables import clean_metadata
+from tritonclip.testing import FakeServer
 
 
 def unmake(uri: str, table: str) -> None:
@@ -25,6 +28,27 @@ def test_a_half_made_index_is_none_and_is_made_anew(client: Client, photos: Path
     with Index.open_or_create(uri, client) as index:
         assert index.add(photos).added == 4
     assert Index.open(uri).info().rows == 4
+
+
+def test_of_many_that_make_an_index_at_once_one_does(fake: FakeServer, tmp_path: Path) -> None:
+    """The store lets two of them have their way, and what the first has put in by then is lost."""
+
+    def make(uri: Path, start: threading.Barrier) -> bool:
+        with Client(transport=fake.transport()) as client:
+            client.manifest()
+            start.wait()
+            try:
+                Index.create(uri, client)
+            except (ConfigError, IndexLockedError):
+                return False
+            return True
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(40):
+            start = threading.Barrier(4)
+            made = [pool.submit(make, tmp_path / str(number), start) for _ in range(4)]
+            assert sum(future.result() for future in made) == 1
+            assert Index.open(tmp_path / str(number)).info().version == 1
 
 
 def test_a_half_made_table_of_errors_is_none_and_is_made_anew(client: Client, photos: Path, uri: str) -> None:
