@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +19,27 @@ from tritonclip.cli import main
 from tritonclip.search import _lock, _writer
 _writer.BLOCK_ROWS = int(sys.argv[1])
 _lock.STALE_SECONDS = float(sys.argv[2])
-sys.stdin.readline()
+sys.stdin.readline() or sys.exit("never told to begin")
 sys.exit(main(sys.argv[3:]))
 """
+POWERS = "-dac_override,-dac_read_search"
+AS_ANYBODY = ("setpriv", f"--inh-caps={POWERS}", f"--bounding-set={POWERS}") if os.geteuid() == 0 else ()
+"""Before a command, so that permissions hold for it, which do not for root."""
+
+
+def file_limit(size: int) -> tuple[str, ...]:
+    """Before a command, so that none of its files grows over a size: to who writes that looks like a full disk."""
+    return ("prlimit", f"--fsize={size}:{size}")
 
 
 class IndexCommand:
     """The command with small blocks; it is loaded at once, and begins when it is told to (`begin`)."""
 
-    def __init__(self, url: str, *arguments: str | Path, stale_seconds: float = 900, file_bytes: int | None = None):
-        limit = [] if file_bytes is None else ["prlimit", f"--fsize={file_bytes}:{file_bytes}"]
+    def __init__(self, url: str, *arguments: str | Path, stale_seconds: float = 900, prefix: Sequence[str] = ()):
         options = [str(BLOCK_ROWS), str(stale_seconds), "index", *map(str, arguments), "--url", url]
         self.process = subprocess.Popen(
-            [*limit, sys.executable, "-c", PROGRAM, *options],
+            [*prefix, sys.executable, "-c", PROGRAM, *options],
             cwd=ROOT,
-            env=os.environ | {"AWS_MAX_ATTEMPTS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -57,9 +64,9 @@ class IndexCommand:
         return self.process.returncode, said
 
 
-def run_index(url: str, *arguments: str | Path, stale_seconds: float = 900, file_bytes: int | None = None) -> str:
+def run_index(url: str, *arguments: str | Path, stale_seconds: float = 900, prefix: Sequence[str] = ()) -> str:
     """Run the command to its end; what it said on stderr, its exit code before it."""
-    code, said = IndexCommand(url, *arguments, stale_seconds=stale_seconds, file_bytes=file_bytes).begin().end()
+    code, said = IndexCommand(url, *arguments, stale_seconds=stale_seconds, prefix=prefix).begin().end()
     return f"{code} {said}"
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from examples.demo_model.dataset import draw_scenes, write_dataset
 from examples.demo_model.scenes import Scene, render
 from tests.held_images import held_image
-from tests.indexing import IndexCommand, all_hits, run_index, uris, vectors
+from tests.indexing import AS_ANYBODY, IndexCommand, all_hits, file_limit, run_index, uris, vectors
 from tritonclip import Client
 from tritonclip.evaluation import evaluate_retrieval, read_captioned
 from tritonclip.search import Index, IndexMissingError
@@ -113,14 +113,13 @@ def test_of_two_writers_the_second_is_told_who_the_first_is(
 
 
 def test_a_full_disk_leaves_the_index_as_it_was(demo_server: Server, client: Client, tmp_path: Path) -> None:
-    """No file may grow over a size, which is how a disk without room looks to who writes; the next run has room."""
     paths = draw(tmp_path / "photos", draw_scenes(2, 60))
     uri = tmp_path / "index"
     index = Index.create(uri, client)
     index.add(paths[:20])
     before = {hit.uri: hit.score for hit in all_hits(index)}
 
-    said = run_index(demo_server.grpc_url, "add", uri, tmp_path / "photos", file_bytes=8192)
+    said = run_index(demo_server.grpc_url, "add", uri, tmp_path / "photos", prefix=file_limit(8192))
     assert said.startswith("1 tritonclip: ")
     assert "rows cannot be written" in said
     assert f"{os.strerror(27)} (os error 27)" in said  # EFBIG
@@ -133,7 +132,7 @@ def test_a_full_disk_leaves_the_index_as_it_was(demo_server: Server, client: Cli
 
 def test_no_room_for_a_new_index(demo_server: Server, tmp_path: Path) -> None:
     paths = draw(tmp_path / "photos", draw_scenes(3, 2))
-    said = run_index(demo_server.grpc_url, "add", tmp_path / "index", *paths, file_bytes=0)
+    said = run_index(demo_server.grpc_url, "add", tmp_path / "index", *paths, prefix=file_limit(0))
     assert said.startswith("1 tritonclip: ")
     assert "cannot be written to: " in said
     assert run_index(demo_server.grpc_url, "add", tmp_path / "index", *paths).startswith("0 ")
@@ -141,13 +140,17 @@ def test_no_room_for_a_new_index(demo_server: Server, tmp_path: Path) -> None:
 
 
 def test_no_permission_to_write(demo_server: Server, client: Client, tmp_path: Path) -> None:
-    """As root all is permitted, so it is a file that stands where the index's folder has one."""
     paths = draw(tmp_path / "photos", draw_scenes(4, 2))
     Index.create(tmp_path / "index", client).close()
-    (tmp_path / "index" / "writer.lock").mkdir()
-    said = run_index(demo_server.grpc_url, "add", tmp_path / "index", *paths)
-    assert said.startswith("1 tritonclip: ")
-    assert "cannot be written to: " in said
+    for place in ("index", "index/images.lance/_versions"):
+        (tmp_path / "index" / "writer.lock").unlink(missing_ok=True)
+        (tmp_path / place).chmod(0o555)
+        said = run_index(demo_server.grpc_url, "add", tmp_path / "index", *paths, prefix=AS_ANYBODY)
+        (tmp_path / place).chmod(0o755)
+        assert said.startswith("1 tritonclip: ")
+        assert "Permission denied" in said
+        assert len(said.splitlines()) == 1
+    assert all_hits(Index.open(tmp_path / "index")) == []
 
 
 @pytest.fixture(scope="module")
