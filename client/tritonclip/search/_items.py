@@ -48,8 +48,8 @@ class Item:
             return cls.failing(name, getattr(exc, "strerror", None) or str(exc), caption, metadata)
         if reason := _unfit(found):
             return cls.failing(name, reason, caption, metadata)
-        read = Path(name).read_bytes
-        return cls(name, read, found.st_size, moment(found.st_mtime_ns), caption, metadata or {})
+        time = moment(found.st_mtime_ns)
+        return cls(name, lambda: Path(name).read_bytes(), found.st_size, time, caption, metadata or {})
 
     @classmethod
     def failing(
@@ -68,11 +68,12 @@ def full_path(path: str | os.PathLike[str]) -> str:
 
     What lies before a ``..`` is resolved as the system does it, links included.
     """
-    parts = Path(path).absolute().parts
-    if ".." not in parts:
-        return str(Path(*parts))
-    end = len(parts) - parts[::-1].index("..")
-    return str(Path(os.path.realpath(Path(*parts[:end])), *parts[end:]))
+    name = os.fspath(path)
+    parts = name.split(os.sep)
+    if os.pardir not in parts:
+        return os.path.abspath(name)
+    end = len(parts) - parts[::-1].index(os.pardir)
+    return os.path.normpath(os.path.join(os.path.realpath(os.sep.join(parts[:end])), *filter(None, parts[end:])))
 
 
 def with_name(item: Item) -> Item:
