@@ -1,9 +1,17 @@
 """What can go wrong with an index, beside what can go wrong with any call."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tritonclip._errors import ConfigError, TritonClipError
+
+_REASONS = (  # what matters of the pages that are said of an object store
+    (r"<Message>(.+?)</Message>", r"\1"),
+    (r"Failed to get AWS credentials", "it has no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    (r"source: BadScheme", "its endpoint is http://, which AWS_ALLOW_HTTP=true allows"),
+    (r'message: "(.+?)"', r"\1"),
+)
 
 
 class IndexMissingError(ConfigError):
@@ -35,4 +43,8 @@ def storage(doing: str) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """The first sentence of what the store says; the rest are places in its source."""
-    return (str(error) or type(error).__name__).splitlines()[0].split(", /")[0].strip()
+    said = str(error) or type(error).__name__
+    for pattern, reason in _REASONS:
+        if found := re.search(pattern, said):
+            return found.expand(reason)
+    return said.splitlines()[0].split(", /")[0].strip()
