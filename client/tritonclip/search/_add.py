@@ -25,9 +25,9 @@ from tritonclip._core.stream import Chunk, Collector, Outcome, Source
 from tritonclip._operations.embed import infer_features
 from tritonclip._operations.status import known_manifest
 from tritonclip.search._images import Details, describe
-from tritonclip.search._items import Item
+from tritonclip.search._items import Item, with_name
 from tritonclip.search._lock import writing
-from tritonclip.search._prune import vanished
+from tritonclip.search._prune import mended, vanished
 from tritonclip.search._rows import Row
 from tritonclip.search._schema import OWN_COLUMNS
 from tritonclip.search._sources import NamedSource, find_sources
@@ -58,8 +58,11 @@ class Pending:
     details: Details | None = None
 
     def read(self) -> bytes:
-        """The image's bytes; its details are then known."""
-        content = self.item.read()
+        """The image's bytes; its details are then known. OSError says why there are none; where is known."""
+        try:
+            content = self.item.read()
+        except OSError as exc:
+            raise OSError(exc.strerror or str(exc)) from exc
         self.details = describe(content, thumbnail=self.thumbnails)
         self.item = dataclasses.replace(
             self.item, read=_read_before
@@ -72,12 +75,19 @@ def _read_before() -> bytes:
 
 
 class Selection:
-    """The items of all sources that are not in the index as they are; counts those passed over."""
+    """The items of all sources that are not in the index as they are; counts those passed over.
+
+    ``mended`` are the ids of those passed over that have an error: it is of another time, when they were otherwise, or
+    a run was killed before it could take the error away.
+    """
 
     def __init__(self, store: Store, sources: Iterable[NamedSource], *, digest: bool) -> None:
         self.sources = list(sources)
         self.seen: set[str] = set()
+        self.unreadable: set[str] = set()
+        self.mended: list[str] = []
         self.unchanged = 0
+        self._failed_before = set(store.errors()["id"].to_pylist())
         self._digest = digest
         self._thumbnails = store.identity.thumbnails
         self._own = [name for name in store.columns if name not in OWN_COLUMNS]
@@ -93,15 +103,20 @@ class Selection:
 
     def __iter__(self) -> Iterator[Pending]:
         for source in self.sources:
-            for item in source.items():
-                if item.id in self.seen:
+            for item in map(with_name, source.items()):
+                id_ = item.id
+                if id_ in self.seen:
                     continue
-                self.seen.add(item.id)
-                known = self._known.get(item.id)
+                self.seen.add(id_)
+                if not item.readable:
+                    self.unreadable.add(id_)
+                known = self._known.get(id_)
                 if known is None:
                     yield Pending(item, self._thumbnails)
                 elif self._is_unchanged(item, known):
                     self.unchanged += 1
+                    if id_ in self._failed_before:
+                        self.mended.append(id_)
                 else:
                     yield Pending(self._completed(item, known), self._thumbnails)
 
@@ -110,6 +125,8 @@ class Selection:
         return sum(source.count() for source in self.sources)
 
     def _is_unchanged(self, item: Item, known: tuple[Any, ...]) -> bool:
+        if not item.readable:
+            return False
         digest, byte_count, mtime, caption, *own = known
         said = dict(zip(self._own, own, strict=True))
         if item.caption not in (None, caption):
@@ -178,10 +195,11 @@ def add(
             yield from _embed(session, selection, writer, progress=progress, asynchronous=asynchronous)
         finally:
             writer.close()
+        yield Work(renew)
         pruned = 0
         if prune:
-            pruned = yield Work(partial(vanished, store, sources, selection.seen))
-        yield Work(partial(_tidy, store))
+            pruned = yield Work(partial(vanished, store, sources, selection.seen, selection.unreadable))
+        yield Work(partial(_tidy, store, selection))
     return AddReport(
         writer.added, writer.changed, selection.unchanged, writer.failed, pruned, time.perf_counter() - started
     )
@@ -213,6 +231,7 @@ async def _in_threads(items: Iterator[Pending], at_once: int = 64) -> AsyncItera
             yield item
 
 
-def _tidy(store: Store) -> None:
+def _tidy(store: Store, selection: Selection) -> None:
+    store.forget_errors([*selection.mended, *mended(store, selection.sources, selection.seen)])
     if store.small_fragments > SMALL_FRAGMENTS:
         store.compact()

@@ -18,6 +18,7 @@ from tritonclip.search import _ann, _export
 from tritonclip.search._add import AddReport, add
 from tritonclip.search._build import BuildReport, build
 from tritonclip.search._filter import checked
+from tritonclip.search._items import full_path
 from tritonclip.search._lock import writing
 from tritonclip.search._near_duplicates import groups
 from tritonclip.search._query import Weights, check_vector, embed_query
@@ -25,7 +26,7 @@ from tritonclip.search._results import Hit, IndexInfo, SearchResults
 from tritonclip.search._schema import Identity, Precision, row_id
 from tritonclip.search._searcher import Searcher, hits_of
 from tritonclip.search._snapshot import Snapshot
-from tritonclip.search._store import Store, ids_condition
+from tritonclip.search._store import Store, connect, ids_condition
 
 
 class IndexCore:
@@ -191,8 +192,14 @@ def create_operation(session: Session, uri: str, precision: Precision, *, thumbn
     """A new index for the server's model."""
     manifest = yield from known_manifest(session)
     identity = Identity.of(manifest, precision, thumbnails=thumbnails)
-    store: Store = yield Work(partial(Store.create, uri, identity))
+    store: Store = yield Work(partial(_create, uri, identity))
     return store
+
+
+def _create(uri: str, identity: Identity) -> Store:
+    database = connect(uri)
+    with writing(database, uri):
+        return Store.create(uri, database, identity)
 
 
 def _listed(names: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -201,4 +208,4 @@ def _listed(names: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
 
 def _full(name: str) -> str:
     """A row's uri, as a path that may be relative."""
-    return name if "://" in name else os.path.abspath(name)
+    return name if "://" in name else full_path(name)

@@ -16,10 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import lancedb
 import pyarrow as pa
 
 from tritonclip.search._errors import IndexLockedError, storage
+from tritonclip.search._lance import lancedb
+from tritonclip.search._store import open_table
 
 FILE = "writer.lock"
 TABLE = "writer"
@@ -38,16 +39,16 @@ def writing(database: lancedb.DBConnection, uri: str) -> Iterator[Renew]:
 @contextmanager
 def _in_folder(folder: Path, uri: str) -> Iterator[Renew]:
     with storage(f"{uri}: cannot be written to"):
-        file = (folder / FILE).open("a+")
+        file = (folder / FILE).open("a+b", buffering=0)
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise _locked(uri, file.read()) from None
-        file.truncate(0)
-        file.write(json.dumps(_own_name()))
-        file.flush()
+        with storage(f"{uri}: cannot be written to"):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise _locked(uri, file.read(), "try again when it has ended") from None
+            file.truncate(0)
+            file.write(json.dumps(_own_name()).encode())
         yield lambda: None
 
 
@@ -80,27 +81,37 @@ def _take(database: lancedb.DBConnection, token: str, uri: str) -> None:
     row = {"token": token, "renewed": time.time(), "holder": json.dumps(_own_name())}
     try:
         database.create_table(TABLE, pa.Table.from_pylist([row]), mode="create")
-    except ValueError:  # it exists
-        held = _read(database)
-        raise _locked(uri, held["holder"] if held else "") from None
+    except ValueError as exc:
+        if "already exists" not in str(exc):
+            raise
+    held = _read(database)  # of two that find none at the same moment both may make one, and the later one stays
+    if held is None or held["token"] != token:
+        advice = f"try again when it has ended, or {STALE_SECONDS / 60:.3g} minutes after it was killed"
+        raise _locked(uri, held["holder"] if held else "", advice)
 
 
 def _read(database: lancedb.DBConnection) -> dict[str, Any] | None:
-    try:
-        rows = database.open_table(TABLE).to_arrow().to_pylist()
-    except ValueError:  # there is none
+    """Who holds the lock; where a table has lost its row, as when its holder was killed while it dropped it, nobody."""
+    table = open_table(database, TABLE)
+    if table is None:
         return None
-    return rows[0] if rows else None
+    try:
+        rows = table.to_arrow().to_pylist()
+    except RuntimeError as exc:
+        if "Not found" not in str(exc):
+            raise
+        rows = []
+    return rows[0] if rows else {"token": "", "renewed": 0.0, "holder": ""}
 
 
 def _own_name() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
 
 
-def _locked(uri: str, holder: str) -> IndexLockedError:
+def _locked(uri: str, holder: str | bytes, advice: str) -> IndexLockedError:
     try:
         name = json.loads(holder)
         other = f"process {name['pid']} on {name['host']}, since {name['since']}"
     except (ValueError, LookupError, TypeError):
         other = "another process"
-    return IndexLockedError(f"{uri}: {other}, is writing to this index; try again when it has ended")
+    return IndexLockedError(f"{uri}: {other}, is writing to this index; {advice}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from tritonclip._errors import ConfigError
 from tritonclip._fetch import Remote
 from tritonclip._image_files import is_image_name
-from tritonclip.search._items import Item
+from tritonclip.search._items import Item, full_path
 from tritonclip.search._shards import count_shard, shard_items
 from tritonclip.search._tables import count_table, table_items
 
@@ -37,7 +37,7 @@ class Source:
     @property
     def place(self) -> str:
         """What the uris of its images begin with."""
-        return str(self.path.absolute())
+        return full_path(self.path)
 
     @property
     def holds_members(self) -> bool:
@@ -55,7 +55,7 @@ class Source:
     def items(self) -> Iterator[Item]:
         """Its images, in the order of their names or of the table."""
         if self.path.is_dir():
-            yield from (Item.of_file(path) for path in _below(self.path))
+            yield from _below(self.path)
         elif not self.holds_members:
             yield Item.of_file(self.path)
         elif self.path.suffix.lower() == SHARD:
@@ -114,10 +114,20 @@ def _paths(name: str) -> list[str]:
     return paths
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """Image files in a folder and below it, in order; what is hidden is left out."""
-    for place, folders, names in os.walk(folder):
+def _below(folder: Path) -> Iterator[Item]:
+    """Image files in a folder and below it, in order; what is hidden is left out.
+
+    A folder that cannot be listed is one image that fails.
+    """
+    unlisted: list[OSError] = []
+    for place, folders, names in os.walk(full_path(folder), onerror=unlisted.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if is_image_name(name):
-                yield Path(place, name)
+        yield from _failed(unlisted)
+        yield from (Item.of_file(os.path.join(place, name)) for name in sorted(names) if is_image_name(name))
+    yield from _failed(unlisted)
+
+
+def _failed(unlisted: list[OSError]) -> Iterator[Item]:
+    while unlisted:
+        error = unlisted.pop()
+        yield Item.failing(str(error.filename), f"the folder cannot be listed: {error.strerror}")

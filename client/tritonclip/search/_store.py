@@ -3,8 +3,6 @@
 Each change is one commit: it is there whole or not at all, and whoever reads meanwhile sees the version before.
 """
 
-import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,20 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from tritonclip._errors import ConfigError, InputError
-from tritonclip.search._errors import IndexMismatchError, IndexMissingError, storage
+from tritonclip._errors import ConfigError
+from tritonclip.search._errors import IndexMismatchError, IndexMissingError, filtering, storage
+from tritonclip.search._lance import lancedb
 from tritonclip.search._schema import ERRORS_SCHEMA, HEAVY_COLUMNS, Identity
-
-os.environ.setdefault("LANCE_LOG", "error")  # its warnings are for its own developers; read when it is imported
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import lancedb
 
 ROWS = "images"
 ERRORS = "errors"
 IDS_AT_ONCE = 1000  # in one condition
 READ_ROWS = 8192  # of a batch
-REASON_CHARACTERS = 300
 KEPT_VERSIONS = timedelta(minutes=10)  # for whoever still reads them
 
 
@@ -45,18 +38,21 @@ class Store:
             raise IndexMissingError(f"{uri}: there is no index; `tritonclip index add {uri} IMAGES` makes one")
         with storage(f"{uri}: cannot be opened"):
             database = lancedb.connect(uri)
-            if ROWS not in _tables(database):
+            table = open_table(database, ROWS)
+            if table is None:
                 raise IndexMissingError(
                     f"{uri}: there is no index in it; `tritonclip index add {uri} IMAGES` makes one"
                 )
-            return cls(uri, database, database.open_table(ROWS))
+            return cls(uri, database, table)
 
     @classmethod
-    def create(cls, uri: str, identity: Identity) -> "Store":
-        """A new, empty index; ConfigError where one is there already."""
+    def create(cls, uri: str, database: lancedb.DBConnection, identity: Identity) -> "Store":
+        """A new, empty index; ConfigError where one is there already.
+
+        The caller has the writer's lock: of two that make one at the same moment the later would empty the earlier one.
+        """
         with storage(f"{uri}: no index can be made"):
-            database = lancedb.connect(uri)
-            if ROWS in _tables(database):
+            if open_table(database, ROWS) is not None:
                 raise ConfigError(f"{uri}: there is an index already")
             return cls(uri, database, database.create_table(ROWS, schema=identity.schema()))
 
@@ -125,27 +121,28 @@ class Store:
         if not errors:
             return
         with storage(f"{self.uri}: errors cannot be written"):
-            if ERRORS not in _tables(self.database):
-                self.database.create_table(ERRORS, schema=ERRORS_SCHEMA)
-            table = self.database.open_table(ERRORS)
+            table = open_table(self.database, ERRORS)
+            if table is None:
+                table = self.database.create_table(ERRORS, schema=ERRORS_SCHEMA)
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             merge.execute(pa.Table.from_pylist(list(errors), schema=ERRORS_SCHEMA))
 
     def forget_errors(self, ids: Sequence[str]) -> None:
         """These images have no error any more."""
-        if not ids or ERRORS not in _tables(self.database):
+        if not ids:
             return
         with storage(f"{self.uri}: errors cannot be written"):
-            table = self.database.open_table(ERRORS)
-            for start in range(0, len(ids), IDS_AT_ONCE):
+            table = open_table(self.database, ERRORS)
+            for start in range(0, len(ids) if table is not None else 0, IDS_AT_ONCE):
                 table.delete(ids_condition(ids[start : start + IDS_AT_ONCE]))
 
     def errors(self) -> pa.Table:
         """The images that are not in the index, with the reasons; the newest last."""
         with storage(f"{self.uri}: cannot be read"):
-            if ERRORS not in _tables(self.database):
+            table = open_table(self.database, ERRORS)
+            if table is None:
                 return ERRORS_SCHEMA.empty_table()
-            return self.database.open_table(ERRORS).to_arrow().sort_by("time")
+            return table.to_arrow().sort_by("time")
 
     def find(self, condition: str, columns: Sequence[str], table: Any = None) -> pa.Table:
         """The rows that meet an SQL condition, with `_rowid`; InputError (filter) where it is none.
@@ -153,10 +150,8 @@ class Store:
         A user's condition has been `checked`: ids may make one that is longer.
         """
         query = (self.latest() if table is None else table).search().where(condition)
-        try:
+        with filtering(condition):
             return query.with_row_id(True).select(list(columns)).to_arrow()
-        except Exception as exc:  # a panic of the store's parser is none of its other errors
-            raise InputError(f"{condition!r} cannot be used: {_in_a_line(exc)}", noun="filter") from exc
 
     def batches(self, columns: Sequence[str], table: Any = None) -> Iterator[pa.RecordBatch]:
         """All rows, with `_rowid`, in the order in which they are kept."""
@@ -175,8 +170,9 @@ class Store:
         with storage(f"{self.uri}: cannot be compacted"):
             self._table.checkout_latest()
             self._table.optimize(cleanup_older_than=KEPT_VERSIONS)
-            if ERRORS in _tables(self.database):
-                self.database.open_table(ERRORS).optimize(cleanup_older_than=KEPT_VERSIONS)
+            errors = open_table(self.database, ERRORS)
+            if errors is not None:
+                errors.optimize(cleanup_older_than=KEPT_VERSIONS)
 
 
 def ids_condition(ids: Sequence[str]) -> str:
@@ -184,10 +180,17 @@ def ids_condition(ids: Sequence[str]) -> str:
     return "id IN (" + ", ".join(f"'{each}'" for each in ids) + ")"
 
 
-def _tables(database: lancedb.DBConnection) -> list[str]:
-    return list(database.list_tables().tables)
+def connect(uri: str) -> lancedb.DBConnection:
+    """The database at a place; a folder is made."""
+    with storage(f"{uri}: no index can be made"):
+        return lancedb.connect(uri)
 
 
-def _in_a_line(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return words.removeprefix("Invalid input, ").split(", /")[0][:REASON_CHARACTERS]
+def open_table(database: lancedb.DBConnection, name: str) -> Any:
+    """A table; None where there is none, or where whoever made it was killed before it was whole."""
+    try:
+        return database.open_table(name)
+    except ValueError as exc:  # lancedb lists a half-made table, and says this of one too
+        if "was not found" not in str(exc):
+            raise
+        return None

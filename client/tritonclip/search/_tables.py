@@ -1,5 +1,6 @@
 """Images listed in a table, CSV or Parquet, or held in one."""
 
+import csv
 import datetime
 import decimal
 import json
@@ -15,7 +16,7 @@ import pyarrow.parquet
 
 from tritonclip._errors import ConfigError
 from tritonclip._fetch import Remote
-from tritonclip.search._items import Item, Value, moment
+from tritonclip.search._items import Item, Value, as_text, full_path, moment
 from tritonclip.search._schema import OWN_COLUMNS
 
 LOCATIONS = ("path", "uri", "url", "file_name", "image")
@@ -41,7 +42,9 @@ def table_items(path: Path) -> Iterator[Item]:
         caption = next((names[name] for name in CAPTIONS if name in names), None)
         for row in batch.to_pylist():
             place, text = row.pop(location), row.pop(caption, None) if caption else None
-            yield _item(path, number, place, None if text is None else str(text), clean_metadata(row), modified)
+            yield _item(
+                path, number, place, None if text is None else as_text(str(text)), clean_metadata(row), modified
+            )
             number += 1
 
 
@@ -55,21 +58,23 @@ def count_table(path: Path) -> int:
 
 
 def clean_metadata(row: Mapping[str, Any]) -> dict[str, Value]:
-    """A row's values under names that SQL can say; lists and objects become JSON."""
-    named = {re.sub(r"\W+", "_", name): value for name, value in row.items()}
+    """A row's values under names that SQL can say and the store has none of (_rowid); lists and objects become JSON."""
+    named = {re.sub(r"\W+", "_", as_text(name)).strip("_"): value for name, value in row.items()}
     return {name: _clean(value) for name, value in named.items() if name and name not in OWN_COLUMNS}
 
 
 def _clean(value: Any) -> Value:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str):
+        return as_text(value)
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, decimal.Decimal):
         return float(value)
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return as_text(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
@@ -77,29 +82,42 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         if path.suffix.lower() == ".parquet":
             with pa.parquet.ParquetFile(path) as file:
                 yield from file.iter_batches(ROWS_AT_ONCE)
-            return
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-        parsing = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-        converting = pa.csv.ConvertOptions(null_values=[""], strings_can_be_null=True)  # a caption may well be "NA"
-        table = pa.csv.read_csv(path, parse_options=parsing, convert_options=converting)
-        yield from table.to_batches(ROWS_AT_ONCE)
-    except (pa.ArrowInvalid, OSError) as exc:
-        raise ConfigError(f"{path}: {str(exc).splitlines()[0]}") from exc
+        else:
+            yield from _read_csv(path).to_batches(ROWS_AT_ONCE)
+    except (pa.ArrowException, UnicodeError, OSError) as exc:
+        raise ConfigError(f"{path}: {(str(exc) or type(exc).__name__).splitlines()[0]}") from exc
+
+
+def _read_csv(path: Path) -> pa.Table:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file, delimiter=delimiter), [])
+    words = {name: pa.string() for name in header if name.lower() in (*LOCATIONS, *CAPTIONS)}  # 007 is a name, not 7
+    return pa.csv.read_csv(
+        path,
+        parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            null_values=[""],
+            strings_can_be_null=True,
+            column_types=words,  # a caption may well be "NA"
+        ),
+    )
 
 
 def _item(
-    table: Path, number: int, place: Any, caption: str | None, metadata: dict[str, Value], modified: datetime.datetime
+    table: Path,
+    number: int,
+    place: Any,
+    caption: str | None,
+    metadata: dict[str, Value],
+    modified: datetime.datetime | None,
 ) -> Item:
-    content = place.get("bytes") if isinstance(place, dict) else place  # Hugging Face's image: {bytes, path}
-    if isinstance(content, bytes):
-        return Item(f"{table.absolute()}#{number}", lambda: content, len(content), modified, caption, metadata)
-    name = place.get("path") if isinstance(place, dict) else place
+    content, name = (place.get("bytes"), place.get("path")) if isinstance(place, dict) else (place, place)
+    if isinstance(content, bytes):  # Hugging Face's image is {bytes, path}
+        return Item(f"{full_path(table)}#{number}", lambda: content, len(content), modified, caption, metadata)
     if not isinstance(name, str) or not name:
-        return Item(f"{table.absolute()}#{number}", _nowhere, None, None, caption, metadata)
+        reason = "the table does not say where this image is"
+        return Item.failing(f"{full_path(table)}#{number}", reason, caption, metadata)
     if name.lower().startswith(("http://", "https://")):
         return Item(name, Remote(name).read, None, None, caption, metadata)
     return Item.of_file(table.parent / name, caption, metadata)
-
-
-def _nowhere() -> bytes:
-    raise OSError("the table does not say where this image is")
