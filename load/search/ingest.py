@@ -1,6 +1,7 @@
 """`python -m load.search ingest`: images/s into an index ÷ the server's own, of the same files in turn.
 
 The server's own are those of `Client.embed_images`, which sends the same requests as many at a time and keeps nothing.
+CPU time of embedding ÷ that of adding says the same where client and server share all cores, whoever else does.
 """
 
 import argparse
@@ -13,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import psutil
 
 from load.core.inputs import Spec, images
 from load.core.machine import describe_machine, write_json
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     options = command.parse_args(arguments)
     server = Server(options.repository, Ports(0, 0, 0), log=Path("build/search-triton.log"))
     with _photos(options.images) as photos, server as served:
-        found = measure(served.grpc_url, photos, options.rounds)
+        found = measure(served, photos, options.rounds)
     for name, value in found.items():
         print(f"{name:28} {value}")
     for name in ("add", "add_without_thumbnails"):
@@ -56,13 +59,40 @@ def _photos(count: int) -> Iterator[list[Path]]:
         yield paths
 
 
-def measure(url: str, photos: Sequence[Path], rounds: int) -> dict[str, Any]:
-    """Images/s by round of embedding alone, and of adding with thumbnails and without."""
+class Costs:
+    """CPU time of a server with its processes and of this process, in ms an image, by way and by round."""
 
-    def rate(work: Callable[[Client], object]) -> float:
-        with Client(url) as client:
+    def __init__(self, server_pid: int, images: int) -> None:
+        self._server = psutil.Process(server_pid)
+        self._images = images
+        self.by_way: dict[str, dict[str, list[float]]] = {}
+
+    @contextmanager
+    def of(self, way: str) -> Iterator[None]:
+        """Count what is used meanwhile."""
+        before = self._seconds()
+        yield
+        for name, seconds in self._seconds().items():
+            used = 1000 * (seconds - before[name]) / self._images
+            self.by_way.setdefault(way, {}).setdefault(name, []).append(round(used, 3))
+
+    def totals(self, way: str) -> list[float]:
+        """Of both, by round."""
+        return [sum(both) for both in zip(*self.by_way[way].values(), strict=True)]
+
+    def _seconds(self) -> dict[str, float]:
+        server = (self._server, *self._server.children(recursive=True))
+        return {"server": sum(sum(each.cpu_times()[:2]) for each in server), "client": time.process_time()}
+
+
+def measure(server: Server, photos: Sequence[Path], rounds: int) -> dict[str, Any]:
+    """Images/s and CPU time by round of embedding alone, and of adding with thumbnails and without."""
+    costs = Costs(server.pid, len(photos))
+
+    def rate(way: str) -> float:
+        with Client(server.grpc_url) as client, costs.of(way):
             started = time.perf_counter()
-            work(client)
+            ways[way](client)
             return len(photos) / (time.perf_counter() - started)
 
     def add(client: Client, *, thumbnails: bool) -> None:
@@ -76,10 +106,13 @@ def measure(url: str, photos: Sequence[Path], rounds: int) -> dict[str, Any]:
         "add": partial(add, thumbnails=True),
         "add_without_thumbnails": partial(add, thumbnails=False),
     }
-    rate(ways["embed"])  # once outside the clock
-    rates = asyncio.run(in_turn({name: partial(asyncio.to_thread, rate, way) for name, way in ways.items()}, rounds))
+    with Client(server.grpc_url) as client:
+        client.embed_images(photos)  # once outside the clock
+    rates = asyncio.run(in_turn({way: partial(asyncio.to_thread, rate, way) for way in ways}, rounds))
     return {
         "images": len(photos),
-        "images_per_s": {name: round(statistics.median(found), 1) for name, found in rates.items()},
-        **{f"{name}_over_embed": ratio(rates[name], rates["embed"]) for name in list(ways)[1:]},
+        "images_per_s": {way: round(statistics.median(found), 1) for way, found in rates.items()},
+        "cpu_ms": costs.by_way,
+        **{f"{way}_over_embed": ratio(rates[way], rates["embed"]) for way in list(ways)[1:]},
+        **{f"embed_cpu_over_{way}": ratio(costs.totals("embed"), costs.totals(way)) for way in list(ways)[1:]},
     }

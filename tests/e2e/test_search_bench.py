@@ -78,3 +78,5 @@ def test_ingest_is_measured_beside_embedding(
     assert found["images"] == 40
     assert found["images_per_s"].keys() == {"embed", "add", "add_without_thumbnails"}
     assert len(found["add_over_embed"]["rounds"]) == len(found["add_without_thumbnails_over_embed"]["rounds"]) == 2
+    assert all(min(each) > 0 for parts in found["cpu_ms"].values() for each in parts.values())
+    assert len(found["embed_cpu_over_add"]["rounds"]) == 2
