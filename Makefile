@@ -35,7 +35,7 @@ up: setup
 ifeq ($(VARIANT),demo)
 	$(BIN)/tritonclip-server labels scenes --labels samples/scenes/classes.txt --repository $(SERVED) --if-changed
 endif
-	@exec $(BIN)/tritonclip-server serve $(SERVED) --gateway-port 8080 --greet $${GATEWAY_FLAGS:+"--gateway-flags=$$GATEWAY_FLAGS"} $(SERVE_FLAGS)
+	@exec $(BIN)/tritonclip-server serve $(SERVED) --gateway-port 8080 --greet --sample-index build/indexes/samples $${GATEWAY_FLAGS:+"--gateway-flags=$$GATEWAY_FLAGS"} $(SERVE_FLAGS)
 
 # A scenario of load/users/scenarios.toml, judged by load/users/thresholds.toml; an error where a limit is missed.
 SCENARIO ?= smoke

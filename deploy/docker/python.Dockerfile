@@ -1,10 +1,10 @@
 # The images that are Python alone, a target each: export, embedded (Triton for a host without a GPU), gateway, load.
-# Models, keys and the hub's cache are volumes; the weights of `demo`, 10 MB, are all that comes with the package.
+# Models, keys, indexes and the hub's cache are volumes; the weights of `demo`, 10 MB, are all that comes with the package.
 
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 # Volumes take their owner from these folders when they are first used. PyTorch wants a name for its user.
-RUN useradd --uid 1000 tritonclip && install -d -o tritonclip -g tritonclip /models /hub /keys /compiled
+RUN useradd --uid 1000 tritonclip && install -d -o tritonclip -g tritonclip /models /hub /keys /indexes /compiled
 WORKDIR /app
 COPY constraints.txt ./
 
@@ -40,9 +40,10 @@ USER 1000:1000
 ENTRYPOINT ["tritonclip-server"]
 
 FROM base AS gateway
-COPY requirements/gateway.txt requirements/openai-tokens.txt requirements/
+COPY requirements/gateway.txt requirements/openai-tokens.txt requirements/search.txt requirements/
 COPY --from=packages /wheels /wheels
-RUN pip install --no-cache-dir -r requirements/gateway.txt -r requirements/openai-tokens.txt /wheels/*.whl -c constraints.txt
+RUN pip install --no-cache-dir -r requirements/gateway.txt -r requirements/openai-tokens.txt -r requirements/search.txt \
+        /wheels/*.whl -c constraints.txt
 USER 1000:1000
 ENTRYPOINT ["tritonclip-server"]
 

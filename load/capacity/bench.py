@@ -25,13 +25,14 @@ from torch.nn import functional
 from load.capacity.baseline import BareEncoder, random_image
 from load.capacity.compare import by_protocol, open_gateway
 from load.capacity.deployment import Embedded, embedded
-from load.capacity.meter import in_turn, open_meter, ratio, say
+from load.capacity.meter import open_meter
 from load.capacity.workload import Load, Workload
 from load.core.checks import check_vectors
 from load.core.inputs import Spec, images
 from load.core.machine import describe_machine, write_json
 from load.core.operations import EmbedTexts
 from load.core.sender import AsyncClient
+from load.core.turns import in_turn, ratio, say
 from load.core.workload import Question
 from tritonclip import Client, Manifest
 from tritonclip_server.export.label_sets import add_label_set

@@ -17,13 +17,14 @@ from load.capacity.charts import draw
 from load.capacity.compare import with_bare, with_unbatched
 from load.capacity.deployment import Deployment, Embedded, embedded, running
 from load.capacity.markdown import to_markdown
-from load.capacity.meter import open_meter, say
+from load.capacity.meter import open_meter
 from load.capacity.report import describe, findings, step_json
 from load.capacity.workload import TASKS, Load, Workload, pixels
 from load.core.inputs import FORMATS, Spec
 from load.core.knee import NotMeasurable
 from load.core.machine import write_json
 from load.core.protocols import RequestProblem
+from load.core.turns import say
 from load.core.workload import WrongModel
 from tritonclip_server.embedded.errors import ServeError
 

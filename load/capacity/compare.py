@@ -11,10 +11,11 @@ from typing import Any
 
 from load.capacity.baseline import BareEncoder, random_image
 from load.capacity.deployment import Deployment, Embedded, embedded, linked_copy, switch_batching_off
-from load.capacity.meter import Meter, in_turn, open_meter, ratio, say
+from load.capacity.meter import Meter, open_meter
 from load.capacity.workload import Load, Workload
 from load.core.clients_asyncio import open_client
 from load.core.knee import NotMeasurable
+from load.core.turns import in_turn, ratio, say
 from tritonclip_server.embedded.gateway import Gateway, items_in_flight
 
 

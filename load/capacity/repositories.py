@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from load.capacity.deployment import embedded, linked_copy
-from load.capacity.meter import Meter, in_turn, open_meter, ratio
+from load.capacity.meter import Meter, open_meter
 from load.capacity.workload import Load, Workload, pixels
 from load.core.inputs import Spec
 from load.core.machine import describe_machine, write_json
+from load.core.turns import in_turn, ratio
 from tritonclip_server.export.tracing import trace
 from tritonclip_server.repository.manifest import file_digest, write_manifest
 

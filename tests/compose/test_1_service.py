@@ -85,6 +85,19 @@ print(sorted((str(path), path.stat().st_mtime_ns) for path in pathlib.Path("/com
 """
 
 
+def test_an_index_is_made_and_served_as_the_docs_say(stack: Stack, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = ("index", "add", "/indexes/photos", "/photos", "--url", "grpc://triton:8001")
+    stack.compose(
+        "run", "--rm", "-T", "--entrypoint", "tritonclip", "-v", f"{ROOT / 'samples' / 'scenes'}:/photos:ro",
+        "gateway", *add,
+    )  # fmt: skip
+    monkeypatch.setenv("GATEWAY_OPTIONS", "--index photos=/indexes/photos")
+    stack.compose("up", "--wait", "gateway")
+    body = {"text": "a red triangle", "top_k": 1}
+    answer = httpx.post(f"{stack.gateway_url}/v1/search", json=body, headers={"authorization": f"Bearer {key}"})
+    assert answer.json()["data"][0]["uri"] == "/photos/red-triangle-15.jpg"
+
+
 def test_a_container_that_starts_again_compiles_nothing(stack: Stack) -> None:
     (before,) = stack.containers("triton")
     compiled = stack.python(before["Id"], COMPILED)

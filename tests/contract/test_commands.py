@@ -27,7 +27,7 @@ OPTIONS = {
     "labels": {"--labels", "--templates", "--repository", "--device", "--if-changed"},
     "serve": {
         "--http-port", "--grpc-port", "--metrics-port", "--gateway-port", "--address", "--admin-key", "--log",
-        "--gateway-flags", "--greet",
+        "--gateway-flags", "--sample-index", "--greet",
     },
 }  # fmt: skip
 PARSERS = {"export": export_parser, "labels": labels_parser, "serve": serve_parser}

@@ -146,6 +146,17 @@ def test_models_are_written_by_the_exporter_alone() -> None:
     assert not any("models" in volume for volume in found["gateway"]["volumes"])
 
 
+def test_the_gateway_can_keep_and_serve_an_index() -> None:
+    dockerfile = (ROOT / "deploy/docker/python.Dockerfile").read_text()
+    image = dockerfile.partition(" AS gateway\n")[2].partition("\nFROM ")[0]
+    assert "-r requirements/search.txt" in image
+    (made,) = re.findall(r"install -d -o tritonclip -g tritonclip (.*)", dockerfile)
+    gateway = services(GPU, {"GATEWAY_OPTIONS": "--index photos=/indexes/photos"})["gateway"]
+    assert "/indexes" in made.split()
+    assert "indexes:/indexes" in gateway["volumes"]
+    assert gateway_parser().parse_args(gateway["command"].split()[1:]).index == [("photos", "/indexes/photos")]
+
+
 @pytest.mark.parametrize("dockerfile", ["triton", "python"])
 def test_compiled_code_outlives_a_container(dockerfile: str) -> None:
     """The root file system is read-only and /tmp in memory: without a place of its own each start compiles anew."""

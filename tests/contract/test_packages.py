@@ -10,9 +10,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PINNED = {
-    "export": ["export.txt"],
-    "embedded": ["embedded.txt"],
-    "gateway": ["gateway.txt", "openai-tokens.txt"],
+    ("server", "export"): ["export.txt"],
+    ("server", "embedded"): ["embedded.txt"],
+    ("server", "gateway"): ["gateway.txt", "openai-tokens.txt"],
+    ("client", "search"): ["search.txt"],
 }
 
 
@@ -35,13 +36,14 @@ def requirements(name: str) -> dict[str, Requirement]:
 
 
 def test_every_extra_has_its_pinned_files() -> None:
-    assert set(project("server")["optional-dependencies"]) == set(PINNED)
+    extras = [(folder, extra) for folder in ("server", "client") for extra in project(folder)["optional-dependencies"]]
+    assert sorted(extras) == sorted(PINNED)
 
 
-@pytest.mark.parametrize("extra", PINNED)
-def test_what_an_extra_brings_is_pinned_and_tested_in_a_version_that_it_allows(extra: str) -> None:
-    pinned = {name: found for file in PINNED[extra] for name, found in requirements(file).items()}
-    for requirement in map(Requirement, project("server")["optional-dependencies"][extra]):
+@pytest.mark.parametrize(("folder", "extra"), PINNED)
+def test_what_an_extra_brings_is_pinned_and_tested_in_a_version_that_it_allows(folder: str, extra: str) -> None:
+    pinned = {name: found for file in PINNED[folder, extra] for name, found in requirements(file).items()}
+    for requirement in map(Requirement, project(folder)["optional-dependencies"][extra]):
         if requirement.name != "tritonclip":
             (version,) = pinned[canonicalize_name(requirement.name)].specifier
             assert version.operator == "=="

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import tritonclip
+import tritonclip.search
 from scripts.gateway_reference import document, reference, type_of
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -12,6 +13,12 @@ REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 def test_every_public_name_of_the_client() -> None:
     named = re.findall(r"^::: tritonclip\.(\w+)$", (REFERENCE / "client.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted([*named, "__version__"]) == sorted(tritonclip.__all__)
+
+
+def test_every_public_name_of_search() -> None:
+    page = (REFERENCE / "search.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: tritonclip\.search\.(\w+)$", page, re.MULTILINE)
+    assert sorted(named) == sorted(tritonclip.search.__all__)
 
 
 def test_the_example_of_the_fake_server_runs() -> None:

@@ -159,8 +159,8 @@ def test_the_readmes_python_runs(running: Running) -> None:
 
 
 def test_what_it_says_to_try_next_works(running: Running) -> None:
-    hints = commands(running.output, ".venv/bin/tritonclip ")
-    assert len(hints) == 4
+    hints = commands(running.output, ".venv/bin/tritonclip ", "tritonclip ")  # by its name where a shell knows it
+    assert len(hints) == 5
     answers = [run(hint, running).stdout.decode() for hint in hints]
     assert all(answers)
     # The first two can be checked by eye: every line has the colour and the shape that are in the file's name.
@@ -169,6 +169,14 @@ def test_what_it_says_to_try_next_works(running: Running) -> None:
     assert all(Path(path).name.startswith(f"{colour}-{shape}-") for path, colour, shape, *_ in lines)
     assert answers[1].splitlines()[1].split()[1:4] == ["a", "blue", "star"]
     assert all(Path(line.split()[0]).name.startswith(line.split()[1]) for line in answers[2].splitlines()[1:])
+    assert "/red-triangle-15.jpg " in answers[3].splitlines()[1]
+
+
+def test_the_gateway_serves_an_index_of_the_samples(running: Running) -> None:
+    body = {"index": "samples", "text": "a blue star", "top_k": 1}
+    found = httpx.post(f"{running.gateway}/v1/search", json=body, trust_env=False).json()
+    assert found["rows"] == len([*SCENES.glob("*.jpg"), *SCENES.parent.glob("photos/*.jpg")])
+    assert Path(found["data"][0]["uri"]).name == "blue-star-04.jpg"
 
 
 def test_the_gateway_answers_as_the_greeting_says(running: Running) -> None:

@@ -33,17 +33,17 @@ LEFT_OVER = (
     "head_scenes/1/model.pt",
     "classify_scenes/config.pbtxt",
 )
-# Shows the help of each command of a part, and imports each of its modules.
+# Shows the help of each command of a part, and imports each of its modules but those below what is left out.
 TRY = """
 import contextlib, importlib, pkgutil, sys
-part, main, *commands = sys.argv[1:]
+part, left_out, main, *commands = sys.argv[1:]
 for command in commands:
     with contextlib.suppress(SystemExit):
         importlib.import_module(main).main([command, "--help"])
 package = importlib.import_module(part)
 assert package.__file__.startswith(sys.prefix), package.__file__
 for module in pkgutil.walk_packages(package.__path__, f"{part}."):
-    if not module.name.endswith("__main__"):
+    if not (module.name.endswith("__main__") or f"{module.name}.".startswith(f"{left_out}.")):
         importlib.import_module(module.name)
 """
 
@@ -102,32 +102,33 @@ def wheels(sources: Path, expected: dict[str, set[str]], tmp_path_factory: pytes
 class Environment:
     """A virtual environment with both wheels and, of what else is installed here, only what is asked for."""
 
-    def __init__(self, folder: Path, wheels: Iterable[Path], *extras: str) -> None:
+    def __init__(self, folder: Path, wheels: Iterable[Path], *wanted: str) -> None:
+        """`wanted` are packages of ours with extras, as pip takes them."""
         run(UV, "venv", "--quiet", "--offline", "--python", sys.executable, folder, cwd=folder.parent)
         self.bin = folder / "bin"
         install = (UV, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", self.bin / "python")
         run(*install, *wheels, cwd=folder.parent)
         self._site = next(folder.glob("lib/python3*/site-packages"))
-        for extra in extras:
-            for distribution in self._distributions(extra):
+        for requirement in wanted:
+            for distribution in self._distributions(Requirement(requirement)):
                 self._link(distribution)
 
-    def _distributions(self, extra: str) -> list[metadata.Distribution]:
-        """What an extra of tritonclip-server (``client``: tritonclip itself) brings, as it is installed here."""
+    def _distributions(self, wanted: Requirement) -> list[metadata.Distribution]:
+        """What a package of ours brings, as it is installed here."""
         ours = {canonicalize_name(found.name): found for found in metadata.distributions(path=[str(self._site)])}
-        waiting = [Requirement(f"tritonclip-server[{extra}]" if extra != "client" else "tritonclip")]
+        waiting = [wanted]
         seen: set[tuple[str, str]] = set()
         found: list[metadata.Distribution] = []
         while waiting:
             requirement = waiting.pop()
             name = canonicalize_name(requirement.name)
             distribution = ours[name] if name in OURS else metadata.distribution(name)
-            for wanted in requirement.extras or {""}:
-                if (name, wanted) in seen:
+            for extra in {"", *requirement.extras}:
+                if (name, extra) in seen:
                     continue
-                seen.add((name, wanted))
+                seen.add((name, extra))
                 needs = [Requirement(text) for text in distribution.requires or ()]
-                waiting += [need for need in needs if not need.marker or need.marker.evaluate({"extra": wanted})]
+                waiting += [need for need in needs if not need.marker or need.marker.evaluate({"extra": extra})]
             if name not in OURS:
                 found.append(distribution)
         return found
@@ -154,9 +155,23 @@ def test_the_version_is_one(wheels: dict[str, Path]) -> None:
 
 
 def test_the_client_needs_only_what_it_asks_for(wheels: dict[str, Path], tmp_path: Path) -> None:
-    environment = Environment(tmp_path / "client", [wheels["tritonclip"]], "client")
+    environment = Environment(tmp_path / "client", [wheels["tritonclip"]], "tritonclip")
     assert "embed" in run(environment.bin / "tritonclip", "--help", cwd=tmp_path)
-    run(environment.bin / "python", "-c", TRY, "tritonclip", "tritonclip.cli", cwd=tmp_path)
+    run(environment.bin / "python", "-c", TRY, "tritonclip", "tritonclip.search", "tritonclip.cli", cwd=tmp_path)
+    for command in (("search", "photos.index", "a cat"), ("index", "info", "photos.index")):
+        said = run(environment.bin / "tritonclip", *command, cwd=tmp_path, code=2)
+        assert said == 'tritonclip: searching needs LanceDB: pip install "tritonclip[search]"\n'
+
+
+def test_the_clients_extra_brings_all_that_searching_needs(wheels: dict[str, Path], tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "search", [wheels["tritonclip"]], "tritonclip[search]")
+    said = run(
+        environment.bin / "python", "-c", TRY, "tritonclip", "", "tritonclip.cli", "search", "index", cwd=tmp_path
+    )
+    assert "usage: tritonclip search " in said
+    assert "usage: tritonclip index " in said
+    missing = run(environment.bin / "tritonclip", "index", "info", "photos.index", cwd=tmp_path, code=2)
+    assert missing.startswith("tritonclip: photos.index: there is no index")
 
 
 def test_a_command_without_its_extra_says_what_to_install(wheels: dict[str, Path], tmp_path: Path) -> None:
@@ -171,9 +186,9 @@ def test_a_command_without_its_extra_says_what_to_install(wheels: dict[str, Path
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_brings_all_that_its_commands_need(extra: str, wheels: dict[str, Path], tmp_path: Path) -> None:
-    environment = Environment(tmp_path / extra, wheels.values(), extra)
+    environment = Environment(tmp_path / extra, wheels.values(), f"tritonclip-server[{extra}]")
     commands = [name for name, details in COMMANDS.items() if details.extra == extra]
-    arguments = (f"tritonclip_server.{extra}", "tritonclip_server.cli", *commands)
+    arguments = (f"tritonclip_server.{extra}", "", "tritonclip_server.cli", *commands)
     said = run(environment.bin / "python", "-c", TRY, *arguments, cwd=tmp_path)
     assert [f"usage: tritonclip-server {name} " in said for name in commands] == [True] * len(commands)
     if extra == "export":

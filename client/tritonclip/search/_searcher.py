@@ -61,7 +61,7 @@ class Searcher:
         self.look()
         if exact is False or (exact is None and self._rows > self._exact_rows):
             table, rows = self._table, self._rows
-            if ann.kind_of(table) is not None:
+            if ann.exists(table):
                 return SearchResults(self._ann_hits(table, query, top_k, where), exact=False, rows=rows)
         if where is not None:
             return self._filtered(query, top_k, where)

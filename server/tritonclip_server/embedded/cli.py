@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tritonclip_server.embedded.environment import spare_from_proxies
 from tritonclip_server.embedded.errors import ServeError
+from tritonclip_server.embedded.family import Stopping
 from tritonclip_server.embedded.gateway import Gateway, check_flags, gateway_flags, items_in_flight
 from tritonclip_server.embedded.greeting import greet
 from tritonclip_server.embedded.launcher import Launcher, Say
@@ -20,6 +21,7 @@ from tritonclip_server.embedded.process import (
     open_standard_descriptors,
 )
 from tritonclip_server.embedded.repository import check_repository
+from tritonclip_server.embedded.sample_index import NAME, build_sample_index
 from tritonclip_server.embedded.server import Server
 
 DEFAULT_REPOSITORY = Path("build/models/demo")
@@ -82,6 +84,12 @@ def parser() -> argparse.ArgumentParser:
         help="options of `tritonclip-server gateway` for it, in one argument, such as \"--alias '*' --max-texts 4096\"",
     )
     command.add_argument(
+        "--sample-index",
+        type=Path,
+        metavar="FOLDER",
+        help=f"keep an index of the sample images there, for the gateway to search as `{NAME}` (default: none)",
+    )
+    command.add_argument(
         "--greet",
         action="store_true",
         help="once ready, compare a sample image with three sentences and print the scores",
@@ -114,23 +122,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace, say: Say, show: Say) -> None:
     ports = Ports(options.http_port, options.grpc_port, options.metrics_port)
     address = _check_addresses(options.address, ports, options.gateway_port)
+    if options.gateway_port is None and (options.gateway_flags or options.sample_index):
+        option = "--gateway-flags" if options.gateway_flags else "--sample-index"
+        raise ServeError(f"{option}: there is no gateway to give it to: add --gateway-port")
     if options.gateway_flags:
-        if options.gateway_port is None:
-            raise ServeError("--gateway-flags: there is no gateway to give them to: add --gateway-port")
         check_flags(options.gateway_flags)
     manifest = check_repository(options.repository)
     os.environ |= spare_from_proxies(os.environ, reachable(address))
     server = Server(options.repository, ports, address, options.admin_key, options.log, say=say)
 
-    def make_gateway() -> Gateway:
-        items = items_in_flight(options.repository)
-        return Gateway(server.grpc_url, options.gateway_port, items, say, options.gateway_flags)
+    index: Path | None = None
+
+    def make_gateway(stopping: Stopping) -> Gateway:
+        nonlocal index
+        flags = options.gateway_flags
+        fingerprint, folder = str(manifest.get("fingerprint")), options.sample_index
+        if folder is not None and build_sample_index(folder, server.grpc_url, fingerprint, say, stopping):
+            index, flags = folder, [*flags, "--index", f"{NAME}={folder}"]
+        return Gateway(server.grpc_url, options.gateway_port, items_in_flight(options.repository), say, flags)
 
     def after_start(server: Server, gateway: Gateway | None) -> None:
         if manifest.get("random_weights"):
             say("RANDOM WEIGHTS: this shows how the server works; its answers mean nothing")
         if options.greet:
-            greet(server.grpc_url, str(manifest.get("variant")), gateway.url if gateway is not None else None, show)
+            url = gateway.url if gateway is not None else None
+            greet(server.grpc_url, str(manifest.get("variant")), url, index, show)
 
     launcher = Launcher(server, make_gateway if options.gateway_port is not None else None, say)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

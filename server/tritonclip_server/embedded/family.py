@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
 from tritonclip_server.embedded import hidden_arguments
@@ -30,8 +31,12 @@ class Family:
         hidden: Sequence[str] = (),
         warn: Callable[[str], object] = print,
         claim: Claim | None = None,
+        folder: Path = PACKAGE.parent,
     ) -> None:
-        """Start `command` with `hidden` arguments after its own. A `claim` is released by the keeper if need be."""
+        """Start `command` in `folder`, with `hidden` arguments after its own.
+
+        A `claim` is released by the keeper if need be.
+        """
         names = [] if claim is None else [claim.identity, str(claim.folder)]
         self._keeper = subprocess.Popen(
             [sys.executable, "-E", "-S", "-m", "tritonclip_server.embedded.keeper", *names],
@@ -48,7 +53,7 @@ class Family:
                 hidden,
                 environment,
                 warn,
-                cwd=PACKAGE.parent,
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -100,7 +100,7 @@ class Gateway:
         self.port = find_port(LOOPBACK, self.port)
         command = [sys.executable, "-m", "tritonclip_server", "gateway", "--host", LOOPBACK, "--port", str(self.port)]
         command += ["--url", self._triton_url, "--max-items-in-flight", str(self._items_in_flight), *self._flags]
-        self._family = Family(command, os.environ)
+        self._family = Family(command, os.environ, folder=Path.cwd())  # paths among its options are written there
         self._reader = threading.Thread(
             target=drain, args=(self._family.output, self._say), name="gateway-log", daemon=True
         )

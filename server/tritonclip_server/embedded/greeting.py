@@ -1,7 +1,12 @@
 """The first answer a newcomer sees: a sample image and some sentences through the running server."""
 
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tritonclip import Client, TritonClipError
 from tritonclip_server.embedded.errors import ServeError
@@ -10,36 +15,43 @@ from tritonclip_server.resources import SAMPLES
 
 @dataclass(frozen=True)
 class Greeting:
-    """An image of samples/ with sentences to compare it with, and the commands to suggest afterwards."""
+    """An image of samples/ with sentences to compare it with, and what to suggest afterwards.
+
+    A suggestion is a subcommand with its options, and the sample that stands for `{}` in it. `search` is a sentence.
+    """
 
     image: str
     sentences: tuple[str, ...]
-    hints: tuple[str, ...]
+    hints: tuple[tuple[str, str], ...]
+    search: str
 
 
 SCENES = Greeting(
     "scenes/red-triangle-15.jpg",
     ("a red triangle", "a red square", "a blue triangle"),
     (
-        "classify 'samples/scenes/*.jpg' --label-set scenes --top-k 1    # look: samples/scenes/contact-sheet.png",
-        'rank samples/scenes/blue-star-04.jpg "a blue star" "a blue heart" "a yellow star"',
-        "classify 'samples/scenes/*.jpg' --labels red,orange,yellow,green,cyan,blue,purple,pink --top-k 1",
-        "status",
+        ("classify {} --label-set scenes --top-k 1", "scenes/*.jpg"),
+        ('rank {} "a blue star" "a blue heart" "a yellow star"', "scenes/blue-star-04.jpg"),
+        ("classify {} --labels red,orange,yellow,green,cyan,blue,purple,pink --top-k 1", "scenes/*.jpg"),
     ),
+    "a red triangle",
 )
 PHOTOS = Greeting(
     "photos/cat.jpg",
     ("a photo of a cat", "a cup of coffee on a table", "a rocket on its launch pad"),
     (
-        'rank samples/photos/coffee.jpg "a cup of coffee" "a cat" "an astronaut"',
-        "classify 'samples/photos/*.jpg' --labels cat,coffee,rocket,astronaut",
-        "status",
+        ('rank {} "a cup of coffee" "a cat" "an astronaut"', "photos/coffee.jpg"),
+        ("classify {} --labels cat,coffee,rocket,astronaut", "photos/*.jpg"),
     ),
+    "a cup of coffee",
 )
 
 
-def greet(url: str, variant: str, gateway_url: str | None, show: Callable[[str], object]) -> None:
-    """Show the scores of the sample image, and what to try next; ServeError where the server fails at it."""
+def greet(url: str, variant: str, gateway_url: str | None, index: Path | None, show: Callable[[str], object]) -> None:
+    """Show the scores of the sample image, and what to try next; ServeError where the server fails at it.
+
+    `index` is the samples' own, where there is one.
+    """
     greeting = SCENES if variant == "demo" else PHOTOS  # the demo model knows drawn scenes alone
     image = SAMPLES / greeting.image
     try:
@@ -48,14 +60,40 @@ def greet(url: str, variant: str, gateway_url: str | None, show: Callable[[str],
     except TritonClipError as error:
         raise ServeError(f"the sample request failed: {error}") from error
     show(f"\n{image.name} against three sentences:\n\n  cosine   logit  probability")
-    for index, sentence in enumerate(greeting.sentences):
+    for number, sentence in enumerate(greeting.sentences):
         cosine, logit, probability = (
-            float(values[0, index]) for values in (scores.cosine, scores.logits, scores.probabilities)
+            float(values[0, number]) for values in (scores.cosine, scores.logits, scores.probabilities)
         )
         show(f"  {cosine:6.3f}  {logit:6.2f}  {probability:11.3f}  {sentence}")
-    hints = "\n".join(f"  .venv/bin/tritonclip {hint}" for hint in greeting.hints)
+    hints = "\n".join(f"  {hint}" for hint in suggestions(greeting, gateway_url, index))
     if gateway_url is not None:
-        texts = " ".join(f'-F text="{sentence}"' for sentence in greeting.sentences)
-        hints += f"\n  curl -s {gateway_url}/v1/similarity -F image=@samples/{greeting.image} {texts}"
         hints += f"\n\nThe page to play with: {gateway_url}"
     show(f"\nTry next, in another terminal:\n\n{hints}\n\nCtrl-C stops the server.\n")
+
+
+def suggestions(greeting: Greeting, gateway_url: str | None, index: Path | None) -> list[str]:
+    """Commands to type in the present folder, wherever this package lies."""
+    command = own_command()
+    lines = [f"{command} {hint.format(shlex.quote(_here(SAMPLES / sample)))}" for hint, sample in greeting.hints]
+    if index is not None:
+        lines.append(f'{command} search {shlex.quote(str(index))} "{greeting.search}" --top-k 3')
+    lines.append(f"{command} status")
+    if gateway_url is not None:
+        image = shlex.quote(f"image=@{_here(SAMPLES / greeting.image)}")
+        texts = " ".join(f'-F text="{sentence}"' for sentence in greeting.sentences)
+        lines.append(f"curl -s {gateway_url}/v1/similarity -F {image} {texts}")
+    return lines
+
+
+def own_command() -> str:
+    """The client's command as it is called here: by its name where the shell finds it so, else by its path."""
+    command = Path(sys.executable).with_name("tritonclip")
+    found = shutil.which("tritonclip")
+    if not command.exists() or (found is not None and os.path.samefile(found, command)):
+        return "tritonclip"
+    return shlex.quote(_here(command))
+
+
+def _here(path: Path) -> str:
+    """A path as it is written in the present folder."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

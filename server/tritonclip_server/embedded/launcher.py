@@ -1,6 +1,6 @@
 """What `tritonclip-server serve` runs: Triton and a gateway, until asked to stop, or until one dies too often.
 
-start: Triton ──ready──> gateway ──live──> greeting
+start: Triton ──ready──> gateway, and what it serves ──live──> greeting
 stop:  gateway, which finishes what it has begun ──ended──> Triton
 """
 
@@ -23,8 +23,8 @@ Say = Callable[[str], object]
 class Launcher:
     """A server and its gateway, if any."""
 
-    def __init__(self, server: Server, make_gateway: Callable[[], Gateway] | None, say: Say) -> None:
-        """`make_gateway` is called when the server's ports are known."""
+    def __init__(self, server: Server, make_gateway: Callable[[Stopping], Gateway] | None, say: Say) -> None:
+        """`make_gateway` is called when the server is ready; it may take its time, unless it shall stop."""
         self._stopping = False
         self._server = server
         self._make_gateway = make_gateway
@@ -35,12 +35,15 @@ class Launcher:
         """Have `run` end. Safe in a signal handler."""
         self._stopping = True
 
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
     def run(self, greet: Callable[[Server, Gateway | None], object]) -> None:
         """Serve until asked to stop; a ServeError says why that was not possible."""
         try:
             self._timed(self._server.start)
             if self._make_gateway is not None:
-                self._gateway = self._make_gateway()
+                self._gateway = self._make_gateway(self._is_stopping)
                 self._start_gateway(self._gateway)
             greet(self._server, self._gateway)
             self._keep_serving()
@@ -54,11 +57,11 @@ class Launcher:
 
     def _timed(self, start: Callable[[Stopping], None]) -> None:
         started = time.monotonic()
-        start(lambda: self._stopping)
+        start(self._is_stopping)
         self._say(f"ready after {time.monotonic() - started:.1f} s: {self._server.grpc_url}  {self._server.http_url}")
 
     def _start_gateway(self, gateway: Gateway) -> None:
-        gateway.start(lambda: self._stopping)
+        gateway.start(self._is_stopping)
         self._say(f"gateway ready: {gateway.url}")
 
     def _keep_serving(self) -> None:

@@ -28,11 +28,12 @@ def _served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     with serve_grpc(FakeServer(label_sets={"animals": ["cat", "dog"]})) as (url, _):
         monkeypatch.setenv("TRITONCLIP_URL", url)
+        assert main(["index", "add", "photos.index", "photos"]) == 0
         yield
 
 
 def test_there_is_something_to_run() -> None:
-    assert (len(PYTHON), len(COMMANDS)) == (4, 8)
+    assert (len(PYTHON), len(COMMANDS)) == (6, 10)
 
 
 @pytest.mark.usefixtures("_served")

@@ -54,6 +54,12 @@ def test_nothing_outlives_a_killed_launcher() -> None:
     wait_for_group(number, 0, keeper.GRACE_SECONDS + 20)
 
 
+def test_a_program_runs_in_the_folder_that_is_named(tmp_path: Path) -> None:
+    family = Family(["pwd"], os.environ, folder=tmp_path)
+    assert Path(family.output.read().decode().strip()) == tmp_path
+    family.kill()
+
+
 def test_what_has_begun_may_still_end(tmp_path: Path) -> None:
     """A program that heeds SIGTERM gets it at once, and has time."""
     path = tmp_path / "ended"

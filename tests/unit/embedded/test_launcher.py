@@ -49,7 +49,7 @@ class Run:
         self.said: list[str] = []
         self.triton = Child("triton", self.notes, list(triton))
         self.gateway = Child("gateway", self.notes, list(gateway))
-        self.launcher = Launcher(cast(Server, self.triton), lambda: cast(Gateway, self.gateway), self.said.append)
+        self.launcher = Launcher(cast(Server, self.triton), lambda _: cast(Gateway, self.gateway), self.said.append)
         monkeypatch.setattr(time, "sleep", self._sleep)
 
     def _sleep(self, _seconds: float) -> None:

@@ -47,7 +47,8 @@ WRONG = (
     (["--admin-key", "schlüssel"], "--admin-key"),
     (["--admin-key", "line\nbreak"], "--admin-key"),
     (["--unknown"], "--unknown"),
-    (["--gateway-flags=--alias"], "--gateway-flags: there is no gateway to give them to"),
+    (["--gateway-flags=--alias"], "--gateway-flags: there is no gateway to give it to"),
+    (["--sample-index", "somewhere"], "--sample-index: there is no gateway to give it to"),
     (
         ["--gateway-port", "0", "--gateway-flags=--max-items=3"],
         "unrecognized arguments: --max-items=3",

@@ -9,7 +9,7 @@ from google.protobuf import text_format
 
 from load.capacity.cli import main
 from load.capacity.deployment import instance_counts, linked_copy, running, switch_batching_off
-from load.capacity.meter import Step, in_turn, ratio
+from load.capacity.meter import Step
 from load.capacity.stages import limiting_stage, split, utilisation
 from load.capacity.workload import Load
 from load.core.checks import Outcome
@@ -17,6 +17,7 @@ from load.core.generator import Result
 from load.core.knee import NotMeasurable, find_knee
 from load.core.sender import Sample
 from load.core.triton_stats import Counters
+from load.core.turns import in_turn, ratio
 from tritonclip_server.repository.configs import read_config
 
 SOURCE = Path(__file__).resolve().parents[3] / "model_repository"

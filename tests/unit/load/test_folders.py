@@ -1,4 +1,4 @@
-"""Who may import whom in load/: core nobody else, and capacity, faults and users each core alone."""
+"""Who may import whom in load/: core nobody else, and capacity, faults, search and users each core alone."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 LOAD = Path(__file__).resolve().parents[3] / "load"
-MAY = {folder: {folder, "core"} for folder in ("core", "users", "capacity", "faults")}
+MAY = {folder: {folder, "core"} for folder in ("core", "users", "capacity", "faults", "search")}
 
 
 def imported(path: Path) -> set[str]:
