@@ -6,20 +6,15 @@ cosines. docs/performance.md has what other kinds and parameters give.
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from tritonclip._errors import InputError
 from tritonclip.protocol.messages import FloatArray
-from tritonclip.search._errors import storage
+from tritonclip.search._errors import filtering, storage
 from tritonclip.search._filter import checked
-
-with warnings.catch_warnings():  # of its own dependencies
-    warnings.simplefilter("ignore")
-    from lancedb.index import IvfRq
+from tritonclip.search._lance import IvfRq
 
 NAME = "vector_idx"
 WIDTH_MULTIPLE = 8  # of what can be quantised
@@ -68,10 +63,8 @@ def search(table: Any, query: FloatArray, top_k: int, where: str | None, columns
         with storage("the ANN index cannot be read"):
             return asked.nprobes(probes).to_arrow()
     asked = asked.minimum_nprobes(probes).maximum_nprobes(0).where(checked(where), prefilter=True)
-    try:
+    with filtering(where):
         return asked.to_arrow()
-    except (ValueError, RuntimeError) as exc:
-        raise InputError(f"{where!r} cannot be used: {exc}", noun="filter") from exc
 
 
 def unindexed_rows(table: Any) -> int:

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tritonclip._errors import ConfigError, TritonClipError
+from tritonclip._errors import ConfigError, InputError, TritonClipError
+
+REASON_CHARACTERS = 300
 
 _REASONS = (  # what matters of the pages that are said of an object store
     (r"<Message>(.+?)</Message>", r"\1"),
@@ -39,6 +41,18 @@ def storage(doing: str) -> Iterator[None]:
         if isinstance(exc, TritonClipError):
             raise
         raise StorageError(f"{doing}: {_reason(exc)}") from exc
+
+
+@contextmanager
+def filtering(condition: str) -> Iterator[None]:
+    """Have what the store raises of a condition come out as an InputError, and that it failed as a StorageError."""
+    try:
+        yield
+    except Exception as exc:  # a panic of its parser is none of its other errors
+        if isinstance(exc, OSError | RuntimeError) and "applying filter" not in str(exc):
+            raise StorageError(f"the index cannot be read: {_reason(exc)}") from exc
+        words = " ".join(str(exc).split()).removeprefix("Invalid input, ").split(", /")[0][:REASON_CHARACTERS]
+        raise InputError(f"{condition!r} cannot be used: {words}", noun="filter") from exc
 
 
 def _reason(error: Exception) -> str:

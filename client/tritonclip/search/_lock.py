@@ -16,10 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import lancedb
 import pyarrow as pa
 
 from tritonclip.search._errors import IndexLockedError, storage
+from tritonclip.search._lance import lancedb
 from tritonclip.search._store import open_table
 
 FILE = "writer.lock"

@@ -3,8 +3,6 @@
 Each change is one commit: it is there whole or not at all, and whoever reads meanwhile sees the version before.
 """
 
-import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,20 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from tritonclip._errors import ConfigError, InputError
-from tritonclip.search._errors import IndexMismatchError, IndexMissingError, storage
+from tritonclip._errors import ConfigError
+from tritonclip.search._errors import IndexMismatchError, IndexMissingError, filtering, storage
+from tritonclip.search._lance import lancedb
 from tritonclip.search._schema import ERRORS_SCHEMA, HEAVY_COLUMNS, Identity
-
-os.environ.setdefault("LANCE_LOG", "error")  # its warnings are for its own developers; read when it is imported
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import lancedb
 
 ROWS = "images"
 ERRORS = "errors"
 IDS_AT_ONCE = 1000  # in one condition
 READ_ROWS = 8192  # of a batch
-REASON_CHARACTERS = 300
 KEPT_VERSIONS = timedelta(minutes=10)  # for whoever still reads them
 
 
@@ -158,10 +151,8 @@ class Store:
         A user's condition has been `checked`: ids may make one that is longer.
         """
         query = (self.latest() if table is None else table).search().where(condition)
-        try:
+        with filtering(condition):
             return query.with_row_id(True).select(list(columns)).to_arrow()
-        except Exception as exc:  # a panic of the store's parser is none of its other errors
-            raise InputError(f"{condition!r} cannot be used: {_in_a_line(exc)}", noun="filter") from exc
 
     def batches(self, columns: Sequence[str], table: Any = None) -> Iterator[pa.RecordBatch]:
         """All rows, with `_rowid`, in the order in which they are kept."""
@@ -204,8 +195,3 @@ def open_table(database: lancedb.DBConnection, name: str) -> Any:
         if "was not found" not in str(exc):
             raise
         return None
-
-
-def _in_a_line(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return words.removeprefix("Invalid input, ").split(", /")[0][:REASON_CHARACTERS]

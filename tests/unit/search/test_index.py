@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.unit.search.conftest import WIDTH
 from tritonclip import AsyncClient, Client, ClosedError, ConfigError, ConnectError, InputError
-from tritonclip.search import AsyncIndex, Index, IndexMismatchError, IndexMissingError, Weights, mix
+from tritonclip.search import AsyncIndex, Index, IndexMismatchError, IndexMissingError, StorageError, Weights, mix
 from tritonclip.search import _searcher as searcher
 from tritonclip.testing import FakeServer
 
@@ -450,3 +450,17 @@ def test_an_index_that_was_made_anew_for_another_model_is_not_mistaken(
         index.refresh()
     with pytest.raises(IndexMismatchError):
         index.info()
+
+
+def test_a_store_that_fails_is_no_fault_of_the_filter(index: Index, uri: str) -> None:
+    shutil.rmtree(Path(uri) / "images.lance" / "data")
+    with pytest.raises(StorageError, match="cannot be read"):
+        index.search(vector=[1.0] * WIDTH, where="bytes > 3")
+    with pytest.raises(StorageError, match="cannot be read"):
+        index.remove(where="bytes > 3")
+
+
+def test_a_filter_that_fails_at_a_row_is_named(index: Index) -> None:
+    with pytest.raises(InputError) as caught:
+        index.search("cat", where="cast(uri AS int) > 3")
+    assert caught.value.noun == "filter"
