@@ -195,8 +195,9 @@ def add(
         writer: Writer = yield Work(partial(Writer, store, selection.__contains__, renew))
         try:
             yield from _embed(session, selection, writer, progress=progress, asynchronous=asynchronous)
+            yield Work(writer.close)
         finally:
-            writer.close()
+            writer.close()  # what came before the run was ended
         yield Work(renew)
         pruned = 0
         if prune:
