@@ -1,12 +1,15 @@
 """``tritonclip index`` in processes of its own, and what there is in an index."""
 
+import csv
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 from numpy.typing import NDArray
 
 from tritonclip.search import Hit, Index
@@ -86,8 +89,6 @@ def uris(index: Index) -> set[str]:
 
 def vectors(index: Index, into: Path) -> dict[str, NDArray[np.float32]]:
     """Of all rows, by uri."""
-    import pyarrow.parquet
-
     index.export_parquet(into)
     table = pyarrow.parquet.read_table(into)
     return {
@@ -99,3 +100,28 @@ def vectors(index: Index, into: Path) -> dict[str, NDArray[np.float32]]:
 def reasons(index: Index) -> dict[str, str]:
     """Why images are not in the index, by the last part of their uri."""
     return {os.path.basename(row["uri"]): row["reason"] for row in index.errors().to_pylist()}
+
+
+def names(index: Index) -> set[str]:
+    return {uri.rpartition("/")[2] for uri in uris(index)}
+
+
+def metadata(index: Index) -> dict[str, dict[str, object]]:
+    return {hit.uri.rpartition("/")[2]: dict(hit.metadata) for hit in all_hits(index)}
+
+
+def counts(index: Index, *sources: str | Path, **options: bool) -> tuple[int, int, int, int, int]:
+    """added, changed, unchanged, failed, pruned"""
+    report = index.add(sources, **options)
+    return report.added, report.changed, report.unchanged, report.failed, report.pruned
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pa.Table.from_pylist(list(rows)), path)
+        return path
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path

@@ -1,6 +1,7 @@
 """``tritonclip search``: the images of an index that are nearest to a sentence, to an image, or to both."""
 
 import argparse
+import sys
 from typing import Any
 
 from tritonclip._client import Client
@@ -27,6 +28,8 @@ def run(arguments: argparse.Namespace, client: Client) -> int:
         else:
             groups = [tuple(group) for group in index.near_duplicates(arguments.near_duplicates)]
             title = f"Near duplicates, from a cosine of {arguments.near_duplicates:g}"
+        if not any(groups):
+            print("tritonclip: nothing was found", file=sys.stderr)
         _output.write_text(_render(arguments.format, title, groups, index, numbered=not asked), arguments.output)
     return 0
 

@@ -28,7 +28,7 @@ from tritonclip.search._images import Details, describe
 from tritonclip.search._items import Item, with_name
 from tritonclip.search._lock import writing
 from tritonclip.search._prune import mended, vanished
-from tritonclip.search._rows import Row
+from tritonclip.search._rows import Row, fit
 from tritonclip.search._schema import OWN_COLUMNS
 from tritonclip.search._sources import NamedSource, find_sources
 from tritonclip.search._store import Store
@@ -91,6 +91,7 @@ class Selection:
         self._digest = digest
         self._thumbnails = store.identity.thumbnails
         self._own = [name for name in store.columns if name not in OWN_COLUMNS]
+        self._types = {name: store.schema.field(name).type for name in self._own}
         columns = ["id", "digest", "bytes", "mtime", "caption", *self._own]
         self._known: dict[str, tuple[Any, ...]] = {}
         for batch in store.batches(columns):
@@ -131,8 +132,9 @@ class Selection:
         said = dict(zip(self._own, own, strict=True))
         if item.caption not in (None, caption):
             return False
-        if any(value is not None and said.get(name) != value for name, value in item.metadata.items()):
-            return False
+        for name, value in item.metadata.items():
+            if value is not None and (name not in said or said[name] != fit(value, self._types[name])):
+                return False
         if not self._digest:
             return item.byte_count is None or (byte_count, mtime) == (item.byte_count, item.mtime)
         try:
@@ -193,8 +195,9 @@ def add(
         writer: Writer = yield Work(partial(Writer, store, selection.__contains__, renew))
         try:
             yield from _embed(session, selection, writer, progress=progress, asynchronous=asynchronous)
+            yield Work(writer.close)
         finally:
-            writer.close()
+            writer.close()  # what came before the run was ended
         yield Work(renew)
         pruned = 0
         if prune:

@@ -197,9 +197,8 @@ def create_operation(session: Session, uri: str, precision: Precision, *, thumbn
 
 
 def _create(uri: str, identity: Identity) -> Store:
-    database = connect(uri)
-    with writing(database, uri):
-        return Store.create(uri, database, identity)
+    with writing(connect(uri), uri):
+        return Store.create(uri, identity)
 
 
 def _listed(names: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:

@@ -38,7 +38,7 @@ def check_metadata(metadata: Mapping[str, Value], schema: pa.Schema) -> None:
         if name in schema.names and value is not None:
             type_ = schema.field(name).type
             try:
-                pa.scalar(_fit(value, type_), type_)
+                pa.scalar(fit(value, type_), type_)
             except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
                 raise UnfitMetadata(f"{name}: {value!r} is no {type_}, as this column's other values are") from None
 
@@ -66,13 +66,13 @@ def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
         elif field.name in OWN_COLUMNS:
             columns.append(pa.array(own[field.name], field.type))
         else:
-            values = [_fit(row.item.metadata.get(field.name), field.type) for row in rows]
+            values = [fit(row.item.metadata.get(field.name), field.type) for row in rows]
             columns.append(pa.array(values, field.type))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _fit(value: Value, type_: pa.DataType) -> Value:
-    """Words and numbers go into columns of words; whole numbers into columns of numbers."""
+def fit(value: Value, type_: pa.DataType) -> Value:
+    """A value as its column keeps it, if it can: words hold anything, and numbers with fractions hold whole ones."""
     if value is None or isinstance(value, bool):
         return value if value is None or type_ == pa.bool_() else str(value).lower()
     if type_ == pa.string():

@@ -46,11 +46,12 @@ class Store:
             return cls(uri, database, table)
 
     @classmethod
-    def create(cls, uri: str, database: lancedb.DBConnection, identity: Identity) -> "Store":
+    def create(cls, uri: str, identity: Identity) -> "Store":
         """A new, empty index; ConfigError where one is there already.
 
         The caller has the writer's lock: of two that make one at the same moment the later would empty the earlier one.
         """
+        database = connect(uri)
         with storage(f"{uri}: no index can be made"):
             if open_table(database, ROWS) is not None:
                 raise ConfigError(f"{uri}: there is an index already")

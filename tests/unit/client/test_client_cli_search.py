@@ -89,6 +89,13 @@ def test_images_mixtures_and_filters(indexed: Path, command: Command) -> None:
     assert names(rows_of(command, "a photo of a cat", "--where", "width > 100", "--exact")) == ["wide.png"]
 
 
+def test_nothing_found_is_said(indexed: Path, command: Command) -> None:
+    assert command("search", "photos.index", "a cat", "--where", "width > 9000") == 0
+    assert (command.out, command.err) == (b"", "tritonclip: nothing was found\n")
+    assert command("search", "photos.index", "a cat", "--where", "width > 9000", "--format", "json") == 0
+    assert document(command) == []
+
+
 def test_a_page_of_results_needs_nothing_beside_it(indexed: Path, command: Command) -> None:
     (indexed / "list.csv").write_text("path,caption\nwide.png,a <b>wide</b> & red picture\n")
     assert command("index", "add", "photos.index", "list.csv") == 0

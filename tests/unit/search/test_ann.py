@@ -14,7 +14,7 @@ from tritonclip.search._images import Details
 from tritonclip.search._items import Item
 from tritonclip.search._rows import Row, to_table
 from tritonclip.search._schema import Identity
-from tritonclip.search._store import Store, connect
+from tritonclip.search._store import Store
 
 ROWS = 3000
 WIDTH = 64
@@ -43,7 +43,7 @@ def append(store: Store, found: npt.NDArray[np.float32], start: int = 0) -> None
 
 
 def new_store(folder: Path, width: int = WIDTH, precision: Literal["float32", "float16"] = "float32") -> Store:
-    return Store.create(str(folder), connect(str(folder)), Identity("test", None, width, precision, thumbnails=False))
+    return Store.create(str(folder), Identity("test", None, width, precision, thumbnails=False))
 
 
 @pytest.fixture

@@ -279,6 +279,16 @@ def test_metadata_that_does_not_fit_is_an_error_of_its_image(client: Client, pho
         assert names(index.search("cow", where="stars = 5")) == ["cow"]
 
 
+def test_metadata_that_its_column_keeps_otherwise_is_no_change(client: Client, photos: Path, uri: str) -> None:
+    """A number in a column of words is kept as a word; compared as a number it would be new each time."""
+    (photos / "words.csv").write_text("path,tag,size\ncow.jpg,field,0.5\n")
+    (photos / "numbers.csv").write_text("path,tag,size\nowl.jpg,5,1\npets/cat.jpg,7,2\n")
+    with Index.create(uri, client) as index:
+        index.add(photos / "words.csv")
+        assert index.add(photos / "numbers.csv").added == 2
+        assert index.add(photos / "numbers.csv").unchanged == 2
+
+
 def test_thumbnails_are_small_and_upright(client: Client, fake: FakeServer, tmp_path: Path, uri: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
