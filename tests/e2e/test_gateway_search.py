@@ -42,6 +42,17 @@ def gateway(demo_server: Server, index: Path) -> Iterator[str]:
     running.stop()
 
 
+GUIDE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
+GUIDE_COMMANDS = [line for line in GUIDE.splitlines() if line.startswith("curl ") and "/v1/search" in line]
+
+
+@pytest.mark.parametrize("command", GUIDE_COMMANDS)
+def test_the_guides_commands(gateway: str, command: str) -> None:
+    here = command.replace("localhost:8080", gateway.removeprefix("http://")).replace('"photos"', '"scenes"')
+    done = subprocess.run(["bash", "-c", here], cwd=ROOT, capture_output=True, check=True, timeout=60)
+    assert json.loads(done.stdout)["object"] == "list"
+
+
 class SearchPage(Page):
     """The page's search."""
 

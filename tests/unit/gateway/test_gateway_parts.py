@@ -71,25 +71,26 @@ def test_a_part_that_fails_fails_the_request_and_leaves_nothing(fake: FakeServer
 
 def test_the_repetition_of_a_request_that_ran_out_of_time_goes_on_where_it_ended(fake: FakeServer) -> None:
     class SlowClient(AsyncClient):
-        seconds = 0.2
+        answered = 2  # so many parts, and then it hangs
 
         def with_timeout(self, timeout: float) -> "SlowClient":
             return self
 
         async def embed_texts(self, texts: Any, **options: Any) -> Embeddings:
             found = await super().embed_texts(texts, **options)
-            await asyncio.sleep(self.seconds)
+            self.answered -= 1
+            await asyncio.sleep(0 if self.answered >= 0 else 60)
             return found
 
     slow = SlowClient(transport=fake.async_transport())
     texts = [f"text {index}" for index in range(1024)]
     with gateway_over(fake, engine=slow) as gateway:
-        answer = gateway.http.post(EMBED, json={"input": texts}, headers={"x-request-timeout": "1"})
+        answer = gateway.http.post(EMBED, json={"input": texts}, headers={"x-request-timeout": "3"})
         assert answer.json()["error"]["code"] == "timeout"
         done = gateway.metric("tritonclip_gateway_cached_texts")
         assert 0 < done < 1024
         asked = sum(len(call.inputs[0].items()) for call in fake.requests("embed_text"))
-        slow.seconds = 0.0
+        slow.answered = 1024
         assert len(gateway.post(EMBED, input=texts)["data"]) == 1024
         again = sum(len(call.inputs[0].items()) for call in fake.requests("embed_text")) - asked
         assert again == 1024 - done
