@@ -82,7 +82,7 @@ class AsyncIndex:
         thousand rows, or each minute, is one commit: whatever ends the run, the next one goes on from there.
         """
         operation = self._core.add(
-            self._connected._session, _names(sources), asynchronous=True, digest=digest, prune=prune, progress=progress
+            self._connected._session, sources, asynchronous=True, digest=digest, prune=prune, progress=progress
         )
         return await self._run(operation)
 
@@ -156,7 +156,7 @@ class AsyncIndex:
 
     async def remove(self, uris: Uri | Iterable[Uri] = (), *, where: str | None = None) -> int:
         """Drop rows by uri (a path may be relative) or by a condition; how many. InputError names those not there."""
-        return await asyncio.to_thread(self._core.remove, _names(uris), where)
+        return await asyncio.to_thread(self._core.remove, uris, where)
 
     async def build(self) -> BuildReport:
         """Make the store's ANN index for the rows that are there, and measure its recall against exact search."""
@@ -198,7 +198,3 @@ class AsyncIndex:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _names(sources: Uri | Iterable[Uri]) -> list[str]:
-    return [os.fspath(sources)] if isinstance(sources, str | os.PathLike) else [os.fspath(each) for each in sources]

@@ -24,9 +24,11 @@ from tritonclip.search._near_duplicates import groups
 from tritonclip.search._query import Weights, check_vector, embed_query
 from tritonclip.search._results import Hit, IndexInfo, SearchResults
 from tritonclip.search._schema import Identity, Precision, row_id
-from tritonclip.search._searcher import Searcher, hits_of
+from tritonclip.search._searcher import TOP_K_MOST, Searcher, hits_of
 from tritonclip.search._snapshot import Snapshot
 from tritonclip.search._store import Store, connect, ids_condition
+
+Names = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 class IndexCore:
@@ -52,9 +54,7 @@ class IndexCore:
         """Let go of what is in memory."""
         self._store = None
 
-    def add(
-        self, session: Session, names: Iterable[str | os.PathLike[str]], *, asynchronous: bool, **options: bool
-    ) -> Operation[AddReport]:
+    def add(self, session: Session, names: Names, *, asynchronous: bool, **options: bool) -> Operation[AddReport]:
         """Bring the index up to date with what the names stand for."""
         report = yield from add(session, self.store, _listed(names), asynchronous=asynchronous, **options)
         yield Work(self._searcher.refresh)
@@ -97,7 +97,7 @@ class IndexCore:
     def like(self, id_: str, *, top_k: int, where: str | None = None) -> SearchResults:
         """The neighbours of a row, itself left out."""
         vector = self._searcher.row(id_, ["vector"])["vector"]
-        found = self.search_vector(vector, top_k=top_k + 1, where=where)
+        found = self.search_vector(vector, top_k=min(top_k + 1, TOP_K_MOST), where=where)
         others = tuple(hit for hit in found.hits if hit.id != id_)[:top_k]
         return SearchResults(others, found.exact, found.rows)
 
@@ -140,7 +140,7 @@ class IndexCore:
         """Images that are not in the index: id, uri, reason, time."""
         return self.store.errors()
 
-    def remove(self, uris: Iterable[str | os.PathLike[str]], where: str | None) -> int:
+    def remove(self, uris: Names, where: str | None) -> int:
         """Drop rows by uri (a path may be relative), or by a condition."""
         names = _listed(uris)
         if bool(names) == (where is not None):
@@ -201,7 +201,8 @@ def _create(uri: str, identity: Identity) -> Store:
         return Store.create(uri, identity)
 
 
-def _listed(names: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+def _listed(names: Names) -> list[str]:
+    """One name alone is a list of one."""
     return [os.fspath(names)] if isinstance(names, str | os.PathLike) else [os.fspath(name) for name in names]
 
 

@@ -87,7 +87,7 @@ class Index:
         thousand rows, or each minute, is one commit: whatever ends the run, the next one goes on from there.
         """
         operation = self._core.add(
-            self._connected._session, _names(sources), asynchronous=False, digest=digest, prune=prune, progress=progress
+            self._connected._session, sources, asynchronous=False, digest=digest, prune=prune, progress=progress
         )
         return self._run(operation)
 
@@ -161,7 +161,7 @@ class Index:
 
     def remove(self, uris: Uri | Iterable[Uri] = (), *, where: str | None = None) -> int:
         """Drop rows by uri (a path may be relative) or by a condition; how many. InputError names those not there."""
-        return self._core.remove(_names(uris), where)
+        return self._core.remove(uris, where)
 
     def build(self) -> BuildReport:
         """Make the store's ANN index for the rows that are there, and measure its recall against exact search."""
@@ -203,7 +203,3 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _names(sources: Uri | Iterable[Uri]) -> list[str]:
-    return [os.fspath(sources)] if isinstance(sources, str | os.PathLike) else [os.fspath(each) for each in sources]
