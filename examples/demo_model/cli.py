@@ -9,11 +9,14 @@ from pathlib import Path
 import torch
 
 from examples.demo_model.dataset import MAX_DISTINCT, draw_scenes, write_dataset
+from examples.demo_model.finetuning import Shown, show, table
 from examples.demo_model.loop import Recipe, train
 from examples.demo_model.model import FOLDER, load_model, new_model, read_config, save_weights
 from examples.demo_model.quality import measure
+from examples.demo_model.tasks import TASKS, write_task
 
 STATE = Path("build/training/demo.pt")
+FINETUNING = Path("build/finetuning")
 SAMPLES = Path("samples/scenes")
 SAMPLE_SEED, SAMPLE_COUNT = 135, 24
 
@@ -42,6 +45,19 @@ def parser() -> argparse.ArgumentParser:
     scenes.add_argument("--count", type=int, default=SAMPLE_COUNT, metavar="N", help="default: %(default)s")
     scenes.add_argument("--seed", type=int, default=SAMPLE_SEED, metavar="N", help="default: %(default)s")
     scenes.set_defaults(run=_scenes)
+    task = commands.add_parser("task", help="write images that the model knows little of, in a folder for each class")
+    task.add_argument("name", choices=TASKS, metavar="NAME", help=", ".join(TASKS))
+    task.add_argument("folder", type=Path, metavar="DIR", help="gets the class folders, and labels.txt")
+    task.add_argument("--images", type=int, default=64, metavar="N", help="of each class (default: %(default)s)")
+    task.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    task.set_defaults(run=_task)
+    tune = commands.add_parser(
+        "finetune", help="fine-tune the model on a task, and say what it gained and what it forgot"
+    )
+    tune.add_argument("task", choices=TASKS, nargs="?", default="textures", metavar="NAME", help="default: %(default)s")
+    tune.add_argument("--folder", type=Path, metavar="DIR", help=f"gets data and models (default: {FINETUNING}/NAME)")
+    tune.add_argument("--images", type=int, default=Shown.images, metavar="N", help="of each class (%(default)s)")
+    tune.set_defaults(run=_finetune)
     return command
 
 
@@ -88,3 +104,14 @@ def _scenes(options: argparse.Namespace) -> None:
     distinct = options.count <= MAX_DISTINCT
     write_dataset(draw_scenes(options.seed, options.count, distinct=distinct), options.folder)
     print(f"wrote {options.count} scenes and contact-sheet.png into {options.folder}")
+
+
+def _task(options: argparse.Namespace) -> None:
+    task = TASKS[options.name]
+    write_task(task, options.folder, options.images, options.seed)
+    print(f"wrote {options.images} images of each of {len(task.labels)} classes into {options.folder}")
+
+
+def _finetune(options: argparse.Namespace) -> None:
+    folder = options.folder or FINETUNING / options.task
+    print(table(show(TASKS[options.task], folder, Shown(images=options.images))))

@@ -10,6 +10,7 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.transform import image_transform_v2
+from PIL import Image
 from torch import Tensor
 
 from examples.demo_model.captions import full_phrase
@@ -57,13 +58,18 @@ def retrieval(model: Any, scenes: Sequence[Scene]) -> tuple[float, float]:
     return tuple((s.argmax(dim=1) == right).float().mean().item() for s in (scores, scores.T))  # type: ignore[return-value]
 
 
+def encode_images(model: Any, scenes: Sequence[Scene]) -> Tensor:
+    """fp32 [N, D]."""
+    return encode_pictures(model, [scene_image(scene, number) for number, scene in enumerate(scenes)])
+
+
 @torch.inference_mode()
-def encode_images(model: Any, scenes: Sequence[Scene], block: int = 250) -> Tensor:
+def encode_pictures(model: Any, pictures: Sequence[Image.Image], block: int = 250) -> Tensor:
     """fp32 [N, D]."""
     transform: Callable[[Any], Tensor] = image_transform_v2(
         open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model)), is_train=False
     )
-    pixels = [transform(scene_image(scene, number)) for number, scene in enumerate(scenes)]
+    pixels = [transform(picture) for picture in pictures]
     blocks = [torch.stack(pixels[start : start + block]) for start in range(0, len(pixels), block)]
     return torch.cat([model.encode_image(part, normalize=True) for part in blocks])
 

@@ -108,35 +108,46 @@ def jitter(rng: np.random.Generator, colour: str, shape: str, size: str, backgro
 
 def render(scene: Scene, width: int, height: int) -> Pixels:
     """The scene as an RGB image [height, width, 3] uint8, in the middle of whatever aspect ratio is asked for."""
-    coverage, background = _coverage(scene, width, height), _background(scene, width, height)
+    return paint(scene, _coverage(scene, width, height))
+
+
+def paint(scene: Scene, coverage: Plane) -> Pixels:
+    """The scene's colour where ``coverage`` [height, width, 1] is 1, its background where it is 0, and its noise."""
+    height, width, _ = coverage.shape
+    background = _background(scene, width, height)
     colour = np.array(COLOURS[scene.colour], np.float32) + np.array(scene.tint, np.float32)
     image = background + coverage * (colour - background)
     noise = np.random.default_rng(scene.seed).standard_normal(image.shape, np.float32)
     return np.clip(image + scene.noise * noise, 0, 255).round().astype(np.uint8)
 
 
-def _coverage(scene: Scene, width: int, height: int) -> Plane:
-    """How much of each pixel the shape covers, [height, width, 1] in 0..1."""
-    drawn = (width * SUPERSAMPLING, height * SUPERSAMPLING)
-    scale = min(drawn)
-    mask = Image.new("L", drawn, 0)
-    pen = ImageDraw.Draw(mask)
+def placed_outlines(scene: Scene, width: int, height: int) -> tuple[list[Point], list[Point]]:
+    """The shape's outline and its hole (empty for none) in pixels of a canvas of this size."""
+    scale = min(width, height)
     cosine, sine = math.cos(scene.turn), math.sin(scene.turn)
 
     def place(points: list[Point]) -> list[Point]:
         return [
             (
-                drawn[0] / 2 + scale * (scene.centre[0] + scene.width * (x * cosine - y * sine)),
-                drawn[1] / 2 + scale * (scene.centre[1] + scene.width * (x * sine + y * cosine)),
+                width / 2 + scale * (scene.centre[0] + scene.width * (x * cosine - y * sine)),
+                height / 2 + scale * (scene.centre[1] + scene.width * (x * sine + y * cosine)),
             )
             for x, y in points
         ]
 
     outline, hole = SHAPES[scene.shape]
-    pen.polygon(place(outline), fill=255)
+    return place(outline), place(hole)
+
+
+def _coverage(scene: Scene, width: int, height: int) -> Plane:
+    """How much of each pixel the shape covers, [height, width, 1] in 0..1."""
+    mask = Image.new("L", (width * SUPERSAMPLING, height * SUPERSAMPLING), 0)
+    pen = ImageDraw.Draw(mask)
+    outline, hole = placed_outlines(scene, *mask.size)
+    pen.polygon(outline, fill=255)
     if hole:
-        pen.polygon(place(hole), fill=0)
-    return _shrink(mask) / np.float32(255)
+        pen.polygon(hole, fill=0)
+    return shrink(mask) / np.float32(255)
 
 
 def _background(scene: Scene, width: int, height: int) -> Plane:
@@ -146,10 +157,11 @@ def _background(scene: Scene, width: int, height: int) -> Plane:
     y = (np.arange(height * SUPERSAMPLING, dtype=np.float32) / scale)[:, None]
     on = np.broadcast_to(BACKGROUNDS[scene.background].pattern(x, y), (y.size, x.size))
     first, second = (np.uint8(round(tone)) for tone in scene.tones)
-    return _shrink(Image.fromarray(np.where(on, first, second)))
+    return shrink(Image.fromarray(np.where(on, first, second)))
 
 
-def _shrink(drawn: Image.Image) -> Plane:
+def shrink(drawn: Image.Image) -> Plane:
+    """A mask [height, width, 1] in 0..255 of one that was drawn SUPERSAMPLING times as large."""
     return np.asarray(drawn.reduce(SUPERSAMPLING), np.float32)[:, :, None]
 
 

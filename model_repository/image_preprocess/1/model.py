@@ -11,7 +11,7 @@ from backlog import Backlog
 from pending import pending_requests
 from preprocess import InvalidImage, OutOfMemory, Preprocessor, Row
 
-ENCODER = "image_encoder"
+OWN, ENCODER = "image_preprocess", "image_encoder"  # behind the name, if any, of the model that both are of
 
 
 class TritonPythonModel:
@@ -19,8 +19,10 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the size and the parameters; an unknown value stops the model from loading."""
-        self.preprocessor = Preprocessor.from_config(json.loads(args["model_config"]))
-        self._backlog = Backlog.of(ENCODER, partial(pending_requests, ENCODER))
+        config = json.loads(args["model_config"])
+        self.preprocessor = Preprocessor.from_config(config)
+        encoder = config["name"].removesuffix(OWN) + ENCODER
+        self._backlog = Backlog.of(encoder, partial(pending_requests, encoder))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Prepare them once the encoder has room, and answer each with its pixels, or with its own error."""

@@ -32,8 +32,8 @@ def _from_exif(exif: bytes) -> int | None:
         (directory,) = struct.unpack_from(order + "I", exif, 4)
         (count,) = struct.unpack_from(order + "H", exif, directory)
         for entry in range(directory + 2, directory + 2 + 12 * count, 12):
-            tag, kind, _ = struct.unpack_from(order + "HHI", exif, entry)
-            if tag == _TAG and kind in _TYPES:
+            tag, kind, values = struct.unpack_from(order + "HHI", exif, entry)
+            if tag == _TAG and kind in _TYPES and values:
                 return int(struct.unpack_from(order + _TYPES[kind], exif, entry + 8)[0])
     except struct.error:  # the data ends before what it promises
         return None

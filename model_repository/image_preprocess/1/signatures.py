@@ -168,6 +168,8 @@ def _named(data: bytes) -> InvalidImage:
     for position, signature, name in _NOT_READ:
         if data.startswith(signature, position):
             return not_read(name)
+    if data[:1024].lstrip().startswith(b"%PDF-"):  # readers take it from there as well
+        return not_read("PDF")
     if data[:4] == b"\0\0\2\0" and data[4:6] != b"\0\0":  # zeros would be those of a TGA
         return not_read("a cursor (CUR)")
     if not data.strip(b"\0"):

@@ -4,7 +4,10 @@ This file stands alone, on the standard library: it runs where nothing of triton
 what it reads (`tritonclip_server.repository`), and tests hold the two together.
 
 manifest.json ──artifacts: path, SHA-256──> all weights and code ─┐
-head_NAME: label_set.json, labels.txt, model.pt ──────────────────┴──> one document, or NotServable
+head_NAME: label_set.json, labels; head_NAME.EDITION: model.pt ───┴──> one document with a revision, or NotServable
+
+Where the manifest has a name for the model, as for one of several that a server carries, that stands before all these
+folders' own: `vit.head_NAME`.
 
 A file that was damaged on a disk or in a copy mostly loads all the same, and then answers with plausible wrong vectors.
 """
@@ -31,6 +34,10 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
     "a finite number": lambda value: type(value) in (int, float) and abs(value) <= sys.float_info.max,
     "a finite number or null": lambda value: value is None or KINDS["a finite number"](value),
     "a list of texts": lambda value: isinstance(value, list) and all(map(KINDS["a text"], value)) and value != [],
+    "a list of texts or none": lambda value: value == [] or KINDS["a list of texts"](value),
+    "a probability or null": lambda value: value is None or (KINDS["a finite number"](value) and 0 <= value <= 1),
+    "zero-shot or trained": lambda value: value in ("zero-shot", "trained"),
+    "a text or empty": lambda value: isinstance(value, str),
     "an object of paths and digests": lambda value: (
         isinstance(value, dict) and all(map(_is_inside, value)) and all(map(KINDS["a text"], value.values()))
     ),
@@ -53,12 +60,17 @@ LABEL_SET = {
     "name": "a text",
     "fingerprint": "a text",
     "labels": "a list of texts",
-    "templates": "a list of texts",
+    "templates": "a list of texts or none",
     "model_sha256": "a text",
+    "kind": "zero-shot or trained",
+    "threshold": "a probability or null",
+    "edition": "a text or empty",
 }
+DEFAULTS = {"kind": "zero-shot", "threshold": None, "edition": ""}
+"""What a record of an older version does not say."""
 SEAL = "manifest_sha256"
 PUBLISH = "publish it again with `tritonclip-server export VARIANT`"
-MAKE = "make it again with `tritonclip-server labels`, or remove its folders"
+MAKE = "make it again with `tritonclip-server labels` or `head`, or remove its folders"
 
 
 class NotServable(Exception):
@@ -66,21 +78,25 @@ class NotServable(Exception):
 
 
 def read_deployed(repository: Path) -> dict[str, Any]:
-    """The manifest with `label_sets`: by name, how many labels, their names in order, and the templates.
+    """The manifest with `label_sets` and a `revision`.
+
+    `label_sets` has by name: how many labels, their names in order, the templates, the kind, the threshold that a
+    trained one proposes, and its edition. `revision` is a digest of all of the document: another one, other answers.
 
     Raises NotServable where the manifest or the record of a label set is missing, broken or of another encoder, and
     where a file of weights or of code is not the one that was published.
     """
     manifest = _read_json(repository, "manifest.json", MANIFEST, PUBLISH)
-    _check_digests(repository, dict.fromkeys(ARTIFACTS, "") | manifest["artifacts"], PUBLISH)
+    prefix = f"{manifest['model']}." if "model" in manifest else ""
+    artifacts = dict.fromkeys((prefix + artifact for artifact in ARTIFACTS), "")
+    _check_digests(repository, artifacts | manifest["artifacts"], PUBLISH)
     _check_seal(manifest)
-    heads = sorted(folder.name for folder in repository.glob("head_*"))
-    label_sets = [_read_label_set(repository, head, manifest["fingerprint"]) for head in heads]
-    manifest["label_sets"] = {
-        record["name"]: {"labels": len(record["labels"]), "names": record["labels"], "templates": record["templates"]}
-        for record in label_sets
-    }
-    return manifest
+    heads = [folder.name.removeprefix(prefix) for folder in sorted(repository.glob(f"{prefix}head_*"))]
+    label_sets = [
+        _read_label_set(repository, prefix, head, manifest["fingerprint"]) for head in heads if "." not in head
+    ]
+    manifest["label_sets"] = {record["name"]: _told(record) for record in label_sets}
+    return manifest | {"revision": hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()}
 
 
 def file_digest(path: Path) -> str:
@@ -89,24 +105,41 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_label_set(repository: Path, head: str, fingerprint: str) -> dict[str, Any]:
-    record = _read_json(repository, f"{head}/1/label_set.json", LABEL_SET, f"{head}: {MAKE}")
-    name, made_for = record["name"], record["fingerprint"]
-    if head != f"head_{name}":
+def _read_label_set(repository: Path, prefix: str, own_head: str, fingerprint: str) -> dict[str, Any]:
+    head = prefix + own_head
+    record = _read_json(repository, f"{head}/1/label_set.json", LABEL_SET, f"{head}: {MAKE}", DEFAULTS)
+    name, made_for, edition = record["name"], record["fingerprint"], record["edition"]
+    if own_head != f"head_{name}":
         raise NotServable(f"{head} holds the label set {name}: {MAKE}")
+    if record["kind"] == "zero-shot" and not record["templates"]:
+        raise NotServable(f"{head}/1/label_set.json: templates is not a list of texts: {MAKE}")
     if made_for != fingerprint:
         raise NotServable(f"{head} was made for another encoder, {made_for}; the one here is {fingerprint}: {MAKE}")
-    _check_digests(repository, {f"{head}/1/model.pt": record["model_sha256"]}, MAKE)
+    _check_digests(repository, {f"{prefix}{_weights(record)}/1/model.pt": record["model_sha256"]}, MAKE)
     expected = "".join(f"{label}\n" for label in record["labels"]).encode()
-    for file in (f"{head}/labels.txt", f"classify_{name}/labels.txt"):
+    labels = f"labels.{edition}.txt" if edition else "labels.txt"
+    for file in (f"{head}/{labels}", f"{prefix}classify_{name}/{labels}"):
         path = repository / file
         if not path.is_file() or path.read_bytes() != expected:
             raise NotServable(f"{file} does not hold the labels of {head}: {MAKE}")
     return record
 
 
-def _read_json(repository: Path, name: str, fields: Mapping[str, str], remedy: str) -> dict[str, Any]:
-    """A JSON document whose fields are of these kinds."""
+def _told(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What clients learn of a label set."""
+    same = {key: record[key] for key in ("templates", "kind", "threshold", "edition")}
+    return {"labels": len(record["labels"]), "names": record["labels"], **same}
+
+
+def _weights(record: Mapping[str, Any]) -> str:
+    """The model with the weights of a label set; without an edition it is the head itself."""
+    return f"head_{record['name']}.{record['edition']}" if record["edition"] else f"head_{record['name']}"
+
+
+def _read_json(
+    repository: Path, name: str, fields: Mapping[str, str], remedy: str, defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A JSON document whose fields are of these kinds, with defaults for those that may be missing."""
     try:
         document = json.loads((repository / name).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -114,6 +147,7 @@ def _read_json(repository: Path, name: str, fields: Mapping[str, str], remedy: s
         raise NotServable(f"no readable {name} ({reason}): {remedy}") from error
     if not isinstance(document, dict):
         raise NotServable(f"no readable {name} (not a JSON object): {remedy}")
+    document = {**(defaults or {}), **document}
     for key, kind in fields.items():
         if key not in document:
             raise NotServable(f"{name}: {key} is missing: {remedy}")

@@ -1,4 +1,4 @@
-"""Answers with what is deployed: the manifest as JSON, and its fingerprint alone for those who ask often."""
+"""Answers with what is deployed: the manifest as JSON; for those who ask often its fingerprint or revision alone."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,13 @@ from deployed import read_deployed
 
 
 class TritonPythonModel:
-    """No inputs; outputs `manifest` BYTES [1], the JSON text, and `fingerprint` BYTES [1], both read at the start."""
+    """No inputs; outputs BYTES [1], read at the start: `manifest`, the JSON text, its `fingerprint` and `revision`."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read them; a repository that must not be served stops this model, and with it the server, from starting."""
         manifest = read_deployed(Path(args["model_repository"]).parent)
-        texts = {"manifest": json.dumps(manifest, ensure_ascii=False), "fingerprint": manifest["fingerprint"]}
+        texts = {"manifest": json.dumps(manifest, ensure_ascii=False)}
+        texts |= {name: manifest[name] for name in ("fingerprint", "revision")}
         self._outputs = {name: np.array([text.encode()], dtype=object) for name, text in texts.items()}
 
     def execute(self, requests: list[Any]) -> list[Any]:

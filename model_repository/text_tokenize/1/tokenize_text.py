@@ -1,14 +1,13 @@
-"""UTF-8 sentences in, CLIP's token ids out: open_clip's SimpleTokenizer without open_clip, torch or `regex`.
+"""UTF-8 sentences in, token ids out: open_clip's tokenizers without open_clip, torch, `regex` or transformers.
 
-    bytes ─check─> text ─clean─> pieces ─byte pairs─> [start] ids [end] 0 0 … as one int32 row, and how many there were
+    bytes ─check─> text ─clean─> text ─vocabulary─> [start] ids [end] ─layout─> one int32 row, and how many there were
 
 Cleaning is open_clip's own (ftfy, HTML entities, white space, case), with a bound on its work (text_repair.py).
-Splitting and byte pair encoding run in Rust, from the tokenizer.json that the exporter writes beside this file. Nothing
-here knows Triton.
+Splitting and encoding run in Rust, from the tokenizer.json that the exporter writes beside this file: CLIP's byte pairs
+(clip_vocabulary.py), or a fast tokenizer of the Hugging Face hub (hub_vocabulary.py). Nothing here knows Triton.
 """
 
 import html
-import json
 import os
 import string
 from collections.abc import Callable, Iterable, Mapping
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from clip_vocabulary import ClipVocabulary
+from hub_vocabulary import HubVocabulary
 from numpy.typing import NDArray
 from text_repair import TooGarbled, fix_text
-from tokenizers import Tokenizer
 
 # Instances are processes, as many as the host is given for this; threads of their own would only compete.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -36,13 +36,20 @@ class MalformedEntity(ValueError):
 
 
 class TextTokenizer:
-    """The tokenizer of one model: rows of `context_length` ids, zero after the end.
+    """The tokenizer of one model: rows of `context_length` ids.
 
     Raises FileNotFoundError where the exporter has not written tokenizer.json.
     """
 
     def __init__(
-        self, path: Path, *, context_length: int = 77, clean: str = "lower", max_text_bytes: int = 40_000
+        self,
+        path: Path,
+        *,
+        context_length: int = 77,
+        clean: str = "lower",
+        max_text_bytes: int = 40_000,
+        vocabulary: str = "clip",
+        stripped_id: int | None = None,
     ) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: run `tritonclip-server export VARIANT`, which writes it")
@@ -50,9 +57,9 @@ class TextTokenizer:
         self.max_text_bytes = max_text_bytes
         self._clean = CLEANING[clean]
         document = path.read_text(encoding="utf-8")
-        self._tokenizer = Tokenizer.from_str(document)
-        special_tokens = json.loads(document)["post_processor"]["special_tokens"]
-        self._special_ids: dict[str, int] = {token: entry["ids"][0] for token, entry in special_tokens.items()}
+        self._vocabulary: ClipVocabulary | HubVocabulary = (
+            ClipVocabulary(document) if vocabulary == "clip" else HubVocabulary(document, stripped_id)
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], folder: Path) -> "TextTokenizer":
@@ -66,29 +73,31 @@ class TextTokenizer:
         given = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
         for name in given.keys() - PARAMETERS:
             raise ValueError(f"parameter {name}: there are {', '.join(sorted(PARAMETERS))}")
-        clean, limit = given.get("clean", "lower"), given.get("max_text_bytes", "40000")
+        clean, vocabulary = given.get("clean", "lower"), given.get("vocabulary", "clip")
         if clean not in CLEANING:
             raise ValueError(f"parameter clean: {clean!r} is not one of {', '.join(CLEANING)}")
-        if not limit.isdecimal() or int(limit) < 1:
-            raise ValueError(f"parameter max_text_bytes: {limit!r} is not a whole number of at least 1")
-        return cls(folder / "tokenizer.json", context_length=int(dims[0]), clean=clean, max_text_bytes=int(limit))
+        if vocabulary not in VOCABULARIES:
+            raise ValueError(f"parameter vocabulary: {vocabulary!r} is not one of {', '.join(VOCABULARIES)}")
+        return cls(
+            folder / "tokenizer.json",
+            context_length=int(dims[0]),
+            clean=clean,
+            max_text_bytes=_whole_number(given, "max_text_bytes", 1) or 40_000,
+            vocabulary=vocabulary,
+            stripped_id=_whole_number(given, "stripped_id", 0),
+        )
 
     def fill(self, rows: Rows, texts: Iterable[bytes]) -> Counts:
         """Write the ids of n texts into `rows`, int32 [n, context_length]; give how many tokens each text has.
 
-        A text of more than `context_length` is cut there, and its last id is the end all the same. Raises InvalidText
-        for the first bad text.
+        A text of more than `context_length` is cut, and ends as every other one. Raises InvalidText for the first bad
+        text.
         """
         cleaned = [self._cleaned(index, data) for index, data in enumerate(texts)]
-        encodings = iter(self._tokenizer.encode_batch_fast([t for t in cleaned if not self._has_special_tokens(t)]))
-        counts = []
-        for row, text in zip(rows, cleaned, strict=True):
-            ids = self._with_special_tokens(text) if self._has_special_tokens(text) else next(encodings).ids
-            row[: len(ids)] = ids[: len(row)]
-            row[len(ids) :] = 0
-            row[-1] = ids[-1] if len(ids) > len(row) else row[-1]
-            counts.append(len(ids))
-        return counts
+        encoded = self._vocabulary.encode(cleaned)
+        for row, ids in zip(rows, encoded, strict=True):
+            self._vocabulary.layout.write(row, ids)
+        return [len(ids) for ids in encoded]
 
     def _cleaned(self, index: int, data: bytes) -> str:
         if len(data) > self.max_text_bytes:
@@ -100,23 +109,13 @@ class TextTokenizer:
         except (TooGarbled, MalformedEntity) as error:
             raise InvalidText(f"text {index}: {error}") from error
 
-    def _has_special_tokens(self, text: str) -> bool:
-        return any(token in text for token in self._special_ids)
 
-    def _with_special_tokens(self, text: str) -> list[int]:
-        """Encode a text in which special tokens are spelled out.
-
-        The Rust model knows no special tokens (the exporter's tokenizer.py says why), so here each piece is looked up
-        first, as open_clip does.
-        """
-        start, end = list(self._special_ids.values())[:2]
-        known = {token: [index] for token, index in self._special_ids.items()}
-        ids = [start]
-        for piece, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text):
-            if piece not in known:
-                known[piece] = [token.id for token in self._tokenizer.model.tokenize(piece)]
-            ids.extend(known[piece])
-        return [*ids, end]
+def _whole_number(given: Mapping[str, str], name: str, least: int) -> int | None:
+    """A parameter that is a number; None where it is not given."""
+    value = given.get(name)
+    if value is not None and (not value.isdecimal() or int(value) < least):
+        raise ValueError(f"parameter {name}: {value!r} is not a whole number of at least {least}")
+    return None if value is None else int(value)
 
 
 def _basic(text: str) -> str:
@@ -141,5 +140,6 @@ def _canonicalize(text: str) -> str:
 
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-PARAMETERS = {"clean", "max_text_bytes"}
+PARAMETERS = {"clean", "max_text_bytes", "stripped_id", "vocabulary"}
+VOCABULARIES = ("clip", "hub")
 CLEANING: dict[str, Callable[[str], str]] = {"lower": _lower, "whitespace": _whitespace, "canonicalize": _canonicalize}

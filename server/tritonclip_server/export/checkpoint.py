@@ -7,7 +7,7 @@ into one message each, and adds the seeded random weights.
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,22 @@ import open_clip
 import torch
 from torch import nn
 
-from tritonclip_server.export.errors import UnsupportedModel, WeightsUnavailable
+from tritonclip_server.export.errors import BadMixture, UnsupportedModel, WeightsUnavailable
+from tritonclip_server.export.interpolation import mix
 from tritonclip_server.export.random_weights import draw_weights
 from tritonclip_server.export.state_dicts import read_plainly
-from tritonclip_server.export.variants import LocalVariant, Variant
+from tritonclip_server.export.tokenizer_source import load_tokenizer
+from tritonclip_server.export.variants import (
+    CHECKPOINT_SUFFIXES,
+    FileVariant,
+    HubVariant,
+    LocalVariant,
+    MixedVariant,
+    Variant,
+    model_config,
+)
 
 RANDOM_SEED = 20
-CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".bin")
 
 
 @dataclass(frozen=True)
@@ -60,8 +69,7 @@ class Checkpoint:
     @property
     def embedding_width(self) -> int:
         """D, the length of a feature."""
-        config = open_clip.get_model_config(self.variant.source)
-        return int(config["embed_dim"])
+        return int(model_config(self.variant)["embed_dim"])
 
     @property
     def logit_scale(self) -> float:
@@ -84,16 +92,27 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    variant: Variant, *, checkpoint: Path | None = None, random: bool = False, image_size: int | None = None
+    variant: Variant,
+    *,
+    checkpoint: Path | None = None,
+    random: bool = False,
+    image_size: int | None = None,
+    tokenizer: Path | None = None,
 ) -> Checkpoint:
-    """Load a variant's weights from a file, from the hub, or draw them at random.
+    """Load a variant's weights from a file, from the hub, from where the variant says, or draw them at random.
 
-    Raises WeightsUnavailable, naming what was tried and which option helps, or UnsupportedModel.
+    Its tokenizer comes from open_clip, from the hub, or from the folder `tokenizer`. Raises WeightsUnavailable or
+    TokenizerUnavailable, naming what was tried and which option helps, UnsupportedModel, or BadMixture.
     """
+    if isinstance(variant, MixedVariant):
+        return _mixture(variant, image_size, tokenizer)
     if isinstance(variant, LocalVariant) and (random or checkpoint is not None):
         raise UnsupportedModel(
             f"{variant.name} is a folder with weights of its own: leave --random and --checkpoint out"
         )
+    if base := model_config(variant).get("text_cfg", {}).get("hf_model_name"):
+        raise UnsupportedModel(f"its text tower is a Hugging Face model ({base}); only open_clip's own is served")
+    text_tokenizer = load_tokenizer(variant, tokenizer)  # before minutes of loading weights
     tag = open_clip.get_pretrained_cfg(variant.source, variant.pretrained)
     transform = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
     options: dict[str, Any] = {
@@ -106,17 +125,38 @@ def load_checkpoint(
         model = _random_model(variant, options)
     elif checkpoint is not None:
         model = _from_file(variant, checkpoint, options)
-    elif isinstance(variant, LocalVariant):
-        model = _from_folder(variant, options)
+    elif isinstance(variant, FileVariant):
+        model = _from_file(variant, variant.file, options)
+    elif isinstance(variant, LocalVariant | HubVariant):
+        model = _as_laid_out(variant, options)
     else:
         model = _from_hub(variant, tag, options)
     return Checkpoint(
         variant=variant,
         model=model.eval().requires_grad_(False),
-        tokenizer=_tokenizer(variant),
+        tokenizer=text_tokenizer,
         preprocessing=_preprocessing(model),
         random_weights=random,
     )
+
+
+def _mixture(variant: MixedVariant, image_size: int | None, tokenizer: Path | None) -> Checkpoint:
+    first, second = (
+        load_checkpoint(part, image_size=image_size, tokenizer=tokenizer) for part in (variant.first, variant.second)
+    )
+    weights = mix(first.model.state_dict(), second.model.state_dict(), variant.alpha)
+    kinds = [{name: type(part).__name__ for name, part in side.model.named_modules()} for side in (first, second)]
+    for name in kinds[0]:
+        kind, other = kinds[0][name], kinds[1].get(name)
+        if kind != other:  # QuickGELU and GELU, say, which have no weights to tell them by
+            raise BadMixture(f"these checkpoints cannot be mixed: {name} is {kind} in one and {other} in the other")
+    if first.preprocessing != second.preprocessing:
+        raise BadMixture(
+            f"these checkpoints cannot be mixed: one takes its images as {first.preprocessing}, "
+            f"the other as {second.preprocessing}"
+        )
+    first.model.load_state_dict(weights)
+    return replace(first, variant=variant)
 
 
 def _create(variant: Variant, pretrained: str | None, options: dict[str, Any]) -> nn.Module:
@@ -154,11 +194,13 @@ def _from_file(variant: Variant, path: Path, options: dict[str, Any]) -> nn.Modu
         raise WeightsUnavailable(f"{path} does not load as {variant.architecture}: {_first_lines(error)}") from error
 
 
-def _from_folder(variant: LocalVariant, options: dict[str, Any]) -> nn.Module:
+def _as_laid_out(variant: LocalVariant | HubVariant, options: dict[str, Any]) -> nn.Module:
+    """From a folder, or a repository of the hub, with open_clip's configuration beside the weights."""
     try:
         return _create(variant, None, options | {"require_pretrained": True})
     except Exception as error:  # as in _from_file
-        raise WeightsUnavailable(f"{variant.folder} does not load: {_first_lines(error)}") from error
+        where = variant.folder if isinstance(variant, LocalVariant) else variant.source
+        raise WeightsUnavailable(f"{where} does not load: {_first_lines(error)}") from error
 
 
 def _from_hub(variant: Variant, tag: dict[str, Any], options: dict[str, Any]) -> nn.Module:
@@ -182,15 +224,6 @@ def _from_hub(variant: Variant, tag: dict[str, Any], options: dict[str, Any]) ->
 def _first_lines(error: Exception, limit: int = 300) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[:limit] + " …"
-
-
-def _tokenizer(variant: Variant) -> Any:
-    try:
-        return open_clip.get_tokenizer(variant.source)
-    except Exception as error:
-        raise UnsupportedModel(
-            f"the tokenizer of {variant.architecture} does not load: {_first_lines(error)}"
-        ) from error
 
 
 def _preprocessing(model: nn.Module) -> Preprocessing:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelWarmup
 
 from tritonclip_server.export.checkpoint import Preprocessing
+from tritonclip_server.export.tokenizer import TokenizerSettings
 from tritonclip_server.repository.configs import read_config, write_config
 
 OVERLAY = Path(__file__).with_name("overlay")  # models that only the embedded server needs
@@ -41,16 +42,14 @@ class Deployment:
     host: str  # "gpu" or "cpu"
     preprocessing: Preprocessing
     embedding_width: int
-    context_length: int
-    clean: str  # open_clip's text cleaning: lower, whitespace or canonicalize
-    end_id: int  # of the token that ends a text
+    tokenizer: TokenizerSettings
     small_image_encoder: bool  # below SMALL_ENCODER_PARAMETERS
 
     def dims(self, tensor: str) -> list[int] | None:
         """The dimensions that end this tensor's shape, or None where the variant does not change it."""
         return {
             "pixels": [3, self.preprocessing.image_size, self.preprocessing.image_size],
-            "tokens": [self.context_length],
+            "tokens": [self.tokenizer.context_length],
             "image_features": [self.embedding_width],
             "text_features": [self.embedding_width],
         }.get(tensor)
@@ -63,7 +62,7 @@ class Deployment:
                 "interpolation": self.preprocessing.interpolation,
                 "fill_color": str(self.preprocessing.fill_color),
             }
-        return {"clean": self.clean} if model == "text_tokenize" else {}
+        return self.tokenizer.parameters() if model == "text_tokenize" else {}
 
 
 def configure(repository: Path, deployment: Deployment) -> None:

@@ -4,6 +4,7 @@
     tokens [B, L] int32        ──TextEncoder───>  text_features  [B, D] fp32, L2-normalised
     both                       ──Similarity────>  cosine, logits, probabilities [B, N] fp32
     image_features             ──Head──────────>  logits, probabilities [B, C] fp32, over the labels of a label set
+    image_features             ──TrainedHead───>  the same, of a label set that was trained
 
 Their graphs create no tensor of their own: everything is an input, a parameter or a buffer, so one traced file loads on
 a CPU and on a GPU alike. `forward` argument names are the tensor names of model_repository/: LibTorch maps by them.
@@ -12,6 +13,7 @@ a CPU and on a GPU alike. `forward` argument names are the tensor names of model
 from collections.abc import Sequence
 
 import torch
+from open_clip import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
@@ -39,6 +41,8 @@ class ImageEncoder(nn.Module):
             fold_tower(tower)
         self.scales_pixels = not (fold and fold_pixel_scaling(tower, mean, std))
         flatten_attention(tower)
+        if getattr(tower, "output_tokens", False):
+            tower.output_tokens = False  # type: ignore[assignment]  # CoCa's captioning reads them
         self.tower = tower.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Pixel scaling that could not be folded stays in fp32: a few operations, and no rounding of mean and std.
         self.register_buffer("gain", 1.0 / (PIXEL_MAX * torch.tensor(std).view(1, 3, 1, 1)))
@@ -60,18 +64,24 @@ class TextTower(nn.Module):
 
     attn_mask: Tensor | None
 
-    def __init__(self, model: CLIP | CustomTextCLIP, dtype: torch.dtype, fold: bool = True) -> None:
+    def __init__(self, model: CLIP | CustomTextCLIP | CoCa, dtype: torch.dtype, fold: bool = True) -> None:
         super().__init__()
         tower = _text_tower(model)
         self.dtype = dtype
+        self.class_embedding = _in_dtype(getattr(tower, "cls_emb", None), dtype)
+        self.masks_padding = self.class_embedding is not None or getattr(tower, "use_pad_mask", False)
+        self.masks_class_last = getattr(tower, "correct_cls_mask", False)
+        self.pad_id: int = getattr(tower, "pad_id", 0)
         self.pool_type: str = getattr(tower, "text_pool_type", None) or tower.pool_type
         self.eos_id: int = getattr(tower, "text_eos_id", None) or getattr(tower, "eos_id", None) or 0
         if fold:
             fold_tower(tower.transformer)
-        flatten_attention(tower.transformer)
+        if not flatten_attention(tower.transformer) and self.masks_padding:
+            raise UnsupportedModel("its text tower masks padding in blocks of another kind than open_clip's plain ones")
         self.transformer = tower.transformer.to(dtype)
         self.token_embedding = tower.token_embedding.to(dtype)
         self.positional_embedding = nn.Parameter(tower.positional_embedding.to(dtype))
+        self.context_length = len(self.positional_embedding) - (self.class_embedding is not None)
         self.ln_final = tower.ln_final.to(dtype)
         self.register_buffer("attn_mask", None if tower.attn_mask is None else tower.attn_mask.to(dtype))
         self.projection = _as_linear(tower.text_projection).to(dtype)
@@ -80,21 +90,38 @@ class TextTower(nn.Module):
     def ends_early(self) -> bool:
         """Whether nothing behind a text's end can reach its features: tokens see those before them, and the end counts.
 
-        Where the mask is not causal, or the features are those of the last place, padding is a part of every text.
+        Where the mask is not causal, or the features are those of the last place, padding is a part of every text. A
+        class embedding stands behind the padding.
         """
-        return self.attn_mask is not None and self.pool_type in ("argmax", "eos")
+        return self.attn_mask is not None and not self.masks_padding and self.pool_type in ("argmax", "eos")
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: int32 [B, L], ids of the vocabulary, L at most the context. Returns fp32 [B, D] of length 1."""
-        length = tokens.shape[1]
-        x = self.token_embedding(tokens) + self.positional_embedding[:length]
-        x = self.transformer(x, attn_mask=None if self.attn_mask is None else self.attn_mask[:length, :length])
+        x = self.token_embedding(tokens)
+        if self.class_embedding is not None:
+            x = torch.cat([x, self.class_embedding.expand(tokens.shape[0], 1, -1)], dim=1)
+        length = x.shape[1]
+        x = self.transformer(x + self.positional_embedding[:length], attn_mask=self._mask(tokens, length))
+        # The norm is of each place by itself, so it does not matter that CoCa pools before it.
         return functional.normalize(self.projection(self._pool(self.ln_final(x), tokens)).float(), dim=-1)
+
+    def _mask(self, tokens: Tensor, length: int) -> Tensor | None:
+        """What is added to the attention of each place to each: [L, L], or [B, 1, L, L] where padding is masked."""
+        causal = None if self.attn_mask is None else self.attn_mask[:length, :length]
+        if not self.masks_padding:
+            return causal
+        seen = tokens != self.pad_id
+        if self.class_embedding is not None:
+            # The published CoCa weights were trained with the class's place at the front of this mask.
+            ones = torch.ones_like(seen[:, :1])
+            seen = torch.cat([seen, ones] if self.masks_class_last else [ones, seen], dim=1)
+        padding = torch.zeros_like(seen, dtype=self.dtype).masked_fill(~seen, float("-inf"))[:, None, None, :]
+        return padding.expand(-1, -1, length, -1) if causal is None else causal + padding
 
     def _pool(self, x: Tensor, tokens: Tensor) -> Tensor:
         if self.pool_type == "first":
             return x[:, 0]
-        if self.pool_type == "last":
+        if self.pool_type == "last" or self.class_embedding is not None:
             return x[:, -1]
         # "argmax": the end-of-text token has the highest id; "eos": the tokenizer's own end-of-sequence id
         ends = tokens if self.pool_type == "argmax" else tokens.eq(self.eos_id).int()
@@ -118,10 +145,10 @@ class TextEncoder(nn.Module):
     bounds: Tensor
     lengths: list[int]
 
-    def __init__(self, model: CLIP | CustomTextCLIP, dtype: torch.dtype, fold: bool = True) -> None:
+    def __init__(self, model: CLIP | CustomTextCLIP | CoCa, dtype: torch.dtype, fold: bool = True) -> None:
         super().__init__()
         self.tower = tower = TextTower(model, dtype, fold)
-        context, self.vocabulary = len(tower.positional_embedding), tower.token_embedding.num_embeddings
+        context, self.vocabulary = tower.context_length, tower.token_embedding.num_embeddings
         shorter = [length for length in LENGTHS if length < context] if tower.ends_early else []
         self.lengths = [*shorter, context]
         self.has_end_id, self.end_id = tower.pool_type == "eos", tower.eos_id
@@ -199,15 +226,37 @@ class Head(nn.Module):
         return logits, probabilities
 
 
-def _text_tower(model: CLIP | CustomTextCLIP) -> CLIP | TextTransformer:
+class TrainedHead(nn.Module):
+    """A trained classifier: logits = (features @ weight.T + bias) / temperature, with a softmax over the labels.
+
+    The temperature is folded into the weights, in fp64. weight: [C, D], bias: [C].
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor, temperature: float) -> None:
+        super().__init__()
+        self.register_buffer("weight", (weight.double() / temperature).float())
+        self.register_buffer("bias", (bias.double() / temperature).float())
+
+    def forward(self, image_features: Tensor) -> tuple[Tensor, Tensor]:
+        """image_features: fp32 [B, D]. Returns logits and probabilities, each fp32 [B, C]."""
+        logits = functional.linear(image_features, self.weight, self.bias)
+        return logits, logits.softmax(dim=-1)
+
+
+def _in_dtype(parameter: Tensor | None, dtype: torch.dtype) -> nn.Parameter | None:
+    return None if parameter is None else nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
+
+
+def _text_tower(model: CLIP | CustomTextCLIP | CoCa) -> CLIP | TextTransformer:
     """The module that holds the text tower's parts; UnsupportedModel where it works in another way than ours."""
     tower = getattr(model, "text", model)
     if not isinstance(tower, CLIP | TextTransformer):
         raise UnsupportedModel(
             f"its text tower is a {type(tower).__name__}; only open_clip's own transformer is served"
         )
-    if getattr(tower, "cls_emb", None) is not None or getattr(tower, "use_pad_mask", False):
-        raise UnsupportedModel("its text tower has a class embedding or a padding mask (CoCa), which is not served")
     if (getattr(tower, "text_pool_type", None) or tower.pool_type) not in ("first", "last", "argmax", "eos"):
         raise UnsupportedModel("its text tower does not pool to one vector")
     return tower

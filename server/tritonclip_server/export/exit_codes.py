@@ -1,4 +1,4 @@
-"""How the commands `export` and `labels` end: with an exit code, and one line on stderr where something is wrong."""
+"""How the exporter's commands end: with an exit code, and one line on stderr where something is wrong."""
 
 import sys
 from collections.abc import Callable

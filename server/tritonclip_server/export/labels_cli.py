@@ -2,21 +2,18 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
+from tritonclip_server.export import classifier_options
 from tritonclip_server.export.exit_codes import exit_code_of
 from tritonclip_server.export.label_sets import is_published, publish_label_set
 from tritonclip_server.export.label_sources import BUILT_IN_LABELS, BUILT_IN_TEMPLATES, read_prompts
-from tritonclip_server.export.pipeline import MODELS_FOLDER
-from tritonclip_server.export.publishing import clear_leftovers
 from tritonclip_server.export.tracing import resolve_device
-from tritonclip_server.resources import DEMO
 
-EXAMPLES = """examples:
+EXAMPLES = f"""examples:
   tritonclip-server labels imagenet --labels imagenet --repository build/models/convnext_base_w-laion2b_s13b_b82k_augreg
   tritonclip-server labels animals --labels animals.txt --templates simple
 
-A running server reads label sets when it starts.
+{classifier_options.RUNNING}
 """
 
 
@@ -43,18 +40,9 @@ def parser() -> argparse.ArgumentParser:
         "label's place written {} (default: %(default)s)",
     )
     command.add_argument(
-        "--repository",
-        type=Path,
-        default=MODELS_FOLDER / DEMO.name,
-        metavar="DIR",
-        help="the served repository (default: %(default)s)",
-    )
-    command.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to encode the labels (default: auto)"
     )
-    command.add_argument(
-        "--if-changed", action="store_true", help="do nothing where the same label set is there already"
-    )
+    classifier_options.add_options(command)
     return command
 
 
@@ -66,12 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _publish(options: argparse.Namespace) -> None:
     prompts = read_prompts(options.labels, options.templates)
-    clear_leftovers(options.repository)
-    if options.if_changed and is_published(options.repository, options.name, prompts):
-        print(f"label set {options.name} in {options.repository} is up to date")
-        return
-    label_set = publish_label_set(options.repository, options.name, prompts, resolve_device(options.device))
-    print(
-        f"published {' and '.join(label_set.models)}: {len(prompts.labels)} labels under {len(prompts.templates)} "
-        f"templates, in {options.repository}, for fingerprint {label_set.fingerprint}"
+    classifier_options.run(
+        options,
+        options.name,
+        lambda: is_published(options.repository, options.name, prompts),
+        lambda accept: publish_label_set(
+            options.repository, options.name, prompts, resolve_device(options.device), accept
+        ),
     )

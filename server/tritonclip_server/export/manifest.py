@@ -18,14 +18,17 @@ def build_manifest(
 ) -> dict[str, Any]:
     """The manifest as a JSON-ready dictionary."""
     preprocessing = asdict(checkpoint.preprocessing)
+    strips = deployment.tokenizer.stripped_id
+    stripped = {} if strips is None else {"stripped_id": strips}  # left out elsewhere: fingerprints stay what they were
     vectors = {  # all that a feature depends on
         "architecture": checkpoint.variant.architecture,
         "weights_sha256": checkpoint.weights_digest(),
         "precision": precision,
         **preprocessing,
-        "clean": deployment.clean,
-        "context_length": deployment.context_length,
+        "clean": deployment.tokenizer.clean,
+        "context_length": deployment.tokenizer.context_length,
         "tokenizer_sha256": tokenizer_digest,
+        **stripped,
         "format": FORMAT,
     }
     return {

@@ -1,6 +1,7 @@
 """One export from end to end: load, fold, trace, verify, publish."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,20 +10,20 @@ from typing import Any
 import torch
 
 from tritonclip_server.export.checkpoint import Checkpoint, load_checkpoint
+from tritonclip_server.export.classifiers import carry_over
 from tritonclip_server.export.configs import OVERLAY, SMALL_ENCODER_PARAMETERS, Deployment, configure
 from tritonclip_server.export.encoders import ImageEncoder, Similarity, TextEncoder
-from tritonclip_server.export.label_sets import carry_over
 from tritonclip_server.export.manifest import build_manifest
 from tritonclip_server.export.probe import build_probe
 from tritonclip_server.export.publishing import staged
 from tritonclip_server.export.slices import InSlices, images_in_a_slice
 from tritonclip_server.export.tokenizer import tokenizer_settings, write_tokenizer
 from tritonclip_server.export.tracing import DTYPES, resolve_device, resolve_precision, trace
-from tritonclip_server.export.variants import LocalVariant, Variant
+from tritonclip_server.export.variants import LocalVariant, MixedVariant, Variant
 from tritonclip_server.export.verification import compute_reference, verify
 from tritonclip_server.export.warmup import write_warmup_texts
-from tritonclip_server.repository.configs import read_config
-from tritonclip_server.repository.manifest import digest_artifacts, is_intact, read_manifest, write_manifest
+from tritonclip_server.repository.configs import name_models, read_config
+from tritonclip_server.repository.manifest import NAME, digest_artifacts, is_intact, read_manifest, write_manifest
 from tritonclip_server.resources import MODEL_REPOSITORY, PACKAGE
 
 MODELS_FOLDER = Path("build/models")
@@ -41,20 +42,32 @@ class Request:
     checkpoint: Path | None = None
     random: bool = False
     image_size: int | None = None
+    tokenizer: Path | None = None
+    model: str | None = None  # the name to publish it by
 
     @property
     def folder_name(self) -> str:
         """Where it is published by default, under build/models: nothing random or resized shadows the real thing."""
         size = f"-{self.image_size}px" if self.image_size else ""
-        return self.variant.name + size + ("-random" if self.random else "")
+        name = f"-as-{self.model}" if self.model else ""
+        return self.variant.name + size + ("-random" if self.random else "") + name
+
+    def load(self) -> Checkpoint:
+        """The checkpoint that it names; raises what `load_checkpoint` does."""
+        return load_checkpoint(
+            self.variant,
+            checkpoint=self.checkpoint,
+            random=self.random,
+            image_size=self.image_size,
+            tokenizer=self.tokenizer,
+        )
 
     def recipe(self) -> str:
         """A digest of the options and of the sources that make an artifact of them, for `--if-changed`."""
         digest = hashlib.sha256(repr(sorted(asdict(self).items(), key=str)).encode())
-        weights = [self.checkpoint] if self.checkpoint is not None else []
-        if isinstance(self.variant, LocalVariant):
-            weights += sorted(self.variant.folder.iterdir())
-        for path in weights:
+        files = [self.checkpoint] if self.checkpoint is not None else []
+        files += sorted(self.tokenizer.iterdir()) if self.tokenizer is not None and self.tokenizer.is_dir() else []
+        for path in [*files, *self.variant.files()]:
             if path.is_file():
                 digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
         sources = [*PACKAGE.glob("export/*.py"), *PACKAGE.glob("repository/*.py"), *OVERLAY.glob("*/**/*")]
@@ -77,9 +90,7 @@ def export(request: Request, destination: Path, report: Report, *, drop_label_se
     LabelSetMismatch, unless they are to be dropped.
     """
     report(f"weights: {_origin(request)}")
-    checkpoint = load_checkpoint(
-        request.variant, checkpoint=request.checkpoint, random=request.random, image_size=request.image_size
-    )
+    checkpoint = request.load()
     precision = resolve_precision(request.precision, request.host)
     device = resolve_device(request.device)
     deployment = deployment_of(checkpoint, request.host)
@@ -104,23 +115,25 @@ def export(request: Request, destination: Path, report: Report, *, drop_label_se
                 report(f"label set kept: {name}")
         _trace_all(checkpoint, repository, reference.pixels, reference.tokens, precision, device, report)
         report("verify: the traced files against the reference, at batch sizes 1, 2, 7 and 16")
-        cosine = verify(repository, reference, precision, device)
-        manifest |= {"artifacts": digest_artifacts(repository)}
+        cosines = verify(repository, reference, precision, device)
+        # Rounded up, a cosine could claim what was not reached.
+        manifest |= {"verified": {name: math.floor(cosine * 1e6) / 1e6 for name, cosine in cosines.items()}}
+        if request.model is not None:
+            name_models(repository, request.model)
+            manifest |= {NAME: request.model}
+        manifest |= {"artifacts": digest_artifacts(repository, request.model)}
         write_manifest(manifest | {"probe": probe, "recipe": request.recipe()}, repository)
-        report(f"publish: smallest cosine {cosine:.6f}; {destination}")
+        report(f"publish: smallest cosine {min(cosines.values()):.6f}; {destination}")
     return manifest
 
 
 def deployment_of(checkpoint: Checkpoint, host: str) -> Deployment:
     """What the configs must know of a checkpoint and its host; UnsupportedModel for a tokenizer that is not served."""
-    settings = tokenizer_settings(checkpoint.tokenizer)
     return Deployment(
         host=host,
         preprocessing=checkpoint.preprocessing,
         embedding_width=checkpoint.embedding_width,
-        context_length=settings.context_length,
-        clean=settings.clean,
-        end_id=settings.end_id,
+        tokenizer=tokenizer_settings(checkpoint.tokenizer),
         small_image_encoder=checkpoint.image_parameters < SMALL_ENCODER_PARAMETERS,
     )
 
@@ -160,4 +173,7 @@ def _origin(request: Request) -> str:
         return f"{request.variant.name} from {request.checkpoint}"
     if isinstance(request.variant, LocalVariant):
         return f"{request.variant.name} from {request.variant.folder}"
+    if isinstance(request.variant, MixedVariant):
+        mixture = request.variant
+        return f"{mixture.alpha:g} of the way from {mixture.first.name} to {mixture.second.name}"
     return f"{request.variant.name} from the hub, or its local cache"

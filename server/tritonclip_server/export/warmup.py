@@ -18,8 +18,8 @@ def write_warmup_texts(repository: Path, deployment: Deployment) -> None:
     """
     folder = repository / "text_encoder" / "warmup"
     folder.mkdir(exist_ok=True)
-    context = deployment.context_length
+    context = deployment.tokenizer.context_length
     for name, length in ({f"ends_at_{n}": n for n in LENGTHS} | {"ends_last": context}).items():
         tokens = np.zeros(context, "<i4")
-        tokens[min(length, context) - 1] = deployment.end_id
+        tokens[min(length, context) - 1] = deployment.tokenizer.end_id
         (folder / name).write_bytes(tokens.tobytes())
