@@ -2,7 +2,8 @@
 
     weights ──export──> served repository ──> Triton (the container, or `embedded`) <──gRPC── gateway <── programs
 
-Each part brings its own requirements (extras `export`, `embedded`, `gateway`), and none imports another, but for the
+`finetune` makes weights of weights and labelled images. Each part brings its own requirements (extras `export`,
+`finetune`, `embedded`, `gateway`), and none imports another, but for `finetune`, which is built on `export`, and the
 command line (`cli`), which loads the one that is asked for.
 """
 

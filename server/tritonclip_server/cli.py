@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tritonclip_server._version import __version__
+from tritonclip_server.own_arguments import hide_secrets
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Command:
 COMMANDS = {
     "export": Command("export.cli", "export", "publish a served repository from the weights of an OpenCLIP model"),
     "labels": Command("export.labels_cli", "export", "store a zero-shot classifier in a served repository"),
+    "head": Command("export.heads_cli", "export", "store a trained head in a served repository"),
+    "remove": Command("export.remove_cli", "export", "remove a label set or a trained head from a served repository"),
+    "finetune": Command("finetune.cli", "finetune", "fine-tune an OpenCLIP model on labelled images"),
     "serve": Command("embedded.cli", "embedded", "run the embedded Triton server on a served repository"),
     "gateway": Command("gateway.cli", "gateway", "serve the OpenAI-compatible API over a Triton server"),
     "keys": Command("gateway.keys_cli", "gateway", "make, list and revoke the gateway's API keys"),
@@ -39,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     command = COMMANDS[name]
+    hide_secrets(rest)
     try:
         module = importlib.import_module(f"{__package__}.{command.module}")
     except ModuleNotFoundError as error:

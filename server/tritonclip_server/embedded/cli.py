@@ -6,6 +6,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from tritonclip.protocol.connection import MODEL_VARIABLE
 from tritonclip_server.embedded.environment import spare_from_proxies
 from tritonclip_server.embedded.errors import ServeError
 from tritonclip_server.embedded.family import Stopping
@@ -17,14 +18,14 @@ from tritonclip_server.embedded.ports import LOOPBACK, Ports, check_distinct, fi
 from tritonclip_server.embedded.process import (
     adopt_orphans,
     allow_descriptors,
-    hide_argument,
     open_standard_descriptors,
 )
-from tritonclip_server.embedded.repository import check_repository
+from tritonclip_server.embedded.repository import check_repositories, model_names
 from tritonclip_server.embedded.sample_index import NAME, build_sample_index
 from tritonclip_server.embedded.server import Server
 
 DEFAULT_REPOSITORY = Path("build/models/demo")
+FREE_PORTS = Ports(0, 0, 0)
 DEFAULT_LOG = Path("build/triton.log")
 ADMIN_KEY = "TRITONCLIP_ADMIN_KEY"
 
@@ -36,12 +37,14 @@ def parser() -> argparse.ArgumentParser:
         description="Run the embedded Triton server on what `tritonclip-server export VARIANT --host cpu` published.",
     )
     command.add_argument(
-        "repository",
-        nargs="?",
+        "repositories",
+        nargs="*",
         type=Path,
-        default=DEFAULT_REPOSITORY,
+        default=[DEFAULT_REPOSITORY],
         metavar="REPOSITORY",
-        help="the served repository (default: %(default)s)",
+        help="the served repository, or a folder of several, all served by one Triton (default: "
+        f"{DEFAULT_REPOSITORY}); where more are given, each has a Triton of its own, the first on the ports below and "
+        "the others on free ones. The gateway serves all of them",
     )
     ports = Ports()
     command.add_argument("--http-port", type=int, default=ports.http, metavar="N", help="default: %(default)s; 0: any")
@@ -66,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         type=_admin_key,
         default=os.environ.get(ADMIN_KEY) or None,
         metavar="KEY",
-        help="opens the operator's APIs (statistics, configuration, tracing, logging) to requests that "
+        help="opens the operator's APIs (statistics, model control, configuration, tracing, logging) to requests that "
         f"carry it (default: {ADMIN_KEY}, which other users of this machine cannot read)",
     )
     command.add_argument(
@@ -101,8 +104,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command until a signal or Triton ends it; returns its exit code."""
     open_standard_descriptors()
     options = parser().parse_args(arguments)
-    if options.admin_key is not None:
-        hide_argument(options.admin_key)
     allow_descriptors()
     adopt_orphans()
     said, shown = Outlet(Descriptor(2), "standard error"), Outlet(Descriptor(1), "standard output")
@@ -125,37 +126,61 @@ def _serve(options: argparse.Namespace, say: Say, show: Say) -> None:
     if options.gateway_port is None and (options.gateway_flags or options.sample_index):
         option = "--gateway-flags" if options.gateway_flags else "--sample-index"
         raise ServeError(f"{option}: there is no gateway to give it to: add --gateway-port")
+    groups = [check_repositories(folder) for folder in options.repositories]
+    served = [deployed for group in groups for deployed in group]
+    names = model_names(served)
     if options.gateway_flags:
-        check_flags(options.gateway_flags)
-    manifest = check_repository(options.repository)
+        check_flags(options.gateway_flags, names)
     os.environ |= spare_from_proxies(os.environ, reachable(address))
-    server = Server(options.repository, ports, address, options.admin_key, options.log, say=say)
-
+    os.environ.pop(MODEL_VARIABLE, None)  # which model is meant is said here, of each
+    servers = [
+        Server(folder, FREE_PORTS if n else ports, address, options.admin_key, log_of(options.log, n), say=say)
+        for n, folder in enumerate(options.repositories)
+    ]
     index: Path | None = None
+
+    def urls() -> list[str]:
+        """Where each model is reached; on any free port, once its server is started."""
+        pairs = zip(servers, groups, strict=True)
+        return [deployed.at(server.grpc_url) for server, group in pairs for deployed in group]
 
     def make_gateway(stopping: Stopping) -> Gateway:
         nonlocal index
         flags = options.gateway_flags
-        fingerprint, folder = str(manifest.get("fingerprint")), options.sample_index
-        if folder is not None and build_sample_index(folder, server.grpc_url, fingerprint, say, stopping):
+        first, folder = str(served[0].manifest["fingerprint"]), options.sample_index
+        if folder is not None and build_sample_index(folder, urls()[0], first, say, stopping):
             index, flags = folder, [*flags, "--index", f"{NAME}={folder}"]
-        return Gateway(server.grpc_url, options.gateway_port, items_in_flight(options.repository), say, flags)
+        named = [f"{name}={url}" if name else url for name, url in zip(names, urls(), strict=True)]
+        places = min(items_in_flight(deployed.folder) for deployed in served)
+        return Gateway(named, options.gateway_port, places, say, flags)
 
-    def after_start(server: Server, gateway: Gateway | None) -> None:
-        if manifest.get("random_weights"):
+    def after_start(gateway: Gateway | None) -> None:
+        if any(deployed.manifest["random_weights"] for deployed in served):
             say("RANDOM WEIGHTS: this shows how the server works; its answers mean nothing")
         if options.greet:
             url = gateway.url if gateway is not None else None
-            greet(server.grpc_url, str(manifest.get("variant")), url, index, show)
+            models = dict(zip(names, urls(), strict=True))
+            greet(urls()[0], str(served[0].manifest["variant"]), url, index, show, models)
 
-    launcher = Launcher(server, make_gateway if options.gateway_port is not None else None, say)
+    launcher = Launcher(servers, make_gateway if options.gateway_port is not None else None, say)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
             signal.signal(number, lambda *_: launcher.stop())
-    if manifest.get("host") == "gpu":
+    if any(deployed.manifest["host"] == "gpu" for deployed in served):
         say("warning: published for a GPU host and Triton 26.02 or later; here `compare` can hang under overload")
-    say(f"starting Triton on {options.repository} (log: {options.log})")
+    models = f", with {', '.join(names)}" if len(names) > 1 else ""
+    say(f"starting Triton on {', '.join(map(str, options.repositories))}{models} (log: {options.log})")
     launcher.run(after_start)
+
+
+def log_of(first: Path, number: int) -> Path:
+    """The log of each server: of the second `triton-2.log` beside the first's `triton.log`, and so on.
+
+    /dev/stdout and the like are shared.
+    """
+    if number == 0 or first.parent == Path("/dev"):
+        return first
+    return first.with_stem(f"{first.stem}-{number + 1}")
 
 
 def _check_addresses(address: str, ports: Ports, gateway_port: int | None) -> str:

@@ -51,9 +51,13 @@ def gateway_flags(text: str) -> list[str]:
     return flags
 
 
-def check_flags(flags: Sequence[str]) -> None:
-    """Have the gateway look at its options before anything is started; ServeError with its own words against them."""
-    command = [sys.executable, "-m", "tritonclip_server", "gateway", "--check", *flags]
+def check_flags(flags: Sequence[str], names: Sequence[str] = ()) -> None:
+    """Have the gateway look at its options before anything is started; ServeError with its own words against them.
+
+    `names` are those of the models that it will serve, which options may name.
+    """
+    urls = [f"--url={name}=grpc://{LOOPBACK}" for name in names if name]
+    command = [sys.executable, "-m", "tritonclip_server", "gateway", "--check", *urls, *flags]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["it does not start"]
@@ -61,20 +65,23 @@ def check_flags(flags: Sequence[str]) -> None:
 
 
 class Gateway:
-    """A running gateway in front of a Triton server. 0 stands for any free port until it starts."""
+    """A running gateway in front of Triton servers. 0 stands for any free port until it starts."""
 
     def __init__(
         self,
-        triton_url: str,
+        urls: Sequence[str],
         port: int,
         items_in_flight: int = MOST_ITEMS_IN_FLIGHT,
         say: Callable[[str], object] = print,
         flags: Sequence[str] = (),
     ) -> None:
-        """`say` gets the lines that the gateway prints; `flags` are options of it, which win over our own."""
+        """`urls` are those of the servers, as the gateway's `--url` takes them.
+
+        `say` gets the lines that the gateway prints; `flags` are options of it, which win over our own.
+        """
         self.port = port
         self._items_in_flight = items_in_flight
-        self._triton_url = triton_url
+        self._urls = urls
         self._say = say
         self._flags = flags
         self._family: Family | None = None
@@ -99,7 +106,8 @@ class Gateway:
         """
         self.port = find_port(LOOPBACK, self.port)
         command = [sys.executable, "-m", "tritonclip_server", "gateway", "--host", LOOPBACK, "--port", str(self.port)]
-        command += ["--url", self._triton_url, "--max-items-in-flight", str(self._items_in_flight), *self._flags]
+        command += [f"--url={url}" for url in self._urls]
+        command += ["--max-items-in-flight", str(self._items_in_flight), *self._flags]
         self._family = Family(command, os.environ, folder=Path.cwd())  # paths among its options are written there
         self._reader = threading.Thread(
             target=drain, args=(self._family.output, self._say), name="gateway-log", daemon=True

@@ -4,11 +4,12 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tritonclip import Client, TritonClipError
+from tritonclip.protocol import parse_url
 from tritonclip_server.embedded.errors import ServeError
 from tritonclip_server.resources import SAMPLES
 
@@ -47,10 +48,17 @@ PHOTOS = Greeting(
 )
 
 
-def greet(url: str, variant: str, gateway_url: str | None, index: Path | None, show: Callable[[str], object]) -> None:
+def greet(
+    url: str,
+    variant: str,
+    gateway_url: str | None,
+    index: Path | None,
+    show: Callable[[str], object],
+    models: Mapping[str, str],
+) -> None:
     """Show the scores of the sample image, and what to try next; ServeError where the server fails at it.
 
-    `index` is the samples' own, where there is one.
+    `index` is the samples' own, where there is one; `models` are all that are served, with their URLs.
     """
     greeting = SCENES if variant == "demo" else PHOTOS  # the demo model knows drawn scenes alone
     image = SAMPLES / greeting.image
@@ -59,21 +67,24 @@ def greet(url: str, variant: str, gateway_url: str | None, index: Path | None, s
             scores = client.compare(image, greeting.sentences)
     except TritonClipError as error:
         raise ServeError(f"the sample request failed: {error}") from error
-    show(f"\n{image.name} against three sentences:\n\n  cosine   logit  probability")
+    show(f"\n{image.name} against three sentences:\n\n  cosine   logit  probability ({scores.activation})")
     for number, sentence in enumerate(greeting.sentences):
         cosine, logit, probability = (
             float(values[0, number]) for values in (scores.cosine, scores.logits, scores.probabilities)
         )
         show(f"  {cosine:6.3f}  {logit:6.2f}  {probability:11.3f}  {sentence}")
-    hints = "\n".join(f"  {hint}" for hint in suggestions(greeting, gateway_url, index))
+    hints = "\n".join(f"  {hint}" for hint in suggestions(greeting, gateway_url, index, parse_url(url).model))
+    if len(models) > 1:
+        rows = "".join(f"\n  {name}  {where}" for name, where in models.items())
+        hints += f"\n\nThe models, of which the first answers where a request names none:\n{rows}"
     if gateway_url is not None:
         hints += f"\n\nThe page to play with: {gateway_url}"
     show(f"\nTry next, in another terminal:\n\n{hints}\n\nCtrl-C stops the server.\n")
 
 
-def suggestions(greeting: Greeting, gateway_url: str | None, index: Path | None) -> list[str]:
-    """Commands to type in the present folder, wherever this package lies."""
-    command = own_command()
+def suggestions(greeting: Greeting, gateway_url: str | None, index: Path | None, model: str | None = None) -> list[str]:
+    """Commands to type in the present folder, wherever this package lies; they ask for the model of this name."""
+    command = own_command() if model is None else f"{own_command()} --model {model}"
     lines = [f"{command} {hint.format(shlex.quote(_here(SAMPLES / sample)))}" for hint, sample in greeting.hints]
     if index is not None:
         lines.append(f'{command} search {shlex.quote(str(index))} "{greeting.search}" --top-k 3')

@@ -1,11 +1,13 @@
-"""What `tritonclip-server serve` runs: Triton and a gateway, until asked to stop, or until one dies too often.
+"""What `tritonclip-server serve` runs: Triton, or one for each model, and a gateway; until asked to stop, or until one
+dies too often.
 
-start: Triton ──ready──> gateway, and what it serves ──live──> greeting
+start: Triton, one after the other ──ready──> gateway, and what it serves ──live──> greeting
 stop:  gateway, which finishes what it has begun ──ended──> Triton
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from tritonclip_server.embedded.errors import ServeError, ServerDied
@@ -21,12 +23,12 @@ Say = Callable[[str], object]
 
 
 class Launcher:
-    """A server and its gateway, if any."""
+    """Servers and their gateway, if any."""
 
-    def __init__(self, server: Server, make_gateway: Callable[[Stopping], Gateway] | None, say: Say) -> None:
-        """`make_gateway` is called when the server is ready; it may take its time, unless it shall stop."""
+    def __init__(self, servers: Sequence[Server], make_gateway: Callable[[Stopping], Gateway] | None, say: Say) -> None:
+        """`make_gateway` is called when the servers are ready; it may take its time, unless it shall stop."""
         self._stopping = False
-        self._server = server
+        self._servers = servers
         self._make_gateway = make_gateway
         self._gateway: Gateway | None = None
         self._say = say
@@ -38,14 +40,15 @@ class Launcher:
     def _is_stopping(self) -> bool:
         return self._stopping
 
-    def run(self, greet: Callable[[Server, Gateway | None], object]) -> None:
+    def run(self, greet: Callable[[Gateway | None], object]) -> None:
         """Serve until asked to stop; a ServeError says why that was not possible."""
         try:
-            self._timed(self._server.start)
+            for server in self._servers:
+                self._timed(server, server.start)
             if self._make_gateway is not None:
                 self._gateway = self._make_gateway(self._is_stopping)
                 self._start_gateway(self._gateway)
-            greet(self._server, self._gateway)
+            greet(self._gateway)
             self._keep_serving()
         except ServeError:
             if not self._stopping:  # else what was asked to stop has ended, ready or not
@@ -53,12 +56,13 @@ class Launcher:
         finally:
             if self._gateway is not None:
                 self._gateway.stop()
-            self._server.stop()
+            _stop_all(self._servers)
 
-    def _timed(self, start: Callable[[Stopping], None]) -> None:
+    def _timed(self, server: Server, start: Callable[[Stopping], None]) -> None:
         started = time.monotonic()
         start(self._is_stopping)
-        self._say(f"ready after {time.monotonic() - started:.1f} s: {self._server.grpc_url}  {self._server.http_url}")
+        which = f"{server.repository.name}  " if len(self._servers) > 1 else ""
+        self._say(f"ready after {time.monotonic() - started:.1f} s: {which}{server.grpc_url}  {server.http_url}")
 
     def _start_gateway(self, gateway: Gateway) -> None:
         gateway.start(self._is_stopping)
@@ -66,20 +70,30 @@ class Launcher:
 
     def _keep_serving(self) -> None:
         """Serve until asked to stop; start again what dies, Triton (or one of its processes) or the gateway."""
-        triton_deaths, gateway_deaths = Deaths(), Deaths()
+        triton_deaths, gateway_deaths = [Deaths() for _ in self._servers], Deaths()
         while not self._stopping:
             time.sleep(WATCH_SECONDS)
             if self._stopping:
                 return
-            if reason := self._server.fault():
-                triton_deaths.count(reason)
-                self._say(f"{_now()} error: {reason}; starting Triton again")
-                self._timed(self._server.restart)
+            for server, deaths in zip(self._servers, triton_deaths, strict=True):
+                if reason := server.fault():
+                    deaths.count(reason)
+                    which = f" on {server.repository.name}" if len(self._servers) > 1 else ""
+                    self._say(f"{_now()} error: {reason}; starting Triton{which} again")
+                    self._timed(server, server.restart)
             if self._gateway is not None and (reason := self._gateway.fault()):
                 gateway_deaths.count(reason)
                 self._say(f"{_now()} error: {reason}; starting it again")
                 self._gateway.stop()
                 self._start_gateway(self._gateway)
+
+
+def _stop_all(servers: Sequence[Server]) -> None:
+    """Stop them all, at the same time: each may take its while, and none may be left because another fails."""
+    with ThreadPoolExecutor(len(servers)) as pool:
+        stopped = [pool.submit(server.stop) for server in servers]
+    for each in stopped:
+        each.result()
 
 
 def _now() -> str:

@@ -1,6 +1,7 @@
 """One embedded Triton server: started, waited for, watched and stopped by the process that owns it."""
 
 import contextlib
+import os
 import secrets
 import threading
 import time
@@ -16,7 +17,9 @@ from tritonclip_server.embedded.errors import LogProblem, ServerDied, Stopped
 from tritonclip_server.embedded.family import Family, Stopping, drain, never
 from tritonclip_server.embedded.outlet import LogFile, Outlet
 from tritonclip_server.embedded.ports import DEFAULT_PORTS, LOOPBACK, Ports, find_port, find_ports, reachable, resolve
-from tritonclip_server.embedded.repository import check_repository
+from tritonclip_server.embedded.repository import check_repositories
+from tritonclip_server.embedded.repository_folders import repositories_in
+from tritonclip_server.embedded.triton_tracing import trace_flags
 
 __all__ = [
     "CACHE_BYTES",
@@ -46,6 +49,7 @@ METRICS_CONFIG = ("summary_latencies=true", "summary_quantiles=0.5:0.05,0.95:0.0
 BACKLOG_VARIABLE = "TRITONCLIP_BACKLOG"
 METRICS_VARIABLE = "TRITONCLIP_METRICS"  # where those processes ask Triton how much that really is
 STOP_SECONDS = 15
+LOOK_SECONDS = 5.0  # between lists of the model processes
 # Where a process of a model has died: what waits for that one holds Triton's end up to no purpose, and nobody new is
 # served meanwhile.
 BROKEN_PATIENCE_SECONDS = 3.0
@@ -71,7 +75,10 @@ class Server:
         startup_seconds: float = 600.0,
         say: Callable[[str], object] = print,
     ) -> None:
-        """`say` hears of what does not keep the server from serving, such as a log that cannot be written."""
+        """`repository` is a served one, or a folder that holds some, all of which are served.
+
+        `say` hears of what does not keep the server from serving, such as a log that cannot be written.
+        """
         self.repository = repository.resolve()
         self.address = address
         self.ports = ports
@@ -83,6 +90,8 @@ class Server:
         self._errors: list[str] = []
         self._drained = threading.Event()
         self._stubs: dict[psutil.Process, str] = {}  # model instance by process
+        self._looked = 0.0  # when they were listed
+        self._watched: set[str] = set()  # the instances that must have a process
         self._installation: Installation | None = None
         self._family: Family | None = None
         self._reader: threading.Thread | None = None
@@ -121,7 +130,7 @@ class Server:
 
         Stopped is raised where `stopping` says meanwhile that it shall end.
         """
-        check_repository(self.repository)
+        check_repositories(self.repository)
         self._installation = find_installation()
         self.address = resolve(self.address)
         self.ports = find_ports(self.address, self.ports)
@@ -152,13 +161,18 @@ class Server:
         """Why the server can no longer be trusted; None while it can.
 
         That is when Triton has ended, or when one of its Python model processes has: this Triton never replaces such a
-        process, answers INTERNAL in its stead, and keeps saying that it is ready.
+        process, answers INTERNAL in its stead, and keeps saying that it is ready. A process that ended because its
+        model was loaded again, or unloaded, is no fault.
         """
         code = self._running().poll()
         if code is not None:
             return f"Triton ended with code {code}"
-        dead = [name for stub, name in self._stubs.items() if _is_dead(stub)]
-        return f"the process of {', '.join(dead)} died" if dead else None
+        if time.monotonic() - self._looked > LOOK_SECONDS or any(map(_is_dead, self._stubs)):
+            self._look()
+        missing = self._watched - {*self._stubs.values()}
+        lost = {name for name in missing if self._has(name)}
+        self._watched -= missing - lost
+        return f"the process of {', '.join(sorted(lost))} died" if lost else None
 
     def stop(self, patience: float = STOP_SECONDS) -> None:
         """End Triton and its stubs, gently and then for certain, and remove what they leave behind.
@@ -178,6 +192,20 @@ class Server:
             raise RuntimeError("the server was not started")
         return self._family
 
+    def _look(self) -> None:
+        """List the living processes, and watch what they run: models may have been loaded since the last time."""
+        self._stubs = {stub: name for stub, name in _instances(self.pid).items() if not _is_dead(stub)}
+        self._watched |= {*self._stubs.values()}
+        self._looked = time.monotonic()
+
+    def _has(self, instance: str) -> bool:
+        """Whether Triton believes to have the model of an instance such as image_encoder_0_0, or does not say."""
+        try:
+            model = httpx.get(f"{self.http_url}/v2/models/{instance.rsplit('_', 2)[0]}", timeout=5.0, trust_env=False)
+        except httpx.HTTPError:
+            return True
+        return model.status_code not in (httpx.codes.BAD_REQUEST, httpx.codes.NOT_FOUND)
+
     def _open_log(self) -> None:
         if self.log is None or self._outlet is not None:
             return
@@ -191,7 +219,7 @@ class Server:
     def _launch(self, installation: Installation, claim: Claim, stopping: Stopping) -> None:
         self._drained.clear()
         self._errors.clear()
-        self._stubs = {}
+        self._stubs, self._watched = {}, set()
         self._family = Family(
             [str(installation.binary), *self._arguments(claim.folder, installation.caches)],
             installation.environment()
@@ -228,11 +256,12 @@ class Server:
     def _arguments(self, backends: Path, caches: Path) -> list[str]:
         arguments = {
             "id": self.identity,
-            "model-repository": self.repository,
             "backend-directory": backends,
             "cache-directory": caches,
             "cache-config": f"local,size={CACHE_BYTES}",
-            "model-control-mode": "none",
+            # Models are loaded again when somebody with the operator's key says so, and never by themselves.
+            "model-control-mode": "explicit",
+            "load-model": "*",
             "exit-on-error": "true",
             "exit-timeout-secs": STOP_SECONDS - 5,
             "grpc-max-connection-age": CONNECTION_AGE_MS,
@@ -244,8 +273,9 @@ class Server:
         }
         arguments |= {f"{endpoint}-address": self.address for endpoint in ("http", "grpc", "metrics")}
         flags = [f"--{name}={value}" for name, value in arguments.items()]
+        flags += [f"--model-repository={folder}" for folder in repositories_in(self.repository)]
         flags += [f"--metrics-config={setting}" for setting in METRICS_CONFIG]
-        flags += ["--disable-auto-complete-config"]
+        flags += ["--disable-auto-complete-config", *trace_flags(os.environ)]
         # Stubs name their shared memory after this server, so that what a killed one leaves can be told from others'.
         flags += [f"--backend-config={name},shm-region-prefix-name={self.identity}" for name in ("python", "pytorch")]
         return flags
@@ -276,7 +306,7 @@ class Server:
                 if code is not None:
                     raise ServerDied(self._obituary(f"Triton ended with code {code} before it was ready"))
                 if self.answers(http):
-                    self._stubs = _instances(self.pid)
+                    self._look()
                     return
                 time.sleep(0.1)
         raise ServerDied(self._obituary(f"Triton was not ready after {self._startup_seconds:.0f} s"))

@@ -9,7 +9,6 @@ Triton lets through, with NaN where there is no right answer. Here the caller is
 are processes here, so ENABLE_WEIGHT_SHARING has nothing to share.
 """
 
-import fcntl
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -48,9 +47,6 @@ DTYPES = {
     "TYPE_FP64": torch.float64,
 }
 EMBEDDING = "token_embedding.weight"  # [vocabulary, width], at any depth of a graph that takes token ids
-# Texts up to which a pass waits for its turn on a CPU. Few texts take as long as reading the weights does, and two
-# processes that read them at once push them out of each other's caches. A long pass should keep nobody waiting.
-TURN_ITEMS = 16
 
 Inputs = dict[str, Tensor]
 
@@ -78,7 +74,6 @@ class TritonPythonModel:
         self._apply_process_settings()
         self.device = torch.device(f"cuda:{args['model_instance_device_id']}" if _on_gpu(args) else "cpu")
         path = Path(args["model_repository"]) / args["model_version"] / "model.pt"
-        self.artifact = path.open("rb")  # one file for all instances: its lock is whose turn it is
         model = torch.jit.load(str(path), map_location=self.device).eval()  # type: ignore[no-untyped-call]
         embeddings = (weight for name, weight in model.named_parameters() if name.endswith(EMBEDDING))
         self.vocabulary = next((len(weight) for weight in embeddings), None)
@@ -178,21 +173,9 @@ class TritonPythonModel:
         tensors = [torch.cat([inputs[name] for inputs in batch]).to(self.device) for name in self.arguments]
         with torch.inference_mode(self._flag("INFERENCE_MODE", default=True)), torch.no_grad():
             optimized = not self._flag("DISABLE_OPTIMIZED_EXECUTION")
-            with torch.jit.optimized_execution(optimized), self._turn(len(tensors[0])):  # type: ignore[attr-defined]
+            with torch.jit.optimized_execution(optimized):  # type: ignore[attr-defined]
                 results = self.model(*tensors)
         return [result.cpu().numpy() for result in ((results,) if isinstance(results, Tensor) else results)]
-
-    @contextmanager
-    def _turn(self, items: int) -> Iterator[None]:
-        """Few texts on a CPU: alone among the instances of this model. The lock of a process that ends goes with it."""
-        waits = self.vocabulary is not None and self.device.type == "cpu" and items <= TURN_ITEMS
-        if waits:
-            fcntl.flock(self.artifact, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            if waits:
-                fcntl.flock(self.artifact, fcntl.LOCK_UN)
 
     def _split(self, arrays: list[NDArray[Any]], sizes: Sequence[int]) -> list[Any]:
         if not self.batches:
