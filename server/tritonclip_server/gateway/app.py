@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
 
-from tritonclip import TritonClipError, __version__
+from tritonclip import __version__
 from tritonclip_server.gateway.access.keys import KeyStore
 from tritonclip_server.gateway.access.policy import split_path
 from tritonclip_server.gateway.access.rate_limit import RateLimiter
@@ -19,6 +18,7 @@ from tritonclip_server.gateway.admission.byte_budget import ByteBudget
 from tritonclip_server.gateway.admission.fair_semaphore import QueueLimits
 from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.fetching.url_fetcher import UrlFetcher
+from tritonclip_server.gateway.fetching.url_loader import UrlLoader
 from tritonclip_server.gateway.http.access_middleware import AccessMiddleware
 from tritonclip_server.gateway.http.cors import CorsMiddleware
 from tritonclip_server.gateway.http.draining import Drain
@@ -26,9 +26,10 @@ from tritonclip_server.gateway.http.error_middleware import ErrorMiddleware
 from tritonclip_server.gateway.http.paths import HeadMiddleware, PathMiddleware
 from tritonclip_server.gateway.http.request_context import context_of
 from tritonclip_server.gateway.inference.engine import Engine
-from tritonclip_server.gateway.inference.readiness import Readiness
+from tritonclip_server.gateway.inference.models import Models
+from tritonclip_server.gateway.inference.served_model import ServedModel
 from tritonclip_server.gateway.inference.service import Service
-from tritonclip_server.gateway.logs import trace
+from tritonclip_server.gateway.logs import RequestLog
 from tritonclip_server.gateway.metrics import Metrics
 from tritonclip_server.gateway.openapi import complete
 from tritonclip_server.gateway.responses.json_responses import error_response
@@ -50,42 +51,58 @@ from tritonclip_server.gateway.routes import (
     weaviate,
 )
 from tritonclip_server.gateway.search.indexes import Indexes
-from tritonclip_server.gateway.settings import Settings
+from tritonclip_server.gateway.settings import Settings, UrlImages
 
 if TYPE_CHECKING:
-    from tritonclip.search import Index
+    from fastapi.telemetry import TelemetryConfig
 
-log = logging.getLogger("gateway")
+    from tritonclip.search import Index
+    from tritonclip_server.gateway.spans import Tracer
 
 MODULES = (
     embeddings, similarity, classify, rerank, search, indexes, cohere, voyage, vllm, nim, tei, weaviate, models, health,
     page,
 )  # fmt: skip
 ROUTERS = tuple(module.router for module in MODULES)
-REFRESH_SECONDS = 5.0  # how soon a model that is exchanged behind the gateway is noticed
+# FastAPI's own spans and records, which an environment may ask for, have paths, queries and the words of errors.
+NO_TELEMETRY: "TelemetryConfig" = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 DESCRIPTION = "OpenCLIP embeddings, similarity and zero-shot labels, in the shapes of APIs that programs know already."
 
 
 def create_app(
-    engine: Engine,
+    engines: Engine | Mapping[str, Engine],
     settings: Settings,
     *,
     indexes: "Mapping[str, Index] | None" = None,
     fetcher: UrlFetcher | None = None,
+    tracer: "Tracer | None" = None,
+    request_log: RequestLog | None = None,
 ) -> FastAPI:
-    """The gateway as an ASGI application over an engine and indexes by their names, which it closes when it ends.
+    """The gateway as an ASGI application over engines and indexes by their names, which it closes when it ends.
 
-    `fetcher` replaces the one that the settings ask for, in tests.
+    So it does with the tracer, which makes a span of each request, and the request log, which has a line of each. The
+    first engine's model is the default one. A lone engine needs no name: its model goes by its variant. `fetcher`
+    replaces the one that the settings ask for, in tests.
     """
     metrics, rate_limiter, drain = Metrics(), RateLimiter(), Drain()
     if fetcher is None and settings.url_images is not None:
         fetcher = UrlFetcher(settings.url_images, settings.limits.image_bytes)
-    service = Service(engine, settings, metrics=metrics, rate_limiter=rate_limiter, fetcher=fetcher)
-    served = Indexes(indexes or {}, settings.limits, metrics)
+    limits = settings.limits
+    url_loader = UrlLoader(fetcher, settings.url_images or UrlImages(), limits.body_bytes)
+    named = engines if isinstance(engines, Mapping) else {"": engines}
+    models = [ServedModel(engine, metrics, name) for name, engine in named.items()]
+    services = [
+        Service(model, limits, metrics=metrics, rate_limiter=rate_limiter, url_loader=url_loader) for model in models
+    ]
+    served_models, served = Models(services, settings.aliases), Indexes(indexes or {}, limits, metrics)
+
+    def notice() -> None:
+        served.notice([model.known for model in models])
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_watch(service, served)), asyncio.create_task(served.warm())]
+        works = [*(model.keep_fresh(notice) for model in models), served.warm()]
+        tasks = [asyncio.create_task(work) for work in works]
         yield
         for task in tasks:
             task.cancel()
@@ -93,7 +110,12 @@ def create_app(
         served.close()
         if fetcher is not None:
             await fetcher.aclose()
-        await engine.aclose()
+        for model in models:
+            await model.engine.aclose()
+        if request_log is not None:
+            request_log.close()
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
 
     app = FastAPI(
         title="tritonclip gateway",
@@ -103,15 +125,15 @@ def create_app(
         openapi_url=None,  # the route is ours (routes.page), and makes the document in a thread
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
+        telemetry=NO_TELEMETRY,
         redirect_slashes=False,  # a redirect would lose keys and bodies; paths are tidied instead
         exception_handlers={HTTPException: _no_such_route},
     )
     app.openapi = lambda: complete(app)  # type: ignore[method-assign]
-    app.state.service, app.state.indexes, app.state.metrics, app.state.drain = service, served, metrics, drain
-    app.state.readiness = Readiness(service, drain=drain)
+    app.state.models, app.state.indexes, app.state.settings = served_models, served, settings
+    app.state.metrics, app.state.drain = metrics, drain
     for router in ROUTERS:
         app.include_router(router)
-    limits = settings.limits
     budget = ByteBudget(
         limit=limits.bytes_in_flight,
         share=limits.bytes_in_flight_per_key,
@@ -129,9 +151,11 @@ def create_app(
         ErrorMiddleware,
         metrics=metrics,
         seconds=limits.seconds,
-        fingerprint=lambda: service.fingerprint,
+        fingerprint=served_models.fingerprint_of,
         endpoint_of=endpoint_of,
         drain=drain,
+        tracer=tracer,
+        request_log=request_log,
     )
     app.add_middleware(PathMiddleware)  # the last added is the outermost
     return app
@@ -157,25 +181,6 @@ def _meant(scope: Scope) -> str | None:
         if meant != path and endpoint_of({**scope, "path": meant, "root_path": "", "route": None}) != "unknown":
             return meant
     return None
-
-
-async def _watch(service: Service, indexes: Indexes) -> None:
-    """Keep what is known of the model fresh: its fingerprint labels every answer, and the text cache goes by it.
-
-    So do indexes: the log says which of them are of another model.
-    """
-    unexpected: type[Exception] | None = None
-    while True:
-        try:
-            indexes.notice(await service.manifest(refresh=True))
-            unexpected = None
-        except TritonClipError:  # requests find out by themselves
-            unexpected = None
-        except Exception as error:  # whatever it is: without this the gateway would never notice another model
-            if unexpected is not type(error):
-                log.error("the model's manifest cannot be read; this is tried again\n%s", trace(error))
-            unexpected = type(error)
-        await asyncio.sleep(REFRESH_SECONDS)
 
 
 async def _no_such_route(request: Request, error: HTTPException) -> Response:

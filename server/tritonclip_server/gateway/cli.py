@@ -2,6 +2,7 @@
 
 import argparse
 import ipaddress
+import os
 import signal
 import socket
 import sys
@@ -13,7 +14,9 @@ from tritonclip_server.gateway.access.keys import KeyFileError
 from tritonclip_server.gateway.app import create_app
 from tritonclip_server.gateway.http.cors import parse_origin
 from tritonclip_server.gateway.http.server import allow_descriptors, calm, make_server
-from tritonclip_server.gateway.logs import start_logging
+from tritonclip_server.gateway.http.trace_context import ENDPOINT, open_tracer
+from tritonclip_server.gateway.logs import RequestLog, start_logging
+from tritonclip_server.gateway.model_options import aliases_of, models_of
 from tritonclip_server.gateway.options import add_keys_option, positive
 from tritonclip_server.gateway.search.opening import named_uri, open_indexes
 from tritonclip_server.gateway.settings import Limits, Settings, UrlImages
@@ -30,18 +33,27 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="tritonclip-server gateway",
         allow_abbrev=False,  # --max-items is gone, and must not be taken for --max-items-in-flight
-        description="Serve the OpenAI-compatible API and the playground page over a Triton server.",
+        description="Serve the OpenAI-compatible API and the playground page over a Triton server. "
+        f"With {ENDPOINT} in the environment, requests are traced (OpenTelemetry, by OTLP over HTTP).",
     )
     add_keys_option(command)
     command.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
     command.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0: any")
-    command.add_argument("--url", help="the Triton server (default: TRITONCLIP_URL, else grpc://localhost:8001)")
+    command.add_argument(
+        "--url",
+        action="append",
+        default=[],
+        metavar="[NAME=]URL",
+        help="the Triton server (default: TRITONCLIP_URL, else grpc://localhost:8001); repeated, with a NAME each, for "
+        "several models, of which the first is the default one",
+    )
     command.add_argument(
         "--alias",
         action="append",
         default=[],
-        metavar="NAME",
-        help="another name for the model, which programs may ask for (may be repeated); '*': any name",
+        metavar="NAME[=MODEL]",
+        help="another name for the first model, or for MODEL, which programs may ask for (may be repeated); '*': any "
+        "name",
     )
     command.add_argument(
         "--allow-origin",
@@ -57,6 +69,11 @@ def parser() -> argparse.ArgumentParser:
         type=named_uri,
         metavar="NAME=URI",
         help="an index to search, which `tritonclip index add` made: a folder, s3://… or gs://… (may be repeated)",
+    )
+    command.add_argument(
+        "--log-requests",
+        action="store_true",
+        help="write a line of JSON on each request to standard output: ids, counts, status, milliseconds by stage",
     )
     command.add_argument("--check", action="store_true", help="look at these options, say what is wrong, and end")
     _add_limits(command.add_argument_group("limits"))
@@ -75,21 +92,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = parser().parse_args(arguments)
     try:
-        settings, indexes = _settings(options), open_indexes(options.index)
-        return 0 if options.check else _serve(options, settings, indexes)
+        models = models_of(options.url)
+        settings, indexes = _settings(options, [*models]), open_indexes(options.index)
+        return 0 if options.check else _serve(options, settings, models, indexes)
     except (KeyFileError, TritonClipError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _serve(options: argparse.Namespace, settings: Settings, indexes: "Mapping[str, Index]") -> int:
+def _serve(
+    options: argparse.Namespace,
+    settings: Settings,
+    models: Mapping[str, str | None],
+    indexes: "Mapping[str, Index]",
+) -> int:
     allow_descriptors()
+    tracer = open_tracer(os.environ)
     with _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
         if settings.keys is None and not ipaddress.ip_address(host).is_loopback:
             raise ConfigError(f"without --keys the gateway serves loopback alone, not {options.host}")
-        client = AsyncClient(options.url, timeout=settings.limits.seconds)
-        server = make_server(create_app(client, settings, indexes=indexes), settings.limits)
+        clients = {name: AsyncClient(url, timeout=settings.limits.seconds) for name, url in models.items()}
+        request_log = RequestLog() if options.log_requests else None
+        app = create_app(clients, settings, indexes=indexes, tracer=tracer, request_log=request_log)
+        server = make_server(app, settings.limits)
         shown = f"[{host}]" if ":" in host else host
         if settings.keys is None:
             print("no keys: whoever is on this machine may use the gateway", file=sys.stderr)
@@ -103,7 +129,7 @@ def _serve(options: argparse.Namespace, settings: Settings, indexes: "Mapping[st
     return 0
 
 
-def _settings(options: argparse.Namespace) -> Settings:
+def _settings(options: argparse.Namespace, models: Sequence[str]) -> Settings:
     if options.keys is not None and not options.keys.is_file():
         if not options.keys.parent.is_dir():
             raise ConfigError(f"{options.keys}: there is no folder {options.keys.parent} for the key file")
@@ -114,7 +140,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         limits=Limits(**{name: getattr(options, name) for name in Limits.__dataclass_fields__}),
         keys=options.keys,
         host=options.host,
-        aliases=tuple(dict.fromkeys(options.alias)),
+        aliases=aliases_of(options.alias, models),
         origins=frozenset(map(parse_origin, options.allow_origin)),
         url_images=UrlImages(hosts=hosts) if options.url_images or hosts else None,
     )
@@ -138,12 +164,12 @@ def _add_limits(group: "argparse._ArgumentGroup") -> None:
         "image_pixels": "pixels of an image",
         "text_characters": "characters of a text",
         "answer_bytes": "bytes of an answer with scores of many images and texts",
-        "cached_text_bytes": "bytes that texts whose features are kept take, with these",
+        "cached_text_bytes": "bytes that a model's texts whose features are kept take, with these",
         "seconds": "seconds for a request",
-        "items_in_flight": "images of all requests at work, or four times as many texts; beyond it requests wait",
-        "waiting": "requests that wait, for bytes or for places; beyond it one of the caller with most is refused",
+        "items_in_flight": "images of a model's requests at work, or four times as many texts; beyond it they wait",
+        "waiting": "requests that wait for bytes or a model's places; beyond it one of the caller with most is refused",
         "waiting_seconds": "seconds that a request waits; then it is refused with 429",
-        "cached_texts": "texts whose features are kept",
+        "cached_texts": "texts of a model whose features are kept",
         "bytes_in_flight": "bytes of all requests at work; beyond it requests wait",
         "bytes_in_flight_per_key": "bytes of one key's requests at work; without keys, of one address's",
         "searches": "searches of indexes at work, of all requests; beyond it they wait",

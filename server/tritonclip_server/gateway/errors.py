@@ -73,6 +73,7 @@ STATUSES: Mapping[str, int] = {
     # Who asks, and how often.
     "invalid_api_key": 401,
     "forbidden_origin": 403,
+    "model_not_allowed": 403,
     "rate_limit_exceeded": 429,
     "overloaded": 429,
     "cancelled": 499,  # nobody waits for this answer; the status is for the metrics

@@ -19,6 +19,13 @@ def parser() -> argparse.ArgumentParser:
     create.add_argument("name", help="whose it is, for people")
     create.add_argument("--requests-per-minute", type=positive(int), metavar="N", help="default: any number")
     create.add_argument("--images-per-minute", type=positive(int), metavar="N", help="default: any number")
+    create.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="for this model alone, by the id that /v1/models has (may be repeated; default: any)",
+    )
     revoke = actions.add_parser("revoke", help="remove a key; a running gateway heeds it at once")
     revoke.add_argument("id", help="as `list` shows it")
     for action in (create, revoke, actions.add_parser("list", help="show the keys, without their secrets")):
@@ -43,7 +50,10 @@ def _run(options: argparse.Namespace) -> None:
     file = KeyFile(options.keys)
     if options.action == "create":
         key, secret = file.create(
-            options.name, requests_per_minute=options.requests_per_minute, images_per_minute=options.images_per_minute
+            options.name,
+            requests_per_minute=options.requests_per_minute,
+            images_per_minute=options.images_per_minute,
+            models=options.model,
         )
         print(f"key {key.id} for {key.name}, shown this once:", file=sys.stderr)
         print(secret)
@@ -57,4 +67,5 @@ def _row(key: Key) -> str:
     requests, images = (
         "any number of" if limit is None else str(limit) for limit in (key.requests_per_minute, key.images_per_minute)
     )
-    return f"{key.id}  {key.created}  {requests} requests and {images} images a minute  {key.name}"
+    models = f"  of {', '.join(key.models)}" if key.models is not None else ""
+    return f"{key.id}  {key.created}  {requests} requests and {images} images a minute{models}  {key.name}"

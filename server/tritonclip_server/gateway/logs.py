@@ -15,6 +15,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any
+
+import orjson
 
 from tritonclip_server.gateway.access.rate_limit import TokenBucket
 
@@ -30,6 +33,8 @@ CLOSE_SECONDS = 2.0
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 Clock = Callable[[], float]
+
+log = logging.getLogger("gateway.log")
 
 
 def start_logging(descriptor: int = 2) -> None:
@@ -106,18 +111,18 @@ class LineLimiter:
         return counts
 
 
-class LogWriter(logging.Handler):
-    """Formats records where they arise and writes them in a thread. Other people's loggers go through it as well.
+class LineWriter:
+    """Writes lines to a descriptor from a thread, which costs those who put them there no time.
 
-    A record's attribute `kind` says what it is like; without one it is its logger's name and its message's template.
+    Lines are lost, and counted, where more are queued than it can write, and where the descriptor takes none. `report`
+    is called now and then in the thread, and at the end.
     """
 
-    def __init__(self, descriptor: int, limiter: LineLimiter | None = None) -> None:
-        super().__init__()
+    def __init__(self, descriptor: int, report: Callable[[], object]) -> None:
         self._descriptor = descriptor
-        self._limiter = limiter or LineLimiter()
+        self._report = report
         self._lines: queue.Queue[str | None] = queue.Queue(QUEUED_LINES)
-        self.lost = 0  # lines that could not be queued or written, since it was last said
+        self.lost = 0  # lines, since it was last said
         self._thread = threading.Thread(target=self._write_lines, name="log", daemon=True)
         self._thread.start()
 
@@ -126,19 +131,12 @@ class LogWriter(logging.Handler):
         """Whether lines are still written."""
         return self._thread.is_alive()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Put a record's line into the queue, or count it where that is full."""
-        if not self._limiter.admit(getattr(record, "kind", f"{record.name}: {record.msg}")):
-            return
+    def put(self, line: str) -> None:
+        """Queue a line, or count it where the queue is full."""
         try:
-            line = _line(record.created, record.levelname, record.name, record.getMessage())
-        except Exception:  # a message that does not fit its arguments
-            line = _line(record.created, record.levelname, record.name, str(record.msg))
-        if record.exc_info and record.exc_info[1] is not None:
-            line += f"\n{trace(record.exc_info[1])}"
-        elif record.exc_text:
-            line += f"\n{record.exc_text}"
-        self._put(line)
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self.lost += 1
 
     def close(self) -> None:
         """Write what is still queued, as far as that goes quickly."""
@@ -147,13 +145,6 @@ class LogWriter(logging.Handler):
             with contextlib.suppress(queue.Full):
                 self._lines.put(None, timeout=CLOSE_SECONDS)
             self._thread.join(CLOSE_SECONDS)
-        super().close()
-
-    def _put(self, line: str | None) -> None:
-        try:
-            self._lines.put_nowait(line)
-        except queue.Full:
-            self.lost += 1
 
     def _write_lines(self) -> None:
         reported = time.monotonic()
@@ -170,17 +161,6 @@ class LogWriter(logging.Handler):
                 reported = time.monotonic()
                 self._report()
 
-    def _report(self) -> None:
-        self.acquire()  # the handler's own lock, under which `emit` runs
-        try:
-            counts, lost, self.lost = self._limiter.left_out(), self.lost, 0
-        finally:
-            self.release()
-        if lost:
-            counts["that could not be written"] = lost
-        for kind, count in counts.items():
-            self._put(_line(time.time(), "WARNING", "gateway.log", f"{count} more lines left out: {kind}"))
-
     def _write(self, line: str) -> None:
         rest = f"{line}\n".encode(errors="replace")
         try:
@@ -190,6 +170,82 @@ class LogWriter(logging.Handler):
             self.lost += 1
 
 
+class LogWriter(logging.Handler):
+    """Formats records where they arise and writes them in a thread. Other people's loggers go through it as well.
+
+    A record's attribute `kind` says what it is like; without one it is its logger's name and its message's template.
+    """
+
+    def __init__(self, descriptor: int, limiter: LineLimiter | None = None) -> None:
+        super().__init__()
+        self._limiter = limiter or LineLimiter()
+        self._writer = LineWriter(descriptor, self._report)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether lines are still written."""
+        return self._writer.is_alive
+
+    @property
+    def lost(self) -> int:
+        """How many lines could not be queued or written, since it was last said."""
+        return self._writer.lost
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Put a record's line into the queue, or count it where that is full."""
+        if not self._limiter.admit(getattr(record, "kind", f"{record.name}: {record.msg}")):
+            return
+        try:
+            line = _line(record.created, record.levelname, record.name, record.getMessage())
+        except Exception:  # a message that does not fit its arguments
+            line = _line(record.created, record.levelname, record.name, str(record.msg))
+        if record.exc_info and record.exc_info[1] is not None:
+            line += f"\n{trace(record.exc_info[1])}"
+        elif record.exc_text:
+            line += f"\n{record.exc_text}"
+        self._writer.put(line)
+
+    def close(self) -> None:
+        """Write what is still queued, as far as that goes quickly."""
+        self._writer.close()
+        super().close()
+
+    def _report(self) -> None:
+        self.acquire()  # the handler's own lock, under which `emit` runs
+        try:
+            counts, lost, self._writer.lost = self._limiter.left_out(), self._writer.lost, 0
+        finally:
+            self.release()
+        if lost:
+            counts["that could not be written"] = lost
+        for kind, count in counts.items():
+            self._writer.put(_line(time.time(), "WARNING", "gateway.log", f"{count} more lines left out: {kind}"))
+
+
+class RequestLog:
+    """Lines of another kind than the log's, one for each request, to a descriptor of their own."""
+
+    def __init__(self, descriptor: int = 1) -> None:
+        self._writer = LineWriter(descriptor, self._report)
+
+    def write(self, document: dict[str, Any]) -> None:
+        """Write a document as a line of JSON that begins with the time."""
+        self._writer.put(orjson.dumps({"time": moment(time.time())} | document).decode())
+
+    def close(self) -> None:
+        """Write what is still queued, as far as that goes quickly."""
+        self._writer.close()
+
+    def _report(self) -> None:
+        lost, self._writer.lost = self._writer.lost, 0
+        if lost:
+            log.warning("%d lines about requests could not be written", lost)
+
+
+def moment(seconds: float) -> str:
+    """A time since 1970, as lines have it: in UTC, to the millisecond."""
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+
+
 def _line(created: float, level: str, name: str, message: str) -> str:
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created))
-    return f"{moment}.{int(created % 1 * 1000):03d}Z {level} {name}: {printable(message)}"
+    return f"{moment(created)} {level} {name}: {printable(message)}"

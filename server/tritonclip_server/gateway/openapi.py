@@ -29,6 +29,7 @@ _REFERENCE = "#/components/schemas/{model}"
 _REASONS = {
     400: "Something in the request is wrong; `param` names it",
     401: "No valid key",
+    403: "The key is not for this model; or, without keys, another site's page asks",
     404: "No such model, index or row",
     413: "The body is too large",
     415: "Neither JSON nor a form",

@@ -1,5 +1,6 @@
 """What can be set, with its default: the command's options fill these in, nothing else reads them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,12 +19,12 @@ class Limits:
     image_pixels: int = 100_000_000
     text_characters: int = 10_000  # the model reads 77 tokens; longer texts are cut there
     answer_bytes: int = 20 * MIB  # of scores and labels, where they are a product of what was sent
-    cached_text_bytes: int = 64 * MIB  # what the cached texts take in memory
+    cached_text_bytes: int = 64 * MIB  # what the cached texts of a model take in memory
     seconds: float = 30.0  # for a request, its body included
-    items_in_flight: int = 256  # images of all requests, or four times as many texts; beyond it they wait
-    waiting: int = 1000  # requests that wait for room; OpenAI's SDK opens as many connections
+    items_in_flight: int = 256  # images of all requests for a model, or four times as many texts; beyond it they wait
+    waiting: int = 1000  # requests that wait for room of a kind; OpenAI's SDK opens as many connections
     waiting_seconds: float = 10.0  # for room
-    cached_texts: int = 10_000
+    cached_texts: int = 10_000  # of a model
     bytes_in_flight: int = 256 * MIB  # of all requests, from their first byte to their answer
     bytes_in_flight_per_key: int = 128 * MIB  # of one key's; without keys, of one address's
     searches: int = 16  # of all requests at work, a thread each; beyond it they wait
@@ -48,6 +49,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     keys: Path | None = None
     host: str | None = None  # the name by which it listens, where it does so itself
-    aliases: tuple[str, ...] = ()  # other names of the model; ANY_NAME: whatever a request calls it
+    # Other names with the model each stands for, None for the first; ANY_NAME: whatever else a request calls it.
+    aliases: Mapping[str, str | None] = field(default_factory=dict)
     origins: frozenset[str] = frozenset()  # whose pages may use it; "*": any
     url_images: UrlImages | None = None

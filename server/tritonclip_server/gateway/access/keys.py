@@ -13,7 +13,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +62,7 @@ class Key:
     created: str
     requests_per_minute: Annotated[int, Field(ge=1, le=MOST_PER_MINUTE)] | None = None
     images_per_minute: Annotated[int, Field(ge=1, le=MOST_PER_MINUTE)] | None = None
+    models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # that it is for, by their ids; None: all
 
     def opens_with(self, secret: str) -> bool:
         """Whether this is the key's secret, told in constant time."""
@@ -111,11 +112,20 @@ class KeyFile:
             return None
 
     def create(
-        self, name: str, *, requests_per_minute: int | None = None, images_per_minute: int | None = None
+        self,
+        name: str,
+        *,
+        requests_per_minute: int | None = None,
+        images_per_minute: int | None = None,
+        models: Sequence[str] = (),
     ) -> tuple[Key, str]:
-        """Add a key; returns it and what its holder sends, which is stored nowhere."""
-        if not name.isprintable():
-            raise KeyFileError(f"a key's name must be printable, and {name!r} is not")
+        """Add a key, for these models or, where none is given, all; returns it and what its holder sends.
+
+        The latter is stored nowhere.
+        """
+        for text, what in ((name, "name"), *((model, "model") for model in models)):
+            if not text.isprintable():
+                raise KeyFileError(f"a key's {what} must be printable, and {text!r} is not")
         secret, salt = secrets.token_urlsafe(32), secrets.token_hex(16)
         with self._locked():
             keys = self.read()
@@ -127,6 +137,7 @@ class KeyFile:
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 requests_per_minute=requests_per_minute,
                 images_per_minute=images_per_minute,
+                models=tuple(dict.fromkeys(models)) or None,
             )
             self._write(keys | {key.id: key})
         return key, f"{PREFIX}-{key.id}-{secret}"

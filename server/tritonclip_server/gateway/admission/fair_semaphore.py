@@ -43,7 +43,10 @@ class _Waiter:
 
 
 class FairSemaphore:
-    """`size` units of something, of which one caller may hold `share`; `changed` is told how many are held."""
+    """`size` units of something, of which one caller may hold `share`; `changed` is told how many are held.
+
+    Where they are a model's, metrics say how many wait by its name.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class FairSemaphore:
         bounds: QueueLimits,
         metrics: Metrics,
         changed: Callable[[int], object],
+        model: str = "",
     ) -> None:
         self.size = size
         self.share = math.inf if share is None else share
@@ -65,7 +69,7 @@ class FairSemaphore:
         self._queues: OrderedDict[str, deque[_Waiter]] = OrderedDict()  # the caller let in last comes last
         self._waiting: dict[str, int] = {}  # of each caller, not counting what has begun
         self._seconds = metrics.waited_seconds.labels(unit)
-        self._gauge = metrics.waiting.labels(unit)
+        self._gauge = metrics.waiting.labels(unit, model)
         self._too_many = metrics.no_room.labels(unit, "too_many_wait")
         self._too_long = metrics.no_room.labels(unit, "waited_too_long")
 

@@ -1,10 +1,10 @@
-"""Places in the engine: how much of all requests is worked on at once, and how a large request lets small ones pass.
+"""Places in an engine: how much of all requests is worked on at once, and how a large request lets small ones pass.
 
     a request's items ─> parts ─> each waits for places (FairSemaphore) ─> engine ─> each gives its places back
 
 A part holds places only while the engine works on it, and waits for them holding none, so parts never wait for one
 another. Images are decoded from base64 when their part has its places. Nothing that needs no engine waits: texts that
-are cached ask for no places.
+are cached ask for no places. Each model has places of its own, so one that hangs takes none from another.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ from typing import TypeVar
 from tritonclip_server.gateway.admission.fair_semaphore import FairSemaphore, QueueLimits
 from tritonclip_server.gateway.gather import gather_or_cancel
 from tritonclip_server.gateway.http.request_context import RequestContext
-from tritonclip_server.gateway.inference.engine import Engine
+from tritonclip_server.gateway.inference.engine import Engine, Inference
+from tritonclip_server.gateway.inference.followed_engine import FollowedEngine
 from tritonclip_server.gateway.metrics import Metrics
 
 T = TypeVar("T")
@@ -44,15 +45,17 @@ class Kind(Enum):
 
 
 class Admission:
-    """The places of all requests: `limit` images, or four times as many texts."""
+    """The places of all requests for a model: `limit` images, or four times as many texts."""
 
-    def __init__(self, limit: int, bounds: QueueLimits, metrics: Metrics) -> None:
+    def __init__(self, limit: int, bounds: QueueLimits, metrics: Metrics, model: str = "") -> None:
+        in_flight = metrics.in_flight.labels(model)
         self._semaphore = FairSemaphore(
             "places",
             limit * PLACE,
             bounds=bounds,
             metrics=metrics,
-            changed=lambda total: metrics.in_flight.set(total / PLACE),
+            model=model,
+            changed=lambda total: in_flight.set(total / PLACE),
         )
 
     def turn(self, context: RequestContext, engine: Engine) -> "Turn":
@@ -72,7 +75,7 @@ class Turn:
         self._waiting = asyncio.Lock()  # one part at a time waits, so that others wait for one of them and no more
 
     async def in_parts(
-        self, kind: Kind, items: Sequence[T], work: Callable[[Engine, Sequence[T]], Awaitable[R]]
+        self, kind: Kind, items: Sequence[T], work: Callable[[Inference, Sequence[T]], Awaitable[R]]
     ) -> list[R]:
         """What the work returns for each part of the items, in their order; it gets an engine with the time left.
 
@@ -83,7 +86,8 @@ class Turn:
 
         async def one(part: Sequence[T]) -> R:
             async with at_work, self._places(kind, len(part)):
-                return await work(self._engine.with_timeout(max(0.001, self._context.seconds_left)), part)
+                engine = self._engine.with_timeout(max(0.001, self._context.seconds_left))
+                return await work(FollowedEngine(engine, self._context), part)
 
         return await gather_or_cancel(*(one(items[at : at + kind.part]) for at in range(0, len(items), kind.part)))
 
@@ -94,7 +98,8 @@ class Turn:
         caller, deadline = self._context.caller, self._context.deadline
         async with self._waiting:
             self.turned_away = not self._begun  # unless it is let in
-            await self._semaphore.acquire(caller, weight, deadline=deadline, begun=self._begun)
+            with self._context.stage("wait"):
+                await self._semaphore.acquire(caller, weight, deadline=deadline, begun=self._begun)
             self._begun, self.turned_away = True, False
         try:
             yield

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 HEAD_CHARACTERS = 1024  # in which the comma must come
 _ESCAPED_COMMA = re.compile("%2c", re.IGNORECASE)  # where the whole URL is percent-encoded
 # What may stand before a URL without being part of it: control characters, blanks of all kinds, a byte order mark.
-_BEFORE = "".join(map(chr, range(0x21))) + "\x7f\x85\xa0\u2028\u2029\u200b\u200c\u200d\u2060\u3000\ufeff"
+BEFORE = "".join(map(chr, range(0x21))) + "\x7f\x85\xa0\u2028\u2029\u200b\u200c\u200d\u2060\u3000\ufeff"
 _IGNORED = str.maketrans("", "", "\t\n\r")
 _WORD = r"[\w!#$&^.+-]+"
 _TYPES = "application|audio|font|haptics|image|message|model|multipart|text|video"
@@ -46,14 +46,14 @@ def data_url(text: str) -> DataUrl | None:
     if begin.isspace():
         text = text.lstrip()
         begin = text[:HEAD_CHARACTERS]
-    if begin.lstrip(_BEFORE)[:1] not in ("d", "D"):
+    if begin.lstrip(BEFORE)[:1] not in ("d", "D"):
         return None
     comma, start = begin.find(","), 0
     if comma >= 0:
         start = comma + 1
     elif escaped := _ESCAPED_COMMA.search(begin):
         comma, start = escaped.span()
-    head = (begin[:comma] if start else begin).lstrip(_BEFORE).translate(_IGNORED)
+    head = (begin[:comma] if start else begin).lstrip(BEFORE).translate(_IGNORED)
     scheme, colon, rest = unquote(head).lower().partition(":")
     if scheme.rstrip() != "data" or not colon:
         return None

@@ -59,8 +59,8 @@ def prompts_of(labels: Sequence[TextItem], template: str, field: str, limits: Li
 
 
 def _different(labels: list[TextItem], manifest: Manifest) -> list[TextItem]:
-    """The labels; ApiError where two are the same to the model, for they would share one probability."""
-    if found := first_duplicate([label.text for label in labels], manifest):
+    """The labels; ApiError where two are the same to the model, and would share one probability."""
+    if manifest.activation == "softmax" and (found := first_duplicate([label.text for label in labels], manifest)):
         raise _duplicate(labels[found[1]], labels[found[0]])
     return labels
 

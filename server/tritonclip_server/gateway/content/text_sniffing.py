@@ -11,28 +11,49 @@ from urllib.parse import unquote
 import orjson
 import pybase64
 
-from tritonclip_server.gateway.content.data_urls import data_url
+from tritonclip_server.gateway.content.data_urls import BEFORE, data_url
 from tritonclip_server.gateway.content.image_signatures import is_file, looks_like_image
 
 _SEEN_CHARACTERS = 1024  # the beginning tells; a whole image need not be looked at
 _QUOTES = (("b'", "'"), ('b"', '"'), ("'", "'"), ('"', '"'), ("`", "`"), ("<", ">"), ("url(", ")"))
-_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|blob:|file:|cid:)\S+", re.IGNORECASE | re.ASCII)
+_IMAGE_NAME = r"\.(?:jpe?g|png|gif|webp|avif|hei[cf]|bmp|tiff?)(?:[?#]\S*)?"
+_URLS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.ASCII)
+    for pattern in (
+        r"[a-z][a-z0-9+.-]+(?::|%3a)(?://|\\\\|%2f%2f)\S+",  # percent-encoded too, and with slashes of Windows
+        r"(?:https?:[/\\]|blob:|file:|cid:)\S+",  # browsers take one slash for two
+        rf"https?://.*{_IMAGE_NAME}",  # with blanks, which its name has
+        rf"(?://)?(?:[\w-]+\.)+[a-z]{{2,}}(?::\d+)?/\S*{_IMAGE_NAME}",  # with no scheme
+        r"(?!.*data:)(?:!\[[^\]]*\]\([^)]*\)|<img\s[^>]*>)",  # as Markdown and HTML show an image
+    )
+)
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{24,}")
 _HEXADECIMAL = re.compile(r"(?:0x|\\x)?((?:[0-9a-f]{2}){16,})", re.IGNORECASE)  # as databases and debuggers show bytes
+_DECIMALS = re.compile(r"[\[(]?((?:[0-9]{1,3},\s*){16})")  # as JavaScript shows bytes, and Python a list of them
+# What programs print of an object in place of its bytes: of Pillow's images, of files, of arrays, and of what is no
+# text to JavaScript.
+_PRINTED = re.compile(
+    r"<(?:PIL\.\S+ image|_io\.\w+|memory at 0x|FileStorage:).*>|\[object \w+\]"
+    r"|(?:(?:array|tensor)\()?\[\[+\s*-?[0-9].*",
+    re.DOTALL,
+)
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u00([0-9a-fA-F]{2})|([nrt0]))")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
 _ITEM_FIELDS = frozenset({"type", "text", "image", "image_url"})
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}=*")
+_FEWEST_GROUPS = 4  # of one length, shorter than words may be: no sentence has such
 _STANDARD = str.maketrans("-_", "+/")
 _GROUP_CHARACTERS = 16
 _CUT_ESCAPE = re.compile("%.?$")
 _RAW_CHARACTERS = 32
+_READ_ANYWAY = ("PNG\r\n", "PNG\n\x1a", "JFIF\0", "Exif\0")
 
 
 def is_url(text: str) -> bool:
-    """Whether a string is a URL as a whole, of any scheme but "data"."""
-    start = text[:_SEEN_CHARACTERS].strip()
-    return _URL.fullmatch(re.sub(r"[\t\r\n]", "", _unquoted(start, text))) is not None
+    """Whether a string is a URL as a whole, of any scheme but "data", or markup that shows what is there."""
+    start = re.sub(r"[\t\r\n]", "", text[:_SEEN_CHARACTERS].strip(BEFORE))
+    bare = _unquoted(start, text)
+    return any(pattern.fullmatch(bare) or pattern.fullmatch(start) for pattern in _URLS)
 
 
 def disguised_image(text: str) -> str | None:
@@ -49,6 +70,12 @@ def disguised_image(text: str) -> str | None:
         return "the base64 or data URL of an image, with something around it"
     if (digits := _HEXADECIMAL.match(bare)) and not digits[1].isdigit() and looks_like_image(bytes.fromhex(digits[1])):
         return "the bytes of an image in hexadecimal"
+    if (decimals := _DECIMALS.match(bare)) and looks_like_image(_bytes_of(decimals[1])):
+        return "the bytes of an image in decimals"
+    if start.startswith("<") and text.rstrip().endswith(("</svg>", "/>")) and "<svg" in start.lower():
+        return "an SVG drawing"
+    if _PRINTED.fullmatch(start):
+        return "an object as a program prints it"
     if _is_image_as_text(text[:_RAW_CHARACTERS]) or _is_image_as_text(_unescaped(bare[: 4 * _RAW_CHARACTERS])):
         return "the bytes of an image, read as text"
     return None
@@ -99,7 +126,10 @@ def _base64_of(text: str) -> str:
         start = unquote(_CUT_ESCAPE.sub("", start))
     groups = start.split()
     compact = "".join(groups)
-    if len(compact) < _GROUP_CHARACTERS * len(groups) or not _BASE64.fullmatch(compact):
+    are_words = len(compact) < _GROUP_CHARACTERS * len(groups)
+    if are_words and len(groups) > _FEWEST_GROUPS:
+        are_words = len(set(map(len, groups[:-1]))) > 1
+    if are_words or not _BASE64.fullmatch(compact):
         return ""
     return compact.rstrip("=").translate(_STANDARD)
 
@@ -109,6 +139,11 @@ def _decoded(compact: str) -> bytes:
         return pybase64.b64decode(compact[: len(compact) // 4 * 4])
     except binascii.Error:
         return b""
+
+
+def _bytes_of(decimals: str) -> bytes:
+    numbers = [int(number) for number in decimals.split(",") if number.strip()]
+    return bytes(numbers) if max(numbers) < 256 else b""
 
 
 def _unescaped(text: str) -> str:
@@ -125,6 +160,6 @@ def _is_image_as_text(start: str) -> bool:
     """
     if not any(character < " " and not character.isspace() for character in start):
         return False
-    if start.startswith("\ufffd"):  # where the program replaced what it could not read
-        return "PNG\r\n" in start or "JFIF" in start or "Exif" in start
-    return looks_like_image(start.encode("latin-1", "replace"))
+    if any(word in start for word in _READ_ANYWAY):  # where the program replaced what it could not read, or left it out
+        return True
+    return any(looks_like_image(start.encode(encoding, "replace")) for encoding in ("latin-1", "cp1252"))

@@ -18,6 +18,11 @@ from tritonclip_server.gateway.gather import gather_or_cancel
 from tritonclip_server.gateway.settings import UrlImages
 
 
+def has_urls(items: Sequence[Item]) -> bool:
+    """Whether there is an image among items that must be fetched."""
+    return any(isinstance(item, ImageItem) and is_url(item.source) for item in items)
+
+
 class UrlLoader:
     """Fetches the images that requests name. `fetcher` is None where images from URLs are not allowed."""
 
@@ -30,8 +35,6 @@ class UrlLoader:
 
     async def fetched(self, caller: str, items: Sequence[Item], hold: Grow) -> Sequence[Item]:
         """The items, those with a URL fetched or turned into their errors. `hold` is told of every byte that comes."""
-        if not any(isinstance(item, ImageItem) and is_url(item.source) for item in items):
-            return items
         size = 0
 
         def grow(count: int) -> None:

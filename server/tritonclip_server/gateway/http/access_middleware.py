@@ -80,10 +80,12 @@ class AccessMiddleware:
                 announced = announced_size(headers, self._limits.body_bytes)
                 with self._budget.hold(context.caller) as hold:
                     if not hold.try_acquire(announced):
-                        await _unless_gone(scope, hold.acquire(announced, deadline=context.deadline))
+                        with context.stage("wait"):
+                            await _unless_gone(scope, hold.acquire(announced, deadline=context.deadline))
                     context.hold = hold
                     # In a list, which it leaves with the route that takes it: a route may free what it has parsed.
-                    body = [await read_body(receive, hold, self._limits.body_bytes)]
+                    with context.stage("body"):
+                        body = [await read_body(receive, hold, self._limits.body_bytes)]
                     context.body_is_read = True
                     await _until_hang_up(self._app, scope, body, receive, send)
         except TimeoutError:

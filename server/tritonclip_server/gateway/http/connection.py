@@ -65,6 +65,7 @@ class Connection(HttpToolsProtocol):
         self._gone = asyncio.Event()
         self._opened = 0.0
         self._spoke = False  # whether anything was received
+        self._heard = 0.0  # when something was last received
         self._deaf = False  # whether what is received is thrown away
         self._lingers_since: float | None = None
         self._unread_since: float | None = None
@@ -95,6 +96,7 @@ class Connection(HttpToolsProtocol):
         """Parse what came, and see whether it may go on."""
         if self._deaf:
             return
+        self._heard = self.loop.time()
         if not self._spoke:
             self._spoke, self.waits_since = True, None
         super().data_received(data)
@@ -158,6 +160,13 @@ class Connection(HttpToolsProtocol):
     def asking(self) -> bool:
         """Whether a request of it is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the rest of a body that it has begun does not come, though nothing here keeps it from coming."""
+        if not self.asking or not self.cycle.more_body or self.cycle.waiting_for_100_continue or self.flow.read_paused:
+            return False
+        return bool(self.loop.time() - self._heard > self._limiter.timeouts.stalled)
 
     def check(self, now: float) -> int:
         """End it where its time is up; returns how many bytes of its answers are not read yet."""

@@ -4,7 +4,8 @@
     silence                   ConnectionTimeouts.silent after connecting; uvicorn's keep-alive time after an answer
     an answer nobody reads    ConnectionTimeouts.unread
     all of these together     BUFFERED_BYTES of heads that are not complete, and as many of answers
-    connections               as many as are allowed; beyond it the oldest that asks for nothing makes room
+    connections               as many as are allowed; beyond it the oldest that asks for nothing makes room, or whose
+                              body has stopped coming
 
 None of this needs a key, so none of it may cost much. Bodies are the access middleware's business.
 """
@@ -34,6 +35,7 @@ class ConnectionTimeouts:
     head: float = 10.0
     silent: float = 30.0
     unread: float = 60.0
+    stalled: float = 2.0  # between two parts of a body, once there is no room for other connections
     linger: float = 2.0  # to take in an answer that came before the request had been sent
 
 
@@ -49,6 +51,10 @@ class LimitedConnection(Protocol):
     @property
     def asking(self) -> bool:
         """Whether a request of it is being answered."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the rest of a body that it has begun does not come."""
 
     def check(self, now: float) -> int:
         """End it where its time is up; returns how many bytes of its answers are not read yet."""
@@ -97,7 +103,7 @@ class ConnectionLimiter:
         """Log and count a refusal that no route, and no middleware, heard of; returns its answer as bytes."""
         context = RequestContext(f"req-{secrets.token_hex(12)}", 0.0, code=error.code)
         log_failure(context, method="-", endpoint="-", status=error.status, seconds=seconds)
-        self._metrics.requests.labels("unknown", str(error.status)).inc()
+        self._metrics.requests.labels("unknown", str(error.status), "").inc()  # it names no model yet
         self._metrics.rejections.labels(error.code).inc()
         answer = error_response(error)
         headers = {**answer.headers, "x-request-id": context.request_id, "connection": "close"}
@@ -106,7 +112,10 @@ class ConnectionLimiter:
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + bytes(answer.body)
 
     def _make_room(self) -> bool:
-        """Drop one connection that asks for nothing: one that owes us a request before one that is merely kept."""
+        """Drop one connection that asks for nothing: one that owes us a request before one that is merely kept.
+
+        Where all ask for something, one goes that does not say what.
+        """
         idle = None
         for connection in self._connections:
             if connection.asking:
@@ -115,6 +124,7 @@ class ConnectionLimiter:
                 idle = connection
                 break
             idle = idle or connection
+        idle = idle or next((connection for connection in self._connections if connection.stalled), None)
         if idle is not None:
             idle.drop()
             self.leave(idle)

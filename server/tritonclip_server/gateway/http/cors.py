@@ -20,7 +20,7 @@ ANY = "*"
 METHODS = "GET, HEAD, POST"
 EXPOSED = ", ".join(
     (
-        "x-request-id", "x-model-fingerprint", "x-truncated", "retry-after", "retry-after-ms",
+        "x-request-id", "x-model-fingerprint", "x-truncated", "x-activation", "retry-after", "retry-after-ms",
         *(f"x-ratelimit-{what}-{unit}" for unit in ("requests", "images") for what in ("limit", "remaining", "reset")),
     )
 )  # fmt: skip

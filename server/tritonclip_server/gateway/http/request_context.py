@@ -10,6 +10,8 @@ from typing import Any
 from tritonclip_server.gateway.access.keys import Key
 from tritonclip_server.gateway.admission.byte_budget import Hold
 from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.http.timeline import Stage, Timeline
+from tritonclip_server.gateway.http.trace_context import PassedTrace, Trace
 from tritonclip_server.gateway.responses.error_formats import ErrorFormat
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
@@ -23,6 +25,7 @@ class RequestContext:
     deadline: float  # on the event loop's clock
     request_headers: dict[str, str] = field(default_factory=dict)
     key: Key | None = None
+    model: str | None = None  # the name of the model that it is for, once that is chosen; "" of one without a name
     headers: dict[str, str] = field(default_factory=dict)  # of the answer
     status: int | None = None  # of the answer, once it has begun
     code: str | None = None  # of the error that it is
@@ -30,6 +33,11 @@ class RequestContext:
     peer: str = ""  # the address it came from
     hold: Hold | None = None  # the bytes it holds: routes add what they decode and fetch
     body_is_read: bool = True  # where it is not, the connection ends with the answer
+    trace: Trace = field(default_factory=lambda: PassedTrace({}))
+    timeline: Timeline = field(default_factory=Timeline)
+    model_id: str | None = None  # what the API calls that model, once it has answered
+    images: int = 0
+    texts: int = 0
 
     @property
     def caller(self) -> str:
@@ -40,6 +48,13 @@ class RequestContext:
         """Count bytes that come on top of the body, until the answer; ApiError where there is no room for them."""
         if self.hold is not None:
             self.hold.grow(count)
+
+    def stage(self, name: str, *, call: str | None = None) -> Stage:
+        """Count the time of this block to a stage of the request, and make it a part of its trace.
+
+        A block that is a `call` of the model server gets the headers by which that joins the trace.
+        """
+        return Stage(self.timeline, name, self.trace.span(call or name, call=call is not None))
 
     @property
     def seconds_left(self) -> float:
@@ -62,11 +77,12 @@ def has_body(headers: Mapping[str, str]) -> bool:
 
 
 def open_context(scope: Any, seconds: float) -> RequestContext:
-    """Put an context into an ASGI scope. A request id that the caller sends is kept, so that logs can be joined."""
+    """Put a context into an ASGI scope. A request id that the caller sends is kept, so that logs can be joined."""
     headers = headers_of(scope)
     given = headers.get("x-request-id", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
     context = RequestContext(request_id, asyncio.get_running_loop().time() + seconds, headers)
+    context.trace = PassedTrace(headers)
     context.peer = (scope.get("client") or ("",))[0]
     scope.setdefault("state", {})["context"] = context
     return context

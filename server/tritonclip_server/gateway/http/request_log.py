@@ -1,10 +1,16 @@
-"""One line for each request that ends in an error: who asked for what, when, and what became of it.
+"""What is told of a request that has ended: who asked for what, when, and what became of it.
 
-Of a caller's words there is the request id alone, which has no odd characters. Endpoints go by the route's template and
-keys by their id: a log has no key, no text, no image and no header.
+    log_failure          a line of the log, for each one that ends in an error
+    line_of              a line of JSON for every one (`--log-requests`), with the milliseconds of its stages
+    attributes_of        what its span says (OpenTelemetry)
+
+Of a caller's words there are the request id and the trace's alone, which have no odd characters. Endpoints go by the
+route's template and keys by their id: none of them has a key, a text, an image or another header.
 """
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from tritonclip_server.gateway.errors import STATUSES
 from tritonclip_server.gateway.http.request_context import RequestContext
@@ -26,7 +32,7 @@ def log_failure(
     """
     code = context.code or "-"
     key = context.key.id if context.key is not None else "-"
-    shown = method if method in METHODS else "OTHER"
+    shown = known_method(method)
     message = f"request={context.request_id} key={key} {shown} {endpoint} status={status} code={code} {seconds:.3f}s"
     cause = error.__cause__ if error is not None else None
     unforeseen = cause is not None and context.code == "internal_error"
@@ -40,3 +46,48 @@ def log_failure(
     if unforeseen and cause is not None:
         record.exc_text = trace(cause)  # in place of `exc_info`, which any handler would write with the error's words
     log.handle(record)
+
+
+def line_of(
+    context: RequestContext, *, method: str, endpoint: str, status: int, seconds: float, stages: Mapping[str, float]
+) -> dict[str, Any]:
+    """The line of a request; what it does not have is null. Stages side by side may be longer than the request."""
+    return {
+        "request": context.request_id,
+        "trace": context.trace.id,
+        "key": context.key.id if context.key is not None else None,
+        "method": known_method(method),
+        "endpoint": endpoint,
+        "model": context.model_id,
+        "images": context.images,
+        "texts": context.texts,
+        "status": status,
+        "code": context.code,
+        "ms": _milliseconds(seconds),
+        "stages": {name: _milliseconds(value) for name, value in stages.items()},
+    }
+
+
+def attributes_of(context: RequestContext, *, endpoint: str, status: int) -> dict[str, str | int]:
+    """The attributes of a request's span."""
+    attributes: dict[str, str | int | None] = {
+        "http.route": endpoint,
+        "http.response.status_code": status,
+        "error.type": (context.code or str(status)) if status >= 500 else None,
+        "tritonclip.request_id": context.request_id,
+        "tritonclip.key_id": context.key.id if context.key is not None else None,
+        "tritonclip.model": context.model_id,
+        "tritonclip.images": context.images,
+        "tritonclip.texts": context.texts,
+        "tritonclip.error_code": context.code,
+    }
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def known_method(method: str) -> str:
+    """A method of HTTP by its name; what callers made up has one name."""
+    return method if method in METHODS else "OTHER"
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(1000 * seconds, 3)

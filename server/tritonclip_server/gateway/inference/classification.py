@@ -18,7 +18,7 @@ from tritonclip_server.gateway.content.labels import refuse_equal
 from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.gather import gather_or_cancel
 from tritonclip_server.gateway.inference.embedding import Errors, Vectors, error_of
-from tritonclip_server.gateway.inference.engine import Engine
+from tritonclip_server.gateway.inference.engine import Inference
 from tritonclip_server.gateway.inference.scores import calibrated, cosines
 
 SCORES_AT_ONCE = 4096  # asked of a stored label set in one call: its answer is read on the event loop
@@ -27,11 +27,14 @@ MOST_COSINE = 1.01  # of a stored label: its logit may come from 16-bit arithmet
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label and how well it fits an image; the probability is None where it would be relative to nothing."""
+    """A label and how well it fits an image.
+
+    The probability is None where it would be relative to nothing, the cosine in a label set that was trained.
+    """
 
     label: str
     probability: float | None
-    cosine: float
+    cosine: float | None
     logit: float
     index: int | None
 
@@ -57,12 +60,16 @@ class LabelScores:
     truncated: Sequence[int]  # labels of which the model did not read the end
 
 
-def label_scores(vectors: Vectors, labels: Sequence[TextItem]) -> LabelScores:
-    """The scores of labels, whose vectors are the last ones; ApiError where one failed, or two are the same."""
+def label_scores(manifest: Manifest, vectors: Vectors, labels: Sequence[TextItem]) -> LabelScores:
+    """The scores of labels, whose vectors are the last ones.
+
+    ApiError where one failed, or two are the same and would share one probability.
+    """
     items = len(vectors.features) - len(labels)
     vectors.require(items)
     truncated = [position - items for position in vectors.truncated if position >= items]
-    refuse_equal(labels, vectors.features[items:], truncated)
+    if manifest.activation == "softmax":
+        refuse_equal(labels, vectors.features[items:], truncated)
     return LabelScores(cosines(vectors, items), vectors.errors, vectors.tokens, vectors.images, truncated)
 
 
@@ -89,7 +96,7 @@ def best_labels(
 
 
 async def stored_labels(
-    engine: Engine, manifest: Manifest, images: Mapping[int, bytes], items: Sequence[Item], name: str, count: int
+    engine: Inference, manifest: Manifest, images: Mapping[int, bytes], items: Sequence[Item], name: str, count: int
 ) -> Labelled:
     """The best so many labels of a stored label set for images by position; an image that fails is an error."""
     answers: dict[int, Sequence[Prediction]] = {}
@@ -103,12 +110,13 @@ async def stored_labels(
             errors[positions[index]] = error_of(error, param_of(items[positions[index]]))
         answers.update(zip(positions, found, strict=True))
 
+    kind = manifest.label_sets[name].kind
     step = max(1, SCORES_AT_ONCE // count)
     positions = list(images)
     await gather_or_cancel(*(ask(positions[start : start + step]) for start in range(0, len(positions), step)))
 
     def labels_of(position: int) -> list[Label]:
-        return [_of_stored(manifest, label, name) for label in answers[position]] if position not in errors else []
+        return [_of_stored(label, kind, name) for label in answers[position]] if position not in errors else []
 
     predictions = await asyncio.to_thread(lambda: [labels_of(p) if p in answers else [] for p in range(len(items))])
     return Labelled(predictions, errors)
@@ -124,11 +132,9 @@ def joined(parts: Sequence[Labelled]) -> Labelled:
     return Labelled(predictions, errors)
 
 
-def _of_stored(manifest: Manifest, label: Prediction, name: str) -> Label:
+def _of_stored(label: Prediction, kind: str, name: str) -> Label:
     """A label of a stored set; ProtocolError where its numbers are none."""
-    probability: float | None = label.probability
-    if not manifest.compares_labels(manifest.label_sets[name].labels):
-        probability = None
-    if not (abs(label.cosine) <= MOST_COSINE and (probability is None or 0 <= probability <= 1)):
+    right = label.cosine is None if kind == "trained" else label.cosine is not None and abs(label.cosine) <= MOST_COSINE
+    if not (right and (label.probability is None or 0 <= label.probability <= 1)):
         raise ProtocolError(f"classify_{name}: {label} cannot be the scores of a label")
-    return Label(label.label, probability, label.cosine, label.logit, label.index)
+    return Label(label.label, label.probability, label.cosine, label.logit, label.index)

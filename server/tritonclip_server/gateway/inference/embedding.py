@@ -22,7 +22,7 @@ from tritonclip_server.gateway.content.items import ImageItem, Item, TextItem, e
 from tritonclip_server.gateway.content.truncation import too_long
 from tritonclip_server.gateway.errors import ApiError, item_error
 from tritonclip_server.gateway.gather import gather_or_cancel
-from tritonclip_server.gateway.inference.engine import Engine
+from tritonclip_server.gateway.inference.engine import Inference
 from tritonclip_server.gateway.inference.text_cache import CachedText, TextCache
 
 MAX_LENGTH_ERROR = 1e-3  # of a vector whose length is 1; fp16 encoders end in an fp32 normalisation
@@ -96,7 +96,7 @@ class Embedder:
         return {position: data for position, data in loaded.items() if isinstance(data, bytes)}, errors
 
     async def _images(self, turn: Turn, manifest: Manifest, items: dict[int, ImageItem]) -> tuple[Rows, Errors]:
-        async def embed(engine: Engine, part: Sequence[tuple[int, ImageItem]]) -> tuple[Rows, Errors]:
+        async def embed(engine: Inference, part: Sequence[tuple[int, ImageItem]]) -> tuple[Rows, Errors]:
             positions = [position for position, _ in part]
             loaded, failed = await self.load([item for _, item in part])
             errors = {positions[index]: error for index, error in failed.items()}
@@ -117,7 +117,7 @@ class Embedder:
         found = self._cache.find(manifest.fingerprint, params)
         missing = [text for text in dict.fromkeys(item.text for item in items.values()) if text not in found]
 
-        async def embed(engine: Engine, part: Sequence[str]) -> tuple[dict[str, CachedText], dict[str, ApiError]]:
+        async def embed(engine: Inference, part: Sequence[str]) -> tuple[dict[str, CachedText], dict[str, ApiError]]:
             embeddings = await engine.embed_texts(part, on_error="return", on_truncation="allow")  # which are: `embed`
             errors = checked(embeddings, len(part), manifest, [params[text] for text in part])
             good = [index for index in range(len(part)) if index not in errors]

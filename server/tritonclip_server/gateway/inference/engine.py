@@ -1,6 +1,6 @@
 """What the gateway needs of a model server. `tritonclip.AsyncClient` is one; tests bring smaller ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from tritonclip import Classifications, Embeddings, Manifest
@@ -9,14 +9,8 @@ OnError = Literal["raise", "return"]
 OnTruncation = Literal["raise", "warn", "allow"]
 
 
-class Engine(Protocol):
-    """Embeds, and says what it embeds with; errors are tritonclip's."""
-
-    def with_timeout(self, timeout: float) -> "Engine":
-        """The same engine for requests that must end within so many seconds."""
-
-    async def manifest(self, *, refresh: bool = False) -> Manifest:
-        """What is deployed: as remembered, or asked for anew."""
+class Inference(Protocol):
+    """What a request asks of a model server; errors are tritonclip's."""
 
     async def embed_images(self, images: Sequence[bytes], *, on_error: OnError = "raise") -> Embeddings:
         """Features of encoded images."""
@@ -38,6 +32,19 @@ class Engine(Protocol):
         on_error: OnError = "raise",
     ) -> Classifications:
         """The labels of a stored set that fit each image, best first."""
+
+
+class Engine(Inference, Protocol):
+    """A model server: it embeds, and says what it embeds with."""
+
+    def with_timeout(self, timeout: float) -> "Engine":
+        """The same engine for requests that must end within so many seconds."""
+
+    def with_headers(self, headers: Mapping[str, str]) -> "Engine":
+        """The same engine for a request that is followed: what it asks of the server carries these."""
+
+    async def manifest(self, *, refresh: bool = False) -> Manifest:
+        """What is deployed: as remembered, or asked for anew."""
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -16,8 +16,8 @@ import numpy as np
 
 from tritonclip import Manifest, TritonClipError
 from tritonclip.protocol import FloatArray
-from tritonclip_server.gateway.http.draining import Drain
-from tritonclip_server.gateway.inference.service import Service
+from tritonclip_server.gateway.inference.served_model import ServedModel
+from tritonclip_server.gateway.metrics import Metrics
 
 # fp16 and bf16 encoders reach 0.999 (the exporter sees to that); a wrong answer is far below.
 MIN_COSINE = 0.99
@@ -52,40 +52,43 @@ def probe_of(manifest: Manifest) -> Probe:
 
 
 class Readiness:
-    """Asks the engine the probe's question, at most every few seconds, however often it is itself asked."""
+    """Asks a model the probe's question, at most every few seconds, however often it is itself asked."""
 
     def __init__(
         self,
-        service: Service,
+        model: ServedModel,
+        metrics: Metrics,
         *,
-        drain: Drain | None = None,
         kept: float = KEPT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._service = service
-        self._drain = drain or Drain()
+        self._model = model
+        self._metrics = metrics
         self._kept = kept
         self._clock = clock
-        self._lock = asyncio.Lock()
         self._checked = float("-inf")
-        self._problem: str | None = None
+        self._check: asyncio.Task[str | None] | None = None  # the last one: all who ask meanwhile wait for the same
 
     async def problem(self) -> str | None:
-        """What keeps the model from being ready; None where nothing does."""
-        if self._drain.stopping:
-            return "the gateway is stopping"
-        async with self._lock:
-            if self._clock() - self._checked >= self._kept:
-                self._problem = await self._check()
-                self._checked = self._clock()
-            return self._problem
+        """What keeps the model from being ready; None where nothing does. Whoever waits no longer stops no check."""
+        if self._check is None or (self._check.done() and self._clock() - self._checked >= self._kept):
+            self._check = asyncio.create_task(self._judge())
+        return await asyncio.shield(self._check)
 
-    async def _check(self) -> str | None:
+    async def _judge(self) -> str | None:
+        try:
+            problem = await self._ask()
+        finally:
+            self._checked = self._clock()
+        self._metrics.model_ready.labels(self._model.name).set(problem is None)
+        return problem
+
+    async def _ask(self) -> str | None:
         try:
             async with asyncio.timeout(SECONDS):
-                manifest = await self._service.manifest(refresh=True)
+                manifest = await self._model.manifest(refresh=True)
                 probe = probe_of(manifest)
-                engine = self._service.engine.with_timeout(SECONDS)
+                engine = self._model.engine.with_timeout(SECONDS)
                 images = await engine.embed_images([probe.image])
                 texts = await engine.embed_texts([probe.text])
         except TimeoutError:

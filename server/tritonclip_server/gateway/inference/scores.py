@@ -1,8 +1,8 @@
 """Cosines to scores, and what these mean.
 
-A probability is a softmax over the texts or labels of the request: it says how much better one fits than the others,
-not whether it fits. Of one alone it would be 1 whatever the image is, so there is none then. Models with a logit bias
-have a sigmoid of each instead, which needs no others. A cosine is absolute for any model.
+By the model's activation, a probability is a softmax over the texts or labels of the request: it says how much better
+one fits than the others, not whether it fits. Of one alone it would be 1 whatever the image is, so there is none then.
+Or it is a sigmoid of each, which needs no others. A cosine is absolute for any model.
 """
 
 import numpy as np

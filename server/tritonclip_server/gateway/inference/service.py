@@ -1,9 +1,8 @@
-"""The request path that all endpoints share: the model, then room for the items, then vectors or labels.
+"""The request path that all endpoints share once a model is chosen: room for the items, then vectors or labels.
 
 items ─> count, images a minute ─> UrlLoader ─> Embedder ─parts, each with places in flight─> Vectors
 """
 
-import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,9 +14,8 @@ from tritonclip_server.gateway.admission.places import Admission, Kind, Turn
 from tritonclip_server.gateway.content.image_loader import ImageLoader
 from tritonclip_server.gateway.content.items import ImageItem, Item, TextItem, check_counts, errors_of
 from tritonclip_server.gateway.content.truncation import may_cut
-from tritonclip_server.gateway.errors import ApiError, in_words
-from tritonclip_server.gateway.fetching.url_fetcher import UrlFetcher
-from tritonclip_server.gateway.fetching.url_loader import UrlLoader
+from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.fetching.url_loader import UrlLoader, has_urls
 from tritonclip_server.gateway.http.request_context import RequestContext
 from tritonclip_server.gateway.inference.classification import (
     Labelled,
@@ -28,62 +26,44 @@ from tritonclip_server.gateway.inference.classification import (
     stored_labels,
 )
 from tritonclip_server.gateway.inference.embedding import Embedder, Vectors
-from tritonclip_server.gateway.inference.engine import Engine
+from tritonclip_server.gateway.inference.engine import Inference
+from tritonclip_server.gateway.inference.readiness import Readiness
+from tritonclip_server.gateway.inference.served_model import ServedModel
 from tritonclip_server.gateway.inference.text_cache import TextCache
 from tritonclip_server.gateway.metrics import Metrics
-from tritonclip_server.gateway.settings import ANY_NAME, Settings, UrlImages
+from tritonclip_server.gateway.settings import Limits
 from tritonclip_server.gateway.threads import in_thread_if
 
 MANY_LABELS = 64  # compared in a thread
 NAMED_ITEMS = 8  # in an error that several have
-ALIAS_CHARACTERS = 128  # of a model's name in an error
-
-
-UNNAMED = "default/not-specified"  # the name that infinity's client sends where it was told none
 
 
 class Service:
-    """Does the work of one request within the limits of all."""
+    """Does the work of one request with a model, within the limits of all its requests.
+
+    Places and cached texts are the model's own; rates and fetched images are what callers have of the whole gateway.
+    """
 
     def __init__(
         self,
-        engine: Engine,
-        settings: Settings,
+        model: ServedModel,
+        limits: Limits,
         *,
         metrics: Metrics,
         rate_limiter: RateLimiter,
-        fetcher: UrlFetcher | None,
+        url_loader: UrlLoader,
     ) -> None:
-        self.engine = engine
-        self.settings = settings
-        self.fingerprint: str | None = None  # of the model, once it is known
+        self.model = model
+        self.readiness = Readiness(model, metrics)
+        self.text_cache = TextCache(limits.cached_texts, limits.cached_text_bytes, metrics, model.name)
+        self._limits = limits
         self._rate_limiter = rate_limiter
-        limits = settings.limits
         self._metrics = metrics
-        self._admission = Admission(
-            limits.items_in_flight, QueueLimits(limits.waiting, limits.waiting_seconds), metrics
-        )
-        self._url_loader = UrlLoader(fetcher, settings.url_images or UrlImages(), limits.body_bytes)
-        self.text_cache = TextCache(limits.cached_texts, limits.cached_text_bytes, metrics)
+        self._url_loader = url_loader
+        bounds = QueueLimits(limits.waiting, limits.waiting_seconds)
+        self._admission = Admission(limits.items_in_flight, bounds, metrics, model.name)
         self._embedder = Embedder(ImageLoader(limits), self.text_cache)
-
-    async def manifest(self, *, refresh: bool = False) -> Manifest:
-        """What is deployed."""
-        manifest = await self.engine.manifest(refresh=refresh)
-        self.fingerprint = manifest.fingerprint
-        return manifest
-
-    async def model(self, name: str | None) -> Manifest:
-        """The manifest of the model that a request names, or of the only one where it names none."""
-        manifest = await self.manifest()
-        model, aliases = model_id(manifest), self.settings.aliases
-        if name in (None, UNNAMED, model) or name in aliases or (ANY_NAME in aliases and name):
-            return manifest
-        message = (
-            f"there is no model {in_words(name)}; there is {in_words(model)}, which a gateway started with "
-            f"--alias {shlex.quote(name[:ALIAS_CHARACTERS])} serves by that name too, and one with --alias '*' by any"
-        )
-        raise ApiError("model_not_found", message, param="model")
+        metrics.expect(model.name)
 
     async def embed(
         self,
@@ -125,7 +105,7 @@ class Service:
             partial=partial,
             truncate=truncate,
         )
-        return await in_thread_if(len(labels) > MANY_LABELS, lambda: label_scores(vectors, labels))
+        return await in_thread_if(len(labels) > MANY_LABELS, lambda: label_scores(manifest, vectors, labels))
 
     async def classify(
         self,
@@ -160,7 +140,7 @@ class Service:
         labels = manifest.label_sets[label_set].labels
         count = min(top_k or labels, labels)
 
-        async def ask(engine: Engine, part: Sequence[Item]) -> Labelled:
+        async def ask(engine: Inference, part: Sequence[Item]) -> Labelled:
             loaded, errors = await self._embedder.load(part)
             found = await stored_labels(engine, manifest, loaded, part, label_set, count)
             return Labelled(found.predictions, errors | dict(found.errors))
@@ -179,18 +159,22 @@ class Service:
         Images a minute are charged before anything is done, and given back where the engine had no room.
         """
         images = sum(isinstance(item, ImageItem) for item in items)
-        check_counts(images, len(items) - images, field, self.settings.limits)
+        context.images, context.texts = images, len(items) - images
+        check_counts(images, len(items) - images, field, self._limits)
         _raise_errors(errors_of(items), len(items), partial)
         self._charge(context, images)
-        here = await self._url_loader.fetched(context.caller, items, context.hold_more)
-        _raise_errors(errors_of(here), len(here), partial)
-        turn = self._admission.turn(context, self.engine)
+        here = items
+        if has_urls(items):
+            with context.stage("fetch"):
+                here = await self._url_loader.fetched(context.caller, items, context.hold_more)
+            _raise_errors(errors_of(here), len(here), partial)
+        turn = self._admission.turn(context, self.model.engine)
         try:
             yield here, turn
         finally:
             if not turn.turned_away:
-                self._metrics.items.labels("image").inc(images)
-                self._metrics.items.labels("text").inc(len(items) - images)
+                self._metrics.items.labels("image", self.model.name).inc(images)
+                self._metrics.items.labels("text", self.model.name).inc(len(items) - images)
             elif context.key is not None:
                 self._rate_limiter.give_back(context.key, "images", images)
 
@@ -212,8 +196,3 @@ def _raise_errors(errors: Mapping[int, ApiError], items: int, partial: bool) -> 
         raise first
     listed = ", ".join(alike[:NAMED_ITEMS]) + ("" if len(alike) <= NAMED_ITEMS else ", …")
     raise ApiError(first.code, f"{first.reason} (likewise {listed})", param=first.param)
-
-
-def model_id(manifest: Manifest) -> str:
-    """What the API calls the model that is deployed."""
-    return manifest.variant or "default"

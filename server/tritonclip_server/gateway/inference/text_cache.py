@@ -28,22 +28,23 @@ class CachedText:
 
 
 class TextCache:
-    """At most `texts` texts, in at most `size` bytes."""
+    """At most `texts` texts, in at most `size` bytes; metrics have it under the name of its model."""
 
-    def __init__(self, texts: int, size: int, metrics: Metrics) -> None:
+    def __init__(self, texts: int, size: int, metrics: Metrics, model: str = "") -> None:
         self._most_texts = texts
         self._most_bytes = size
         self.bytes = 0  # that the entries take
         self._entries: OrderedDict[tuple[str | None, str], CachedText] = OrderedDict()
-        self._metrics = metrics
+        self._hits, self._misses = (metrics.text_cache.labels(result, model) for result in ("hit", "miss"))
+        self._count = metrics.cached_texts.labels(model)
 
     def find(self, fingerprint: str | None, texts: Collection[str]) -> dict[str, CachedText]:
         """What is known of different texts under a model, of those that are known."""
         found = {text: entry for text in texts if (entry := self._entries.get((fingerprint, text))) is not None}
         for text in found:
             self._entries.move_to_end((fingerprint, text))
-        self._metrics.text_cache.labels("hit").inc(len(found))
-        self._metrics.text_cache.labels("miss").inc(len(texts) - len(found))
+        self._hits.inc(len(found))
+        self._misses.inc(len(texts) - len(found))
         return found
 
     def put(self, fingerprint: str | None, text: str, entry: CachedText) -> None:
@@ -56,7 +57,7 @@ class TextCache:
         while len(self._entries) > self._most_texts or self.bytes > self._most_bytes:
             (_, oldest), forgotten = self._entries.popitem(last=False)
             self.bytes -= _bytes_of(oldest, forgotten)
-        self._metrics.cached_texts.set(len(self._entries))
+        self._count.set(len(self._entries))
 
 
 def _bytes_of(text: str, entry: CachedText) -> int:

@@ -4,7 +4,10 @@
 
 const find = (id) => document.getElementById(id);
 const images = []; // {file, name, shown}: `shown` is an object URL
+let models = []; // that are served, each once
 const template = "{}"; // labels here are whole phrases
+const relativeTo = { softmax: "relative to the other labels", sigmoid: "of this label by itself" }; // what a percentage is
+let activation = "softmax"; // of the model, once it is known
 
 const make = (tag, properties = {}, ...children) => {
   const element = Object.assign(document.createElement(tag), properties);
@@ -21,14 +24,19 @@ const field = (name, values) => (values.length === 1 ? values.every(plain) : !va
 const mode = () => document.querySelector("input[name=mode]:checked").value;
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
-// What is asked, as form fields: [name, value] pairs; the images go beside them.
+// What is asked, as form fields: [name, value] pairs; the images go beside them. One model needs no name.
 function question() {
-  const least = find("min-cosine").value.trim();
+  const { path, fields } = questionOf(mode());
+  return { path, fields: models.length > 1 ? [...fields, ["model", find("served").value]] : fields };
+}
+
+function questionOf(mode) {
+  const least = find("min-cosine").disabled ? "" : find("min-cosine").value.trim();
   const among = least ? [["min_cosine", least]] : [];
-  if (mode() === "labels") {
+  if (mode === "labels") {
     return { path: "/v1/classify", fields: [...field("labels", lines(find("labels").value)), ["template", template], ...among] };
   }
-  if (mode() === "set") {
+  if (mode === "set") {
     return { path: "/v1/classify", fields: [["label_set", find("label-set").value], ["top_k", "5"], ...among] };
   }
   const sentence = find("sentence").value.trim();
@@ -92,7 +100,7 @@ function labelling(answer) {
   return answer.data.map(({ index, labels }) => {
     const list = make("ol", {}, ...labels.map(({ label, probability, cosine }) => probability === null
       ? bar(label, Math.max(0, cosine), "—", "no other label that it could be likelier than", cosine)
-      : bar(label, probability, `${(100 * probability).toFixed(1)} %`, "relative to the other labels", cosine)));
+      : bar(label, probability, `${(100 * probability).toFixed(1)} %`, relativeTo[answer.activation], cosine)));
     return entry(images[index], labels.length ? list : make("p", { textContent: "None of these." }));
   });
 }
@@ -195,40 +203,70 @@ async function copy(button) {
   setTimeout(() => { button.textContent = before; }, 2000);
 }
 
-async function describeModel() {
+async function listModels() {
+  const chosen = find("served").value;
   try {
-    const [model] = (await call("/v1/models")).data;
-    const random = model.random_weights ? " RANDOM WEIGHTS: its answers mean nothing." : "";
-    find("model").textContent = `${model.id}, ${model.resolution} px, ${model.dimensions} dimensions, ${model.precision}.${random}`;
-    const sets = Object.entries(model.label_sets);
-    find("label-set").replaceChildren(...sets.map(([name, { labels }]) => make("option", { value: name, textContent: `${name} (${labels})` })));
-    find("label-set").hidden = !sets.length;
-    find("no-sets").hidden = sets.length > 0;
+    models = (await call("/v1/models")).data.filter(({ id, root }) => id === root);
+    find("served").replaceChildren(...models.map(({ id }) => make("option", { value: id, textContent: id, selected: id === chosen })));
+    find("choose-model").hidden = models.length < 2;
+    if (!models.length) throw new Error("none for this key");
+    describeModel(models.find(({ id }) => id === find("served").value));
   } catch (error) {
     find("model").textContent = `No model: ${error.message}`;
   }
   writeCode();
 }
 
+function describeModel(model) {
+  if (model.variant === null && model.dimensions === null) {
+    find("model").textContent = `${model.id} has not answered yet.`;
+  } else {
+    const random = model.random_weights ? " RANDOM WEIGHTS: its answers mean nothing." : "";
+    find("model").textContent = `${model.id}, ${model.resolution} px, ${model.dimensions} dimensions, ${model.precision}.${random}`;
+    activation = model.activation;
+  }
+  const sets = Object.entries(model.label_sets);
+  find("label-set").replaceChildren(...sets.map(([name, { labels, kind }]) => {
+    const option = make("option", { value: name, textContent: `${name} (${labels}${kind === "trained" ? ", trained" : ""})` });
+    option.dataset.kind = kind;
+    return option;
+  }));
+  find("label-set").hidden = !sets.length;
+  find("no-sets").hidden = sets.length > 0;
+  showLimit();
+}
+
 function showMode() {
   for (const part of document.querySelectorAll(".mode")) part.hidden = !part.dataset.mode.split(" ").includes(mode());
+  showLimit();
   writeCode();
+}
+
+// What limits may be set, and what a percentage says. Labels of a set that was trained have no cosine that could be the
+// least one, and are compared whatever the model does.
+function showLimit() {
+  const trained = mode() === "set" && find("label-set").selectedOptions[0]?.dataset.kind === "trained";
+  find("min-cosine").disabled = trained;
+  find("cosine").hidden = trained || !find("cosine").dataset.mode.split(" ").includes(mode());
+  for (const note of document.querySelectorAll(".note[data-activation]")) note.hidden = note.dataset.activation !== activation;
 }
 
 function begin() {
   find("key").value = sessionStorage.getItem("key") ?? "";
   find("key").addEventListener("change", () => {
     sessionStorage.setItem("key", find("key").value.trim());
-    describeModel();
+    listModels();
   });
   find("ask").addEventListener("submit", ask);
   find("ask").addEventListener("input", writeCode);
   find("files").addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
+  find("label-set").addEventListener("change", showMode);
   for (const radio of document.querySelectorAll("input[name=mode]")) radio.addEventListener("change", showMode);
   for (const button of document.querySelectorAll(".copy")) button.addEventListener("click", () => copy(button));
   dropOn(find("drop"), add);
+  find("served").addEventListener("change", listModels);
   showMode();
-  describeModel();
+  listModels();
 }
 
 begin();

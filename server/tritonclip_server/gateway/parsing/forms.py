@@ -10,6 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from tritonclip_server.gateway.content.image_signatures import looks_like_image
 from tritonclip_server.gateway.errors import ApiError
+from tritonclip_server.gateway.parsing.json_body import MAX_PARTS, parts_of, too_many_values
 from tritonclip_server.gateway.settings import Limits
 
 T = TypeVar("T")
@@ -53,7 +54,9 @@ def read_form(headers: Headers, body: bytes, limits: Limits) -> list[tuple[str, 
     A large form takes a while: this may run in a thread.
     """
     _check_charset(headers)
-    return _result(_parsed(headers, body, limits))
+    fields = _result(_parsed(headers, body, limits))
+    _check_arrays(fields)
+    return fields
 
 
 async def _parsed(headers: Headers, body: bytes, limits: Limits) -> list[tuple[str, str | bytes]]:
@@ -78,6 +81,16 @@ async def _parsed(headers: Headers, body: bytes, limits: Limits) -> list[tuple[s
         return [(name, await _value(value)) for name, value in form.multi_items()]
     finally:
         await form.close()
+
+
+def _check_arrays(fields: list[tuple[str, str | bytes]]) -> None:
+    """ApiError where the JSON arrays in all fields have more values than a body of JSON may have."""
+    left = MAX_PARTS
+    for name, value in fields:
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            left -= parts_of(value.encode("utf-8", "surrogatepass"), left)
+            if left < 0:
+                raise too_many_values("the arrays of the form have", name)
 
 
 def _check_charset(headers: Headers) -> None:

@@ -18,8 +18,8 @@ from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.parsing import sliced_json
 
 MAX_VALUES = 100_000
+MAX_PARTS = 2 * MAX_VALUES  # of which a value is two: a string, and the sign that parts it from the next
 IN_PIECES = 2**18  # bytes: below it, orjson takes a millisecond or two
-_PARTS_OF_A_VALUE = 2  # a string, and the sign that parts it from the next
 _ESCAPES_OF_A_PART = 20  # these take a parser as long: base64 has one in some thirty characters, if any
 _NUMBERS_OF_A_PART = 3  # in a list: 600,000 pass, and take 29 MiB; OpenAI takes 300,000 tokens
 _DIGITS = b"0123456789"
@@ -44,13 +44,8 @@ def read_json(body: bytes) -> Any:
     of one item, not of the others.
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
-    most = _PARTS_OF_A_VALUE * MAX_VALUES
-    if len(body) > most and parts_of(body, most) > most:  # a part has a byte at least
-        message = (
-            f"the body has more than {MAX_VALUES} values, {2 * _NUMBERS_OF_A_PART} times as many token ids, or as much "
-            "in escapes: texts and images are one value each"
-        )
-        raise ApiError("too_many_items", message)
+    if len(body) > MAX_PARTS and parts_of(body, MAX_PARTS) > MAX_PARTS:  # a part has a byte at least
+        raise too_many_values("the body has")
     try:
         if len(body) >= IN_PIECES:
             with contextlib.suppress(orjson.JSONDecodeError):  # the whole says where the error is
@@ -60,6 +55,15 @@ def read_json(body: bytes) -> Any:
         if any(escape in body for escape in _SURROGATES):
             return _read_leniently(body)
         raise _invalid(_fault_of_encoding(body) or str(error)) from None
+
+
+def too_many_values(subject: str, param: str | None = None) -> ApiError:
+    """The error of what has more values than any request needs."""
+    message = (
+        f"{subject} more than {MAX_VALUES} values, {2 * _NUMBERS_OF_A_PART} times as many token ids, or as much in "
+        "escapes: texts and images are one value each"
+    )
+    return ApiError("too_many_items", message, param=param)
 
 
 def parts_of(body: bytes, most: int) -> int:

@@ -34,7 +34,7 @@ class NoopField:
 _ONE_VECTOR = "an item has one vector, of nothing but itself"
 _NO_PROMPT = "texts are embedded as they are: write a prompt into them"
 _NO_TEMPLATE = "a message is one text or one image, which no chat template surrounds"
-_COSINES = "scores are cosines, with no activation"
+_COSINES = "scores are cosines, with no activation, and probabilities have the model's own"
 _CUT_AT_END = "texts are cut at their end, if at all"
 _LENGTH_1 = "vectors always have length 1"
 _FLOATS = "vectors are of 32-bit floats"

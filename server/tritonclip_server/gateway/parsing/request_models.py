@@ -230,9 +230,11 @@ class ClassifyRequest(TextsRequest):
     template: str | None = Field(None, description="with {} for the label", examples=["a photo of a {}"])
     top_k: int | None = Field(None, ge=1)
     threshold: float | None = Field(
-        None, ge=0, le=1, description="labels of lower probability, which is relative to the other labels, are left out"
+        None, ge=0, le=1, description="labels of lower probability, a softmax or a sigmoid, are left out"
     )
-    min_cosine: float | None = Field(None, ge=-1, le=1, description="labels of a lower cosine are left out")
+    min_cosine: float | None = Field(
+        None, ge=-1, le=1, description="labels of a lower cosine are left out; a trained label set has none"
+    )
     partial: Partial = False
 
     @field_validator("template")
@@ -271,6 +273,9 @@ class ZeroShotParameters(BaseModel):
 
     candidate_labels: Text
     hypothesis_template: str | None = Field(None, description="with {} for the label")
+    multi_label: bool | None = Field(
+        None, description="whether labels are independent, which they are where the model's `activation` is a sigmoid"
+    )
 
     @field_validator("hypothesis_template")
     @classmethod

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from tritonclip import Activation
+
 
 class ErrorBody(BaseModel):
     """One error."""
@@ -55,6 +57,12 @@ Truncated = Annotated[
 ]
 
 
+ActivationField = Annotated[
+    Activation,
+    Field(description="what probabilities are: a softmax over the labels or texts, or a sigmoid of each by itself"),
+]
+
+
 class EmbeddingsResponse(BaseModel):
     """OpenAI's list of embeddings."""
 
@@ -69,11 +77,12 @@ class EmbeddingsResponse(BaseModel):
 class SimilarityResponse(BaseModel):
     """Three matrices: a row for each image, a column for each text; null in the rows of failed images.
 
-    `probabilities` are null where there is one text alone, and nothing that it could be likelier than.
+    `probabilities` are null where a softmax would be over one text alone, and nothing that it could be likelier than.
     """
 
     object: Literal["similarity"]
     model: str
+    activation: ActivationField
     cosine: list[list[float | None]]
     logits: list[list[float | None]]
     probabilities: list[list[float | None]]
@@ -86,8 +95,12 @@ class LabelResponse(BaseModel):
     """A label, and how well it fits."""
 
     label: str
-    probability: float | None = Field(description="relative to the other labels; null where there is none")
-    cosine: float = Field(description="relative to nothing, -1 to 1")
+    probability: float | None = Field(
+        description="relative to the other labels, and null where there is none; or, a sigmoid, the label's own"
+    )
+    cosine: float | None = Field(
+        description="relative to nothing, -1 to 1; null where the label set was trained and has none"
+    )
     logit: float
     index: int | None = Field(None, description="the label's position among those given, or in its set")
 
@@ -104,6 +117,7 @@ class ClassifyResponse(BaseModel):
 
     object: Literal["list"]
     model: str
+    activation: ActivationField
     data: list[ImageLabels]
     usage: Usage
     truncated: Truncated = None
@@ -146,7 +160,13 @@ class LabelSetResponse(BaseModel):
     """A set of labels that is stored with the model."""
 
     labels: int
-    templates: int | list[str] | None
+    templates: int = Field(description="how many each label was put into; none where it was trained")
+    kind: Literal["zero-shot", "trained"]
+    threshold: float | None = Field(
+        description="of a trained one: the least probability that it proposes as `threshold`, below which an image is "
+        "none of these"
+    )
+    activation: ActivationField
 
 
 class ModelResponse(BaseModel):
@@ -161,16 +181,25 @@ class ModelResponse(BaseModel):
     dimensions: int | None
     resolution: int | None
     precision: str | None
+    activation: ActivationField
     fingerprint: str | None
-    random_weights: bool
-    label_sets: dict[str, Any]
+    random_weights: bool | None
+    label_sets: dict[str, LabelSetResponse]
 
 
 class ModelsResponse(BaseModel):
-    """The models: one, by all its names."""
+    """The models, by all their names."""
 
     object: Literal["list"]
     data: list[ModelResponse]
+
+
+class ModelHealth(BaseModel):
+    """Whether one of several models is ready."""
+
+    id: str
+    status: str
+    detail: str | None = None
 
 
 class HealthResponse(BaseModel):
@@ -178,3 +207,4 @@ class HealthResponse(BaseModel):
 
     status: str
     detail: str | None = None
+    models: list[ModelHealth] | None = Field(None, description="each of them, where they have names")

@@ -14,7 +14,7 @@ from tritonclip_server.gateway.parsing.body import read_request
 from tritonclip_server.gateway.parsing.request_models import MAX_NAME, Image, Text, TextsRequest, TokensRead
 from tritonclip_server.gateway.responses.encodings import encoded
 from tritonclip_server.gateway.responses.json_responses import json_list, large_response
-from tritonclip_server.gateway.routes.common import check_dimensions, context_for, made_of, one_of, service_of
+from tritonclip_server.gateway.routes.common import check_dimensions, chosen, context_for, limits_of, made_of, one_of
 from tritonclip_server.gateway.settings import Limits
 
 router = APIRouter(tags=["other APIs"])
@@ -63,10 +63,9 @@ async def embed(request: Request) -> Response:
     An input has one part, a text or an image: a CLIP vector is of one of them. `base64` is of little-endian float32.
     The answer's `truncated` lists what is longer than the model reads, unless `truncate` is NONE, which refuses it.
     """
-    service = service_of(request)
-    limits = service.settings.limits
+    limits = limits_of(request)
     asked = await read_request(request, CohereEmbedRequest, limits)
-    manifest = await service.model(asked.model)
+    service, manifest = await chosen(request, asked.model)
     check_dimensions(manifest, output_dimension=asked.output_dimension)
     check_most_tokens(asked.max_tokens, manifest, "max_tokens")
     field, value = one_of({"texts": asked.texts, "images": asked.images, "inputs": asked.inputs})

@@ -1,5 +1,6 @@
-"""What several endpoints do: find the service, choose between a field and its plural, and report usage and errors."""
+"""What several endpoints do: find the model, choose between a field and its plural, and report usage and errors."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -8,8 +9,10 @@ from fastapi import Request
 from tritonclip import Manifest
 from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.http.request_context import RequestContext, context_of
+from tritonclip_server.gateway.inference.models import Models
 from tritonclip_server.gateway.inference.service import Service
-from tritonclip_server.gateway.search.indexes import Indexes
+from tritonclip_server.gateway.search.indexes import Indexes, ServedIndex
+from tritonclip_server.gateway.settings import Limits
 from tritonclip_server.gateway.threads import in_thread_if
 
 T = TypeVar("T")
@@ -17,16 +20,37 @@ T = TypeVar("T")
 MADE_IN_THREAD = 64  # items: looking at one takes some 30 us
 
 
-def service_of(request: Request) -> Service:
-    """The service of this gateway."""
-    service: Service = request.app.state.service
-    return service
+def limits_of(request: Request) -> Limits:
+    """The limits of this gateway."""
+    limits: Limits = request.app.state.settings.limits
+    return limits
+
+
+def models_of(request: Request) -> Models:
+    """The models of this gateway."""
+    models: Models = request.app.state.models
+    return models
+
+
+async def chosen(request: Request, name: str | None) -> tuple[Service, Manifest]:
+    """The service of the model that a request names, or of its default one; ApiError where there is none for it."""
+    return await models_of(request).choose(context_for(request), name)
 
 
 def indexes_of(request: Request) -> Indexes:
     """The indexes of this gateway."""
     indexes: Indexes = request.app.state.indexes
     return indexes
+
+
+def index_of(request: Request, name: str | None) -> ServedIndex:
+    """The index that a request names, or the only one; ApiError where its key may not use the model of it."""
+    return indexes_of(request).find(name, functools.partial(may_search, request))
+
+
+def may_search(request: Request, served: ServedIndex) -> bool:
+    """Whether a request's key may use an index: one that is limited to models has the indexes of these alone."""
+    return models_of(request).may_use_fingerprint(context_for(request).key, served.opened.fingerprint)
 
 
 def context_for(request: Request) -> RequestContext:

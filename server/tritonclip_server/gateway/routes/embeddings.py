@@ -9,7 +9,6 @@ from tritonclip_server.gateway.content.parts import only_part
 from tritonclip_server.gateway.content.token_ids import token_count
 from tritonclip_server.gateway.content.truncation import truncated_field
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
 from tritonclip_server.gateway.parsing.body import read_request
 from tritonclip_server.gateway.parsing.request_models import EmbeddingsRequest
@@ -18,11 +17,12 @@ from tritonclip_server.gateway.responses.json_responses import json_list, large_
 from tritonclip_server.gateway.responses.response_models import EmbeddingsResponse
 from tritonclip_server.gateway.routes.common import (
     check_dimensions,
+    chosen,
     context_for,
     errors_field,
+    limits_of,
     made_of,
     one_of,
-    service_of,
     usage,
 )
 from tritonclip_server.gateway.settings import Limits
@@ -44,10 +44,9 @@ async def embeddings(request: Request) -> Response:
     float, int8 or uint8, or as bits: `binary` and `ubinary`, eight of them a number. /embeddings is the same,
     as infinity and text-embeddings-inference have it.
     """
-    service = service_of(request)
-    limits = service.settings.limits
+    limits = limits_of(request)
     asked = await read_request(request, EmbeddingsRequest, limits)
-    manifest = await service.model(asked.model)
+    service, manifest = await chosen(request, asked.model)
     check_dimensions(manifest, dimensions=asked.dimensions, output_dimension=asked.output_dimension)
     dtype, base64 = _encoding(asked, request)
     field, value = one_of({"input": asked.input, "messages": asked.messages})
@@ -63,7 +62,7 @@ async def embeddings(request: Request) -> Response:
         rows = encoded(vectors.features[good], dtype, base64=base64)
         return {
             "object": "list",
-            "model": model_id(manifest),
+            "model": service.model.id_of(manifest),
             "data": json_list(
                 {"object": "embedding", "index": index, "embedding": row} for index, row in zip(good, rows, strict=True)
             ),

@@ -9,7 +9,7 @@ from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.openapi import ERRORS
 from tritonclip_server.gateway.responses.json_responses import json_response
 from tritonclip_server.gateway.responses.search_models import IndexesResponse, IndexResponse, SamplesResponse
-from tritonclip_server.gateway.routes.common import context_for, indexes_of, service_of
+from tritonclip_server.gateway.routes.common import context_for, index_of, indexes_of, may_search, models_of
 from tritonclip_server.gateway.routes.search import described_row
 from tritonclip_server.gateway.search.indexes import ServedIndex
 
@@ -25,22 +25,22 @@ router = APIRouter(tags=["search"], responses=ERRORS)
 
 @router.get("/v1/indexes", response_model=IndexesResponse)
 async def indexes(request: Request) -> Response:
-    """The indexes that this gateway serves: how many rows they have, of which model, and with which columns."""
-    served = indexes_of(request).served
+    """The indexes that a key may search: how many rows they have, of which model, and with which columns."""
+    served = [each for each in indexes_of(request).served if may_search(request, each)]
     return json_response({"object": "list", "data": [await _described(request, each) for each in served]})
 
 
 @router.get("/v1/indexes/{name}", response_model=IndexResponse)
 async def index(request: Request, name: str) -> Response:
-    """One index. `matches_model` says whether the deployed model made its vectors, null while that is not known."""
-    return json_response(await _described(request, indexes_of(request).find(name)))
+    """One index. `matches_model` says whether a deployed model made its vectors, null while that is not known."""
+    return json_response(await _described(request, index_of(request, name)))
 
 
 @router.get("/v1/indexes/{name}/samples", response_model=SamplesResponse)
 async def samples(request: Request, name: str) -> Response:
     """Eight rows from all over an index, the same each time: something to begin with."""
     indexes = indexes_of(request)
-    served = indexes.find(name)
+    served = index_of(request, name)
     hits = await indexes.ask(context_for(request), lambda: served.index.sample(SAMPLES))
     rows = [{"object": "index.row", **described_row(served, hit, with_metadata=True)} for hit in hits]
     return json_response({"object": "list", "index": served.name, "data": rows})
@@ -54,7 +54,7 @@ async def samples(request: Request, name: str) -> Response:
 async def thumbnail(request: Request, name: str, row: str) -> Response:
     """The thumbnail of a row, by its id: a JPEG of 128 pixels at most a side."""
     indexes = indexes_of(request)
-    served = indexes.find(name)
+    served = index_of(request, name)
     content = await indexes.ask(context_for(request), lambda: served.index.thumbnail(row), param="id")
     if content is None:
         raise ApiError("not_found", "this row has no thumbnail", param="id")
@@ -75,7 +75,7 @@ async def _described(request: Request, served: ServedIndex) -> dict[str, Any]:
         "precision": info.precision,
         "variant": info.variant,
         "fingerprint": info.fingerprint,
-        "matches_model": served.is_of(service_of(request).fingerprint),
+        "matches_model": served.is_of_one(models_of(request).known),
         "thumbnails": info.thumbnails,
         "columns": list(info.columns),
     }

@@ -12,7 +12,6 @@ from tritonclip_server.gateway.content.labels import labels_of
 from tritonclip_server.gateway.content.truncation import truncated_field
 from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.inference.scores import calibrated
-from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.parsing.request_models import Items, Text, TextsRequest
 from tritonclip_server.gateway.responses.json_responses import (
     LABEL_BYTES,
@@ -21,8 +20,8 @@ from tritonclip_server.gateway.responses.json_responses import (
     json_list,
     large_response,
 )
-from tritonclip_server.gateway.responses.response_models import Usage
-from tritonclip_server.gateway.routes.common import context_for, made_of, service_of, usage
+from tritonclip_server.gateway.responses.response_models import ActivationField, Usage
+from tritonclip_server.gateway.routes.common import chosen, context_for, limits_of, made_of, usage
 
 
 class JinaClassifyRequest(TextsRequest):
@@ -49,7 +48,7 @@ class JinaClassification(BaseModel):
     object: Literal["classification"]
     index: int
     prediction: str
-    score: float = Field(description="a probability among the labels")
+    score: float = Field(description="a probability, as `activation` says")
     predictions: list[JinaPrediction]
 
 
@@ -58,16 +57,16 @@ class JinaClassifyResponse(BaseModel):
 
     object: Literal["list"]
     model: str
+    activation: ActivationField
     data: list[JinaClassification]
     usage: Usage
     truncated: list[int] | None = Field(None, description="the labels that were cut")
 
 
 async def classify(request: Request, asked: JinaClassifyRequest) -> Response:
-    """The labels of each input, by a softmax over their cosines at the model's own scale."""
-    service = service_of(request)
-    limits = service.settings.limits
-    manifest = await service.model(asked.model)
+    """The labels of each input, by the model's own probabilities."""
+    limits = limits_of(request)
+    service, manifest = await chosen(request, asked.model)
     items = await made_of(asked.input, lambda: mixed_items(asked.input, "input", limits))
     labels = await made_of(asked.labels, lambda: labels_of(asked.labels, "labels", limits, manifest))
     if not manifest.compares_labels(len(labels)):
@@ -83,7 +82,8 @@ async def classify(request: Request, asked: JinaClassifyRequest) -> Response:
     def answer() -> dict[str, Any]:
         return {
             "object": "list",
-            "model": model_id(manifest),
+            "model": service.model.id_of(manifest),
+            "activation": manifest.activation,
             "data": json_list(
                 _classification(index, row, labels) for index, row in enumerate(calibrated(manifest, scores.cosines)[1])
             ),

@@ -14,7 +14,7 @@ from tritonclip_server.gateway.parsing.body import read_request
 from tritonclip_server.gateway.parsing.request_models import Item, TextsRequest
 from tritonclip_server.gateway.responses.json_responses import SCORE_BYTES, json_list, large_response
 from tritonclip_server.gateway.responses.response_models import Truncated, Usage
-from tritonclip_server.gateway.routes.common import context_for, made_of, service_of, usage
+from tritonclip_server.gateway.routes.common import chosen, context_for, limits_of, made_of, usage
 
 router = APIRouter(tags=["other APIs"])
 
@@ -53,10 +53,9 @@ class RankingResponse(BaseModel):
 @router.post("/v1/ranking", response_model=RankingResponse, **described(RankingRequest))
 async def ranking(request: Request) -> Response:
     """NVIDIA's ranking of passages, each a text or an image, by how well they fit a query, a text or an image."""
-    service = service_of(request)
-    limits = service.settings.limits
+    limits = limits_of(request)
     asked = await read_request(request, RankingRequest, limits)
-    manifest = await service.model(asked.model)
+    service, manifest = await chosen(request, asked.model)
     query = mixed_item(asked.query, "query", limits)
     if isinstance(query, BadItem):
         raise query.error

@@ -9,14 +9,13 @@ from tritonclip_server.gateway.content.items import BadItem, document_items, mix
 from tritonclip_server.gateway.content.truncation import check_most_tokens, truncated_field
 from tritonclip_server.gateway.errors import ApiError
 from tritonclip_server.gateway.inference.scores import cosines
-from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
 from tritonclip_server.gateway.parsing.body import read_one_of
 from tritonclip_server.gateway.parsing.request_models import RerankRequest
 from tritonclip_server.gateway.responses.json_responses import LABEL_BYTES, json_list, large_response
 from tritonclip_server.gateway.responses.response_models import RerankResponse
 from tritonclip_server.gateway.routes import tei
-from tritonclip_server.gateway.routes.common import context_for, errors_field, made_of, service_of, usage
+from tritonclip_server.gateway.routes.common import chosen, context_for, errors_field, limits_of, made_of, usage
 from tritonclip_server.gateway.routes.tei import TeiRank, TeiRerankRequest
 from tritonclip_server.gateway.threads import LARGE_BYTES
 
@@ -36,12 +35,11 @@ async def rerank(request: Request) -> Response:
     are cut and listed in `truncated`, and for a query that is, `query_truncated` is true; or they are refused, as
     `truncate` says.
     """
-    service = service_of(request)
-    limits = service.settings.limits
+    limits = limits_of(request)
     asked = await read_one_of(request, RerankRequest, {"texts": TeiRerankRequest}, limits)
     if isinstance(asked, TeiRerankRequest):
         return await tei.rank(request, asked)
-    manifest = await service.model(asked.model)
+    service, manifest = await chosen(request, asked.model)
     for name in ("max_tokens_per_doc", "max_tokens_per_query", "max_doc_length", "max_query_length"):
         check_most_tokens(getattr(asked, name), manifest, name)
     top_n = _top_n(asked)
@@ -70,7 +68,7 @@ async def rerank(request: Request) -> Response:
         return {
             "id": context.request_id,
             "object": "rerank",
-            "model": model_id(manifest),
+            "model": service.model.id_of(manifest),
             "results": json_list(
                 entry | ({"document": _shown(given[index])} if asked.return_documents else {})
                 for index, entry in ranked

@@ -11,7 +11,15 @@ from tritonclip_server.gateway.parsing.search_request import DEFAULT_RESULTS, Se
 from tritonclip_server.gateway.responses.json_responses import json_list, large_response
 from tritonclip_server.gateway.responses.response_models import ErrorResponse
 from tritonclip_server.gateway.responses.search_models import SearchResponse
-from tritonclip_server.gateway.routes.common import context_for, indexes_of, service_of, usage
+from tritonclip_server.gateway.routes.common import (
+    chosen,
+    context_for,
+    index_of,
+    indexes_of,
+    limits_of,
+    models_of,
+    usage,
+)
 from tritonclip_server.gateway.search.indexes import ServedIndex
 from tritonclip_server.gateway.search.queries import Query, check_parts, query_of
 
@@ -36,20 +44,24 @@ async def search(request: Request) -> Response:
     what is `like` a row, by its id. `filter` is a condition of SQL over the index's columns. A `score` is the cosine,
     -1 to 1. `thumbnail` is a path on this gateway, null where the index has no thumbnails. `exact` says whether every
     row was looked at, and `rows` how many the index has.
+    Of several models the one that made the index's vectors is asked, unless `model` names another.
     """
-    service, indexes = service_of(request), indexes_of(request)
-    asked = await read_request(request, SearchRequest, service.settings.limits)
-    served = indexes.find(asked.index)
+    indexes, limits = indexes_of(request), limits_of(request)
+    asked = await read_request(request, SearchRequest, limits)
+    served = index_of(request, asked.index)
     check_parts(asked)
     context = context_for(request)
     if asked.like is None:
-        manifest = await service.model(asked.model)
+        if asked.model is None:
+            service, manifest = await models_of(request).choose_by_fingerprint(context, served.opened.fingerprint)
+        else:
+            service, manifest = await chosen(request, asked.model)
         served.check_model(manifest)
-        query = await query_of(service, context, manifest, asked)
+        query = await query_of(service, context, manifest, asked, limits)
         results = await indexes.ask(context, lambda: _nearest(served, asked, query))
     else:
         if asked.model is not None:
-            await service.model(asked.model)
+            await chosen(request, asked.model)
         query = Query.none()
         results = await indexes.ask(context, lambda: _alike(served, asked), param="like")
     with_metadata = asked.include is None or "metadata" in asked.include

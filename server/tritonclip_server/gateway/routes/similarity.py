@@ -8,20 +8,12 @@ from fastapi import APIRouter, Request, Response
 from tritonclip_server.gateway.content.items import Item, image_items, text_items
 from tritonclip_server.gateway.content.truncation import truncated_field
 from tritonclip_server.gateway.inference.scores import calibrated, cosines
-from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
 from tritonclip_server.gateway.parsing.body import read_request
 from tritonclip_server.gateway.parsing.request_models import SimilarityRequest
 from tritonclip_server.gateway.responses.json_responses import SCORE_BYTES, check_size, json_list, large_response
 from tritonclip_server.gateway.responses.response_models import SimilarityResponse
-from tritonclip_server.gateway.routes.common import (
-    context_for,
-    errors_field,
-    made_of,
-    one_of,
-    service_of,
-    usage,
-)
+from tritonclip_server.gateway.routes.common import chosen, context_for, errors_field, limits_of, made_of, one_of, usage
 
 router = APIRouter(tags=["API"])
 
@@ -32,15 +24,14 @@ MATRICES = 3
 async def similarity(request: Request) -> Response:
     """Compare each image with each text.
 
-    `cosine` is in -1..1, `logits` are at the model's own scale, `probabilities` are over the texts of an image: of one
-    text alone they are null, for they would be 1 whatever the image is. With `"partial": true` the rows of images that
-    fail are null, and `errors` names them. Texts that are longer than the model reads are cut and listed in
-    `truncated`, or refused, as `truncate` says.
+    `cosine` is in -1..1, `logits` are at the model's own scale. `activation` says what `probabilities` are: a softmax
+    over the texts of an image, null of one text alone, for it would be 1 whatever the image is; or a sigmoid, each
+    text's own. With `"partial": true` the rows of images that fail are null, and `errors` names them. Texts that are
+    longer than the model reads are cut and listed in `truncated`, or refused, as `truncate` says.
     """
-    service = service_of(request)
-    limits = service.settings.limits
+    limits = limits_of(request)
     asked = await read_request(request, SimilarityRequest, limits)
-    manifest = await service.model(asked.model)
+    service, manifest = await chosen(request, asked.model)
     field, value = one_of({"image": asked.image, "images": asked.images})
     images = await made_of(value, functools.partial(image_items, value, field, limits))
     field, value = one_of({"text": asked.text, "texts": asked.texts})
@@ -57,7 +48,8 @@ async def similarity(request: Request) -> Response:
         logits, probabilities = calibrated(manifest, cosine)
         return {
             "object": "similarity",
-            "model": model_id(manifest),
+            "model": service.model.id_of(manifest),
+            "activation": manifest.activation,
             "cosine": json_list(cosine),
             "logits": json_list(logits),
             "probabilities": json_list(probabilities),

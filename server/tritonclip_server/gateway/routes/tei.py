@@ -12,14 +12,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from tritonclip import __version__
 from tritonclip_server.gateway.content.items import BadItem, mixed_item, mixed_items, text_items
 from tritonclip_server.gateway.inference.scores import cosines
-from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import ERRORS, described
 from tritonclip_server.gateway.parsing.body import read_request
 from tritonclip_server.gateway.parsing.request_models import HubOptions, Items, Text, TextsRequest
 from tritonclip_server.gateway.responses.encodings import encoded
 from tritonclip_server.gateway.responses.error_formats import ErrorFormat, plain
 from tritonclip_server.gateway.responses.json_responses import SCORE_BYTES, json_list, json_response, large_response
-from tritonclip_server.gateway.routes.common import check_dimensions, context_for, made_of, say_truncated, service_of
+from tritonclip_server.gateway.routes.common import (
+    check_dimensions,
+    chosen,
+    context_for,
+    limits_of,
+    made_of,
+    say_truncated,
+)
 
 router = APIRouter(tags=["other APIs"])
 
@@ -103,10 +109,9 @@ async def feature_extraction_of(request: Request, model: str) -> Response:
 
 
 async def _extract(request: Request, model: str | None = None) -> Response:
-    service = service_of(request)
-    limits = service.settings.limits
+    limits = limits_of(request)
     asked = await read_request(request, FeatureExtractionRequest, limits)
-    manifest = await service.model(model or asked.model)
+    service, manifest = await chosen(request, model or asked.model)
     check_dimensions(manifest, dimensions=asked.dimensions)
     items = await made_of(asked.inputs, lambda: mixed_items(asked.inputs, "inputs", limits))
     vectors = await service.embed(
@@ -121,9 +126,8 @@ async def _extract(request: Request, model: str | None = None) -> Response:
 
 async def rank(request: Request, asked: TeiRerankRequest) -> Response:
     """TEI's ranks: texts by their cosine with the query, best first; `x-truncated` lists those that were cut."""
-    service = service_of(request)
-    limits = service.settings.limits
-    manifest = await service.model(asked.model)
+    limits = limits_of(request)
+    service, manifest = await chosen(request, asked.model)
     query = mixed_item(asked.query, "query", limits)
     if isinstance(query, BadItem):
         raise query.error
@@ -147,12 +151,12 @@ async def rank(request: Request, asked: TeiRerankRequest) -> Response:
 
 @router.get("/info", response_model=InfoResponse, responses=ERRORS)
 async def info(request: Request) -> Response:
-    """The model and its limits, as TEI tells them."""
-    service = service_of(request)
-    manifest, limits = await service.manifest(), service.settings.limits
+    """The default model and its limits, as TEI tells them."""
+    limits = limits_of(request)
+    service, manifest = await chosen(request, None)
     return json_response(
         {
-            "model_id": model_id(manifest),
+            "model_id": service.model.id_of(manifest),
             "model_sha": manifest.fingerprint,
             "model_dtype": manifest.precision,
             "model_type": {"embedding": {"pooling": "last_token"}},  # of a CLIP text, its end token's feature

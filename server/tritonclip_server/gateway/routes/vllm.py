@@ -10,13 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from tritonclip_server.gateway.content.items import Item, mixed_items
 from tritonclip_server.gateway.content.truncation import truncated_field
 from tritonclip_server.gateway.errors import ApiError
-from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
 from tritonclip_server.gateway.parsing.body import read_request
 from tritonclip_server.gateway.parsing.request_models import Items, TextsRequest
 from tritonclip_server.gateway.responses.json_responses import SCORE_BYTES, json_list, large_response
 from tritonclip_server.gateway.responses.response_models import Usage
-from tritonclip_server.gateway.routes.common import context_for, made_of, one_of, service_of, usage
+from tritonclip_server.gateway.routes.common import chosen, context_for, limits_of, made_of, one_of, usage
 from tritonclip_server.gateway.settings import Limits
 
 router = APIRouter(tags=["other APIs"])
@@ -65,10 +64,9 @@ async def score(request: Request) -> Response:
 
     One on the first side is paired with each on the second; several with as many, one by one.
     """
-    service = service_of(request)
-    limits = service.settings.limits
+    limits = limits_of(request)
     asked = await read_request(request, ScoreRequest, limits)
-    manifest = await service.model(asked.model)
+    service, manifest = await chosen(request, asked.model)
     first_field, value = one_of({"queries": asked.queries, "text_1": asked.text_1, "data_1": asked.data_1})
     first = await _side(value, first_field, limits)
     field, value = one_of(
@@ -90,7 +88,7 @@ async def score(request: Request) -> Response:
             "id": context.request_id,
             "object": "list",
             "created": int(time.time()),
-            "model": model_id(manifest),
+            "model": service.model.id_of(manifest),
             "data": json_list(
                 {"object": "score", "index": index, "score": float(value)} for index, value in enumerate(scores)
             ),

@@ -7,14 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from tritonclip_server.gateway.content.items import mixed_items
 from tritonclip_server.gateway.content.truncation import truncated_field
-from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import described
 from tritonclip_server.gateway.parsing.body import read_request
 from tritonclip_server.gateway.parsing.request_models import MAX_NAME, SAMPLE_IMAGE, TextsRequest
 from tritonclip_server.gateway.responses.encodings import Dtype, encoded
 from tritonclip_server.gateway.responses.json_responses import json_list, large_response
 from tritonclip_server.gateway.responses.response_models import Embedding
-from tritonclip_server.gateway.routes.common import check_dimensions, context_for, made_of, service_of
+from tritonclip_server.gateway.routes.common import check_dimensions, chosen, context_for, limits_of, made_of
 
 router = APIRouter(tags=["other APIs"])
 
@@ -71,10 +70,9 @@ async def multimodal_embeddings(request: Request) -> Response:
 
     An input has one part, a text or an image: a CLIP vector is of one of them. Videos are refused.
     """
-    service = service_of(request)
-    limits = service.settings.limits
+    limits = limits_of(request)
     asked = await read_request(request, MultimodalRequest, limits)
-    manifest = await service.model(asked.model)
+    service, manifest = await chosen(request, asked.model)
     check_dimensions(manifest, output_dimension=asked.output_dimension)
     items = await made_of(asked.inputs, lambda: mixed_items(asked.inputs, "inputs", limits))
     vectors = await service.embed(
@@ -86,7 +84,7 @@ async def multimodal_embeddings(request: Request) -> Response:
         rows = encoded(vectors.features, asked.output_dtype or "float", base64=in_base64)
         return {
             "object": "list",
-            "model": model_id(manifest),
+            "model": service.model.id_of(manifest),
             "data": json_list(
                 {"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)
             ),

@@ -9,14 +9,13 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tritonclip_server.gateway.content.items import Item, image_items, text_items
-from tritonclip_server.gateway.inference.readiness import Readiness
-from tritonclip_server.gateway.inference.service import model_id
 from tritonclip_server.gateway.openapi import ERRORS, described
 from tritonclip_server.gateway.parsing.body import read_request
 from tritonclip_server.gateway.parsing.request_models import SAMPLE_IMAGE, Image, Text, TextsRequest
 from tritonclip_server.gateway.responses.json_responses import json_list, json_response, large_response
 from tritonclip_server.gateway.responses.response_models import ModelResponse
-from tritonclip_server.gateway.routes.common import context_for, made_of, one_of, say_truncated, service_of
+from tritonclip_server.gateway.routes.common import chosen, context_for, limits_of, made_of, one_of, say_truncated
+from tritonclip_server.gateway.routes.health import problem_of
 from tritonclip_server.gateway.routes.models import describe
 
 router = APIRouter(tags=["other APIs"])
@@ -41,10 +40,9 @@ class VectorizeResponse(BaseModel):
 @router.post("/vectorize", response_model=VectorizeResponse, **described(VectorizeRequest))
 async def vectorize(request: Request) -> Response:
     """Weaviate's vectors of texts and images. A text that is longer than the model reads is cut: `x-truncated` says."""
-    service = service_of(request)
-    limits = service.settings.limits
+    limits = limits_of(request)
     asked = await read_request(request, VectorizeRequest, limits)
-    manifest = await service.model(asked.model)
+    service, manifest = await chosen(request, asked.model)
     if not (asked.texts or asked.images):
         one_of({"texts": None, "images": None})
     texts = await made_of(asked.texts, lambda: text_items(asked.texts, "texts", limits)) if asked.texts else []
@@ -67,9 +65,9 @@ async def vectorize(request: Request) -> Response:
 
 @router.get("/meta", response_model=ModelResponse, responses=ERRORS)
 async def meta(request: Request) -> Response:
-    """The model, which Weaviate shows among what it knows of its modules."""
-    manifest = await service_of(request).manifest()
-    return json_response(describe(manifest, model_id(manifest)))
+    """The default model, which Weaviate shows among what it knows of its modules."""
+    service, _ = await chosen(request, None)
+    return json_response(describe(service.model, service.model.id))
 
 
 @router.get("/.well-known/live", status_code=204, response_class=Response, tags=["operations"])
@@ -80,6 +78,5 @@ async def live() -> Response:
 
 @router.get("/.well-known/ready", status_code=204, response_class=Response, tags=["operations"])
 async def ready(request: Request) -> Response:
-    """Whether the model answers rightly, for Weaviate, which waits for it when it starts."""
-    readiness: Readiness = request.app.state.readiness
-    return Response(status_code=204 if await readiness.problem() is None else 503)
+    """Whether the default model answers rightly, for Weaviate, which waits for it when it starts."""
+    return Response(status_code=204 if await problem_of(request, None) is None else 503)

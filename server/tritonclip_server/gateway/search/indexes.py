@@ -1,7 +1,7 @@
 """The indexes that a gateway serves, by name: searched in bounded number, and never with another model's vectors.
 
     request ─> find ─> room (FairSemaphore) ─> a thread of the pool: tritonclip.search.Index ─> results
-                 └─> check_model: the fingerprint of its vectors against the deployed model's
+                 └─> check_model: the fingerprint of its vectors against the model's that is asked
 
 Searches have threads of their own, so that a slow one keeps neither the event loop nor what else is done in threads
 waiting. A search that nobody waits for any more has its place until its thread ends: places say what is really at work.
@@ -10,7 +10,7 @@ waiting. A search that nobody waits for any more has its place until its thread 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -45,21 +45,24 @@ class ServedIndex:
         """The model whose vectors it has."""
         return self.opened.variant or "default"
 
-    def is_of(self, fingerprint: str | None) -> bool | None:
-        """Whether a model made its vectors; None where nobody knows which model that is."""
-        return None if fingerprint is None else fingerprint == self.opened.fingerprint
+    def is_of_one(self, manifests: Sequence[Manifest | None]) -> bool | None:
+        """Whether one of these models made its vectors; None where nobody knows, as one never said what it is."""
+        fingerprints = [manifest and manifest.fingerprint for manifest in manifests]
+        if self.opened.fingerprint in fingerprints:
+            return True
+        return None if None in fingerprints else False
 
     def check_model(self, manifest: Manifest) -> None:
-        """Raise ApiError where the deployed model is another one than made the vectors."""
-        if not self.is_of(manifest.fingerprint):
-            raise ApiError("index_mismatch", self.mismatch(manifest), param="index")
+        """Raise ApiError where a model is another one than made the vectors."""
+        if not self.is_of_one([manifest]):
+            raise ApiError("index_mismatch", self.mismatch([manifest]), param="index")
 
-    def mismatch(self, manifest: Manifest) -> str:
-        """That the deployed model is another one, in words."""
+    def mismatch(self, manifests: Sequence[Manifest]) -> str:
+        """That the deployed models are others, in words."""
+        deployed = ", ".join(f"{each.variant or 'default'} ({each.fingerprint})" for each in manifests)
         return (
             f"{self.name} has vectors of {self.model} ({self.opened.fingerprint}), and the model that is deployed is "
-            f"{manifest.variant or 'default'} ({manifest.fingerprint}): they cannot be compared; rows that are like "
-            "another row can still be found"
+            f"{deployed}: they cannot be compared; rows that are like another row can still be found"
         )
 
 
@@ -77,32 +80,42 @@ class Indexes:
             changed=metrics.searches.set,
         )
         self._pool = ThreadPoolExecutor(limits.searches, thread_name_prefix="search")
-        self._mismatched: set[tuple[str, str | None]] = set()
+        self._mismatched: set[tuple[str, str]] = set()
 
     @property
     def served(self) -> list[ServedIndex]:
         """All of them, in the order in which they were given."""
         return list(self._served.values())
 
-    def find(self, name: str | None) -> ServedIndex:
-        """The index of this name, or the only one where none is named; ApiError where there is none."""
+    def find(self, name: str | None, may: Callable[[ServedIndex], bool]) -> ServedIndex:
+        """The index of this name, or the only one that may be searched where none is named.
+
+        ApiError where there is none, or where it may not be searched.
+        """
         if not self._served:
             raise ApiError("index_not_found", NONE_SERVED, param="index")
-        if name is None and len(self._served) == 1:
-            return next(iter(self._served.values()))
-        there_are = ", ".join(self._served)
+        allowed = [served.name for served in self.served if may(served)]
+        if name is None and len(allowed) == 1:
+            name = allowed[0]
+        there_are = ", ".join(allowed) or "none for this key"
         if name is None:
             raise ApiError("missing_field", f"name one of {there_are}", param="index")
         if name not in self._served:
             raise ApiError("index_not_found", f"there is no {in_words(name)}; there is {there_are}", param="index")
+        if name not in allowed:
+            raise ApiError("model_not_allowed", "this key is not for the model of this index", param="index")
         return self._served[name]
 
-    def notice(self, manifest: Manifest) -> None:
-        """Log once of each index that the deployed model is another one than made its vectors."""
+    def notice(self, known: Sequence[Manifest | None]) -> None:
+        """Log once of each index that no deployed model made its vectors, where all of them are known."""
+        manifests = [manifest for manifest in known if manifest is not None]
+        if len(manifests) < len(known):
+            return
         for served in self.served:
-            if not served.is_of(manifest.fingerprint) and (served.name, manifest.fingerprint) not in self._mismatched:
-                self._mismatched.add((served.name, manifest.fingerprint))
-                log.warning("index %s", served.mismatch(manifest))
+            mismatch = served.mismatch(manifests)
+            if not served.is_of_one(manifests) and (served.name, mismatch) not in self._mismatched:
+                self._mismatched.add((served.name, mismatch))
+                log.warning("index %s", mismatch)
 
     async def warm(self) -> None:
         """Have each index read what it needs to be searched, so that nobody's first search waits for that."""
@@ -118,7 +131,8 @@ class Indexes:
 
         ApiError where there is no room in time, and for what the index refuses: `param` is the field that has the id.
         """
-        await self._room.acquire(context.caller, 1, deadline=context.deadline)
+        with context.stage("wait"):
+            await self._room.acquire(context.caller, 1, deadline=context.deadline)
         loop = asyncio.get_running_loop()
 
         def ended(_: "Future[T]") -> None:
@@ -127,7 +141,7 @@ class Indexes:
 
         running = self._pool.submit(work)
         running.add_done_callback(ended)
-        with _in_words(param):
+        with context.stage("search"), _in_words(param):
             return await asyncio.wrap_future(running)
 
     def close(self) -> None:

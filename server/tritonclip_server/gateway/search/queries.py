@@ -48,11 +48,12 @@ def check_parts(asked: SearchRequest) -> None:
             raise ApiError("invalid_value", "goes with text or image", param=name)
 
 
-async def query_of(service: Service, context: RequestContext, manifest: Manifest, asked: SearchRequest) -> Query:
+async def query_of(
+    service: Service, context: RequestContext, manifest: Manifest, asked: SearchRequest, limits: Limits
+) -> Query:
     """The vector that a request asks for; ApiError where a part of it cannot be used."""
     if asked.vector is not None:
         return Query(_given(asked.vector, manifest))
-    limits = service.settings.limits
     text: list[Item] = [] if asked.text is None else [_only(text_items(asked.text, "text", limits), "text")]
     image: list[Item] = [] if asked.image is None else [_only(image_items(asked.image, "image", limits), "image")]
     minus: list[Item] = [*_minus(asked, limits)]
