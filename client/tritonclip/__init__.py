@@ -31,13 +31,14 @@ from tritonclip._errors import (
     UnavailableError,
     UnsupportedError,
 )
-from tritonclip._manifest import LabelSet, Manifest
+from tritonclip._manifest import Activation, LabelSet, Manifest
 from tritonclip._operations.truncation import TruncationWarning
 from tritonclip._results import Classifications, Comparison, Embeddings, Prediction, Status
 from tritonclip._version import __version__
 from tritonclip.protocol.messages import ModelStatistics
 
 __all__ = [
+    "Activation",
     "AsyncClient",
     "Classifications",
     "Client",

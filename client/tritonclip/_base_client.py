@@ -1,6 +1,7 @@
 """What both clients are before the first call: settings, a session, and a transport; and what a copy of them gets."""
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Generic, Self, TypeVar
@@ -8,9 +9,17 @@ from typing import Any, Generic, Self, TypeVar
 from tritonclip import _defaults
 from tritonclip._core.session import Session
 from tritonclip._errors import ConfigError
-from tritonclip.protocol.connection import ADMIN_KEY_VARIABLE, TOKEN_VARIABLE, Connection, resolve_connection
+from tritonclip.protocol.connection import (
+    ADMIN_KEY_VARIABLE,
+    REQUEST_ID,
+    TOKEN_VARIABLE,
+    Connection,
+    check_headers,
+    resolve_connection,
+)
 
 TransportT = TypeVar("TransportT")
+_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 # Arguments that a pickle would show to whoever reads it, and what to use in their place.
 _NEVER_PICKLED = {
@@ -24,14 +33,16 @@ _NEVER_PICKLED = {
 class BaseClient(ABC, Generic[TransportT]):
     """Settings of a client; ``Client`` documents them.
 
-    ``copy.copy`` and ``with_timeout`` share connections and what is known of the server. ``copy.deepcopy`` and
-    ``pickle`` make a client with the same settings that connects anew, and reads the environment where it is made.
+    ``copy.copy``, ``with_timeout`` and ``with_headers`` share connections and what is known of the server.
+    ``copy.deepcopy`` and ``pickle`` make a client with the same settings that connects anew, and reads the environment
+    where it is made.
     """
 
     def __init__(
         self,
         url: str | None = None,
         *,
+        model: str | None = None,
         timeout: float = _defaults.TIMEOUT,
         concurrency: int = _defaults.CONCURRENCY,
         batch_size: int | None = None,
@@ -43,7 +54,6 @@ class BaseClient(ABC, Generic[TransportT]):
         client_key: str | os.PathLike[str] | None = None,
         transport: TransportT | None = None,
     ) -> None:
-        self._session = Session(timeout, concurrency, batch_size)
         identity = {
             "admin_key": admin_key,
             "token": token,
@@ -52,8 +62,9 @@ class BaseClient(ABC, Generic[TransportT]):
             "client_certificate": client_certificate,
             "client_key": client_key,
         }
-        connection = resolve_connection(url, **identity)  # type: ignore[arg-type]
+        connection = resolve_connection(url, model=model, **identity)  # type: ignore[arg-type]
         self._url = connection.url
+        self._session = Session(timeout, concurrency, batch_size, model=self._url.model)
         self._given: dict[str, Any] = {**identity, "transport": transport}
         self._transport = self._open(connection) if transport is None else transport
 
@@ -67,6 +78,25 @@ class BaseClient(ABC, Generic[TransportT]):
         """
         other = self.__copy__()
         other._session = self._session.with_timeout(timeout)
+        return other
+
+    def with_headers(self, headers: Mapping[str, str]) -> Self:
+        """This client with further headers on each inference, as of a request that is followed.
+
+        Over gRPC they are metadata. ``traceparent`` and ``tracestate`` (W3C Trace Context) make Triton's spans part of
+        a trace, where it was started with tracing. ``x-request-id`` is also the id of the inferences, which Triton's
+        errors and spans have, and must be 1 to 128 letters, digits and ``. _ : -``. These win over headers of the same
+        name that the client has already. Connections, and what is known of the server, are shared; close the one that
+        was opened.
+
+        Raises ConfigError for what cannot be a header, or is one of the transport's own.
+        """
+        checked = check_headers(headers)
+        if (given := checked.get(REQUEST_ID)) is not None and not _ID.fullmatch(given):
+            raise ConfigError(f"headers: {REQUEST_ID}: expected 1 to 128 letters, digits and . _ : - , not {given!r}")
+        other = self.__copy__()
+        other._session = self._session.with_headers(checked)
+        other._given = self._given | {"headers": {**(self._given["headers"] or {}), **checked}}
         return other
 
     def __copy__(self) -> Self:

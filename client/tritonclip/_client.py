@@ -25,9 +25,11 @@ class Client(BaseClient[Transport]):
     """Embeds images and texts, and compares them, on a Triton server.
 
     ``url`` is ``grpc://HOST:PORT``, ``grpcs://…``, ``http://…`` or ``https://…``; without it TRITONCLIP_URL counts,
-    else grpc://localhost:8001. ``timeout`` is in seconds, for one request and its retries. Each call of a method
-    keeps up to ``concurrency`` requests of up to ``batch_size`` items in flight (without one, 16 images or 64 texts;
-    never more than the server takes in one). ``transport`` replaces the network, for tests (``tritonclip.testing``).
+    else grpc://localhost:8001. ``model`` names one of several that the server carries; else ``?model=NAME`` at the end
+    of the URL does, else TRITONCLIP_MODEL. ``timeout`` is in seconds, for one request and its retries. Each call of a
+    method keeps up to ``concurrency`` requests of up to ``batch_size`` items in flight (without one, 16 images or 64
+    texts; never more than the server takes in one). ``transport`` replaces the network, for tests
+    (``tritonclip.testing``).
 
     ``token`` (else TRITONCLIP_TOKEN) goes with each request as ``Authorization: Bearer``, and so do ``headers``. Over
     grpcs:// and https:// the server's certificate is checked, with ``ca_file`` (else TRITONCLIP_CA_FILE) as the only
@@ -91,8 +93,9 @@ class Client(BaseClient[Transport]):
     ) -> Comparison:
         """Compare each image with each text: cosine, logits, probabilities, each [B, N] float32.
 
-        Any numbers of both will do. ``on_error`` is about images, as in ``embed_images``; a text that cannot be used
-        always raises, for it would change the meaning of every probability.
+        Any numbers of both will do. The result's ``activation`` says whether probabilities are relative to the other
+        texts. ``on_error`` is about images, as in ``embed_images``; a text that cannot be used always raises, for it
+        would change the meaning of every probability.
         """
         return self._run(compare.compare(self._session, images, texts, on_error, on_truncation, progress))
 
@@ -114,12 +117,20 @@ class Client(BaseClient[Transport]):
 
         Either from ``labels``: each is put where the ``template`` has ``{}``, and the image is compared with the
         sentences that this makes (their features are kept for the next call). Or from a ``label_set`` that is stored
-        on the server (``manifest().label_sets``), with the templates it was made with. Labels given must differ by more
-        than white space (and case, where the model knows none).
+        on the server (``manifest().label_sets``), with the templates it was made with.
 
         Labels of a probability below ``threshold``, or of a cosine below ``min_cosine``, are left out; an image may
-        then have none. A probability is relative to the other labels: the best of wrong ones is likely too, and one
-        label alone has none. A cosine is the label's own; which ones are high, a few images of the kind tell.
+        then have none. The ``activation`` of the result, as of the manifest and its label sets, says what fits:
+
+        - ``"softmax"``: a probability is relative to the other labels. The best of wrong ones is likely too, one label
+          alone has none, and labels given must differ by more than white space (and case, where the model knows none).
+          So ``min_cosine`` is for "none of these": a cosine is the label's own, and which ones are high, a few images
+          of the kind tell.
+        - ``"sigmoid"``: labels are independent. Each has a probability of its own, none or several may be high, and
+          ``threshold`` is for "none of these".
+
+        A label set that was trained has a softmax and no cosine. It refuses ``min_cosine``: take the ``threshold`` that
+        it proposes (``manifest().label_sets[NAME].threshold``).
         """
         operation = classify.classify(
             self._session,

@@ -11,6 +11,7 @@ IMAGES_PER_REQUEST: Final = 16
 TEXTS_PER_REQUEST: Final = 64
 MAX_BATCH_SIZE: Final = 64  # what the server takes, where its manifest does not say
 TEMPLATE: Final = "a photo of a {}"
+TEST_SHARE: Final = 0.2  # of the images that a head is trained from, held back to test it on
 LABELS_KEPT: Final = 20_000  # label features in memory, of all lists of labels together; 51 MB at a width of 640
 
 # Triton's HTTP front end refuses bodies over 64 MiB as it comes; a request stays well under that.
@@ -33,5 +34,8 @@ SERVER_ERRORS_RETRIED: Final = 2
 # What the command fetches when an image is given as a URL.
 FETCH_TIMEOUT: Final = 30.0
 FETCH_MAX_BYTES: Final = 32 * 1024 * 1024
+
+# How long a run over a data set repeats a request that servers refuse, or that none takes: one that restarts is back.
+PATIENCE: Final = 600.0
 
 PORTS: Final = {"grpc": 8001, "grpcs": 443, "http": 80, "https": 443}

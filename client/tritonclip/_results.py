@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tritonclip._errors import TritonClipError
-from tritonclip._manifest import Manifest
+from tritonclip._manifest import Activation, Manifest
 from tritonclip.protocol.messages import FloatArray, ModelStatistics
 
 
@@ -29,11 +29,15 @@ class Embeddings:
 class Comparison:
     """Every image against every text: three arrays [B, N] float32.
 
-    ``cosine`` is in -1..1, ``logits`` are the cosines at the model's own scale (and bias). ``probabilities`` are
-    relative to the other texts: a softmax over those given, so that one is likely only where the others are less so.
-    Over one text alone it would be 1.0 whatever the image, so there they are NaN. Models with a bias judge each text
-    by itself. The rows of failed images are NaN, and ``errors`` says why, by position. ``truncated`` has the positions
-    of texts that were cut, as in ``Embeddings``.
+    ``cosine`` is in -1..1, ``logits`` are the cosines at the model's own scale (and bias), and ``activation`` says
+    what the ``probabilities`` are:
+
+    - ``"softmax"``: relative to the other texts, over which they sum to 1. One is likely only where the others are
+      less so. Over one text alone it would be 1.0 whatever the image, so there they are NaN.
+    - ``"sigmoid"``, of models with a bias: each text's own, whatever the others are.
+
+    The rows of failed images are NaN, and ``errors`` says why, by position. ``truncated`` has the positions of texts
+    that were cut, as in ``Embeddings``.
     """
 
     cosine: FloatArray
@@ -41,20 +45,22 @@ class Comparison:
     probabilities: FloatArray
     errors: dict[int, TritonClipError] = field(default_factory=dict)
     truncated: tuple[int, ...] = ()
+    activation: Activation = "softmax"
 
 
 @dataclass(frozen=True)
 class Prediction:
     """A label and how well it fits an image.
 
-    ``probability`` is relative to the other labels (``Comparison`` has more), and None where there is no other one.
-    ``cosine`` is the label's own. ``index`` is the label's position, from 0, in its label set or among the labels
-    given: names in a label set may repeat.
+    ``probability`` is relative to the other labels or the label's own, as ``Classifications.activation`` says
+    (``Comparison`` has more), and None where it would be relative to no other one. ``cosine`` is the label's own, and
+    None in a label set that was trained: its logits come from no cosine. ``index`` is the label's position, from 0, in
+    its label set or among the labels given: names in a label set may repeat.
     """
 
     label: str
     probability: float | None
-    cosine: float
+    cosine: float | None
     logit: float
     index: int | None = None
 
@@ -65,12 +71,15 @@ class Classifications:
 
     Those of a failed image are empty, and ``errors`` says why. Those of any other image are empty where none reaches
     the ``threshold`` or the ``min_cosine`` that was given: none of these labels. ``truncated`` has the positions of
-    labels whose prompts were cut, as in ``Embeddings``.
+    labels whose prompts were cut, as in ``Embeddings``. ``activation`` says what the probabilities are: ``"softmax"``,
+    over the labels of an image, of which one may be right, or ``"sigmoid"``, of each label by itself, of which several
+    or none may be.
     """
 
     predictions: tuple[tuple[Prediction, ...], ...]
     errors: dict[int, TritonClipError] = field(default_factory=dict)
     truncated: tuple[int, ...] = ()
+    activation: Activation = "softmax"
 
     def __len__(self) -> int:
         return len(self.predictions)
@@ -84,10 +93,11 @@ class Classifications:
 
 @dataclass(frozen=True)
 class Status:
-    """A server at one moment.
+    """A server at one moment, as far as it concerns the client's own model of those that it carries.
 
-    ``models`` says of each model that the client knows whether it is ready. ``statistics`` is None where they could not
-    be had; ``statistics_note`` then says why. ``manifest`` is None where the server has none.
+    ``models`` says of each model of Triton's that the client knows whether it is ready. ``statistics`` is None where
+    they could not be had; ``statistics_note`` then says why. Both leave out the name that these models go by.
+    ``manifest`` is None where the server has none.
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""Lines of text files."""
+"""Lines of text files, and text that UTF-8 can write."""
 
 import re
 
@@ -12,3 +12,8 @@ def split_lines(text: str) -> list[str]:
     """
     lines = _LINE_END.split(text)
     return lines if lines[-1] else lines[:-1]
+
+
+def as_text(text: str) -> str:
+    """The text with escapes for what UTF-8 cannot write: bytes of a name that are no text, halves of pairs."""
+    return text.encode(errors="backslashreplace").decode()

@@ -1,5 +1,7 @@
 """When two labels are one to a model: they would share a probability, and each look half as likely as it is.
 
+That is so under a softmax. A sigmoid judges each label by itself, and the same one twice alike.
+
 Before anything is computed ``first_duplicate`` compares the strings. What the tokenizer repairs beyond that (HTML
 entities, forms of Unicode) shows afterwards: ``equal_rows`` compares the features.
 """

@@ -26,6 +26,7 @@ from tritonclip.protocol.messages import (
     FloatArray,
     InferRequest,
     InferResponse,
+    LoadModelRequest,
     ModelReadyRequest,
     ModelStatistics,
     Reply,
@@ -33,7 +34,9 @@ from tritonclip.protocol.messages import (
     ServerInfoRequest,
     StatisticsRequest,
     Tensor,
+    UnloadModelRequest,
 )
+from tritonclip.protocol.names import own_models, qualified
 from tritonclip.protocol.statuses import status_error
 
 CONTEXT_LENGTH = 77
@@ -51,17 +54,19 @@ def refuse_bad(noun: str, item: bytes) -> str | None:
 class FakeServer:
     """Answers calls in memory; ``calls`` has those received, ``failures`` the errors to raise for the next ones.
 
-    ``width`` is D. ``manifest`` overrides entries of the manifest. ``label_sets`` has labels by the set's name; their
-    template is the label itself. With an ``admin_key``, statistics are for those who give it. ``refuse`` decides which
-    items are refused. ``before`` is called with each call before it is answered, in the caller's thread or task; it may
-    block, count or raise. ``width``, ``manifest``, ``not_ready``, ``admin_key`` and ``before`` may be set at any time,
-    as a server may change. For answers that are wrong, override ``answer``.
+    ``width`` is D. ``model`` is the name of its model, as on a server that carries several. ``manifest`` overrides
+    entries of the manifest. ``label_sets`` has labels by the set's name; their template is the label itself. With an
+    ``admin_key``, statistics are for those who give it; loading models, which changes nothing here, is for nobody
+    else. ``refuse`` decides which items are refused. ``before`` is called with each call before it is answered, in the
+    caller's thread or task; it may block, count or raise. ``width``, ``manifest``, ``not_ready``, ``admin_key`` and
+    ``before`` may be set at any time, as a server may change. For answers that are wrong, override ``answer``.
     """
 
     def __init__(
         self,
         *,
         width: int = 16,
+        model: str | None = None,
         max_batch_size: int = 64,
         admin_key: str | None = None,
         manifest: dict[str, Any] | None = None,
@@ -92,6 +97,7 @@ class FakeServer:
         self.failures: deque[TritonClipError] = deque()
         self.not_ready: set[str] = set()
         self.width = width
+        self._model = model
         self._max_batch_size = max_batch_size
         self.admin_key = admin_key
         self._refuse = refuse
@@ -106,14 +112,23 @@ class FakeServer:
         """A transport for ``AsyncClient``."""
         return FakeAsyncTransport(self, admin_key)
 
-    def store_label_set(self, name: str, labels: Sequence[str]) -> None:
-        """Have a stored label set from now on."""
+    def store_label_set(
+        self, name: str, labels: Sequence[str], *, trained: bool = False, threshold: float | None = None
+    ) -> None:
+        """Have a stored label set from now on: a zero-shot one, or one that was trained, with what it proposes."""
         self._label_sets[f"classify_{name}"] = list(labels)
-        self.manifest["label_sets"][name] = {"labels": len(labels), "templates": ["{}"], "names": list(labels)}
+        self.manifest["label_sets"][name] = {
+            "labels": len(labels),
+            "templates": [] if trained else ["{}"],
+            "names": list(labels),
+            "kind": "trained" if trained else "zero-shot",
+            "threshold": threshold,
+        }
 
     def requests(self, model: str) -> list[InferRequest]:
         """The inferences received for one model."""
-        return [call for call in self.calls if isinstance(call, InferRequest) and call.model == model]
+        wanted = qualified(model, self._model)
+        return [call for call in self.calls if isinstance(call, InferRequest) and call.model == wanted]
 
     def answer(self, call: Call, admin_key: str | None = None) -> Reply:
         """The reply to a call; raises the error that a client would get."""
@@ -128,15 +143,20 @@ class FakeServer:
             return ServerInfo("triton", "0.0.0-fake")
         if isinstance(call, ModelReadyRequest):
             heads = {name.replace("classify_", "head_", 1) for name in self._label_sets}
-            return call.model in {*MODELS, *self._label_sets, *heads} - self.not_ready
+            return self._own(call.model) in {*MODELS, *self._label_sets, *heads} - self.not_ready
         if isinstance(call, StatisticsRequest):
             return self._statistics(admin_key)
+        if isinstance(call, LoadModelRequest | UnloadModelRequest):
+            if admin_key is None or admin_key != self.admin_key:
+                raise _restricted()
+            return True
         return self._infer(call)
 
     def _statistics(self, admin_key: str | None) -> Reply:
         if admin_key != self.admin_key:
-            raise status_error("UNAVAILABLE", "This protocol is restricted, expecting header 'admin-key'")
-        counts = {model: [call.inputs for call in self.requests(model) if call.inputs] for model in MODELS}
+            raise _restricted()
+        called = {qualified(model, self._model): self.requests(model) for model in MODELS}
+        counts = {model: [call.inputs for call in calls if call.inputs] for model, calls in called.items()}
         return tuple(
             ModelStatistics(model, "1", sum(inputs[0].shape[0] for inputs in calls), len(calls), 0.5, 2.0)
             for model, calls in counts.items()
@@ -144,29 +164,38 @@ class FakeServer:
 
     def _infer(self, request: InferRequest) -> InferResponse:
         given = {tensor.name: tensor for tensor in request.inputs}
-        if request.model == "manifest":
+        model = self._own(request.model)
+        if model == "manifest":
             return InferResponse(tuple(self._about_manifest(name) for name in request.outputs))
-        if request.model == "embed_image":
+        if model == "embed_image":
             return InferResponse((Tensor.from_array("image_features", self._embed(given["image"], request.model)),))
-        if request.model == "embed_text":
+        if model == "embed_text":
             return InferResponse((Tensor.from_array("text_features", self._embed(given["text"], request.model)),))
-        if request.model == "text_tokenize":
+        if model == "text_tokenize":
             tensors = _tokens(given["text"].items())
             return InferResponse(tuple(tensors[name] for name in request.outputs))
-        if request.model == "compare":
+        if model == "compare":
             images = self._embed(given["image"], request.model)
             return self._score(images, self._embed(given["text"], request.model))
-        if request.model == "similarity":
+        if model == "similarity":
             return self._score(given["image_features"].array(), given["text_features"].array())
-        if labels := self._label_sets.get(request.model):
+        if labels := self._label_sets.get(model or ""):
             texts = np.stack([features_of(label.encode(), self.width) for label in labels])
-            scores = self._score(self._embed(given["image"], request.model), texts)
+            entry = self.manifest["label_sets"][str(model).removeprefix("classify_")]
+            images = self._embed(given["image"], request.model)
+            scores = self._score(images, texts, trained=entry["kind"] == "trained")
             return InferResponse(tuple(_in_classes(scores[name], request, labels) for name in request.outputs))
         raise status_error("NOT_FOUND", f"unknown model: '{request.model}' is not found", request.model)
 
+    def _own(self, model: str) -> str | None:
+        """A model as it is called here; None for one that goes by another name."""
+        return own_models([model], self._model).get(model)
+
     def _about_manifest(self, name: str) -> Tensor:
         """One of the manifest model's outputs: tests may have put anything in the manifest's place."""
-        text = json.dumps(self.manifest) if name == "manifest" else str(self.manifest["fingerprint"])
+        if name == "revision" and name not in self.manifest:  # as in an older server
+            raise status_error("INVALID_ARGUMENT", f"unexpected inference output '{name}'", "manifest")
+        text = json.dumps(self.manifest) if name == "manifest" else str(self.manifest[name])
         return Tensor(name, "BYTES", (1,), _with_length(text.encode()))
 
     def _embed(self, tensor: Tensor, model: str) -> FloatArray:
@@ -180,10 +209,11 @@ class FakeServer:
                 raise status_error("INVALID_ARGUMENT", words, model)
         return np.stack([features_of(item, self.width) for item in items])
 
-    def _score(self, images: FloatArray, texts: FloatArray) -> InferResponse:
+    def _score(self, images: FloatArray, texts: FloatArray, *, trained: bool = False) -> InferResponse:
         cosine = images @ texts.T
         logits = cosine * np.float32(self.manifest["logit_scale"])
-        if (bias := self.manifest["logit_bias"]) is None:
+        bias = self.manifest["logit_bias"]
+        if trained or bias is None:  # a trained label set has a softmax whatever the model has
             weights = np.exp(logits - logits.max(axis=1, keepdims=True))
             probabilities = weights / weights.sum(axis=1, keepdims=True)
         else:
@@ -191,6 +221,10 @@ class FakeServer:
             probabilities = 1 / (1 + np.exp(-logits))
         scores = {"cosine": cosine, "logits": logits, "probabilities": probabilities}
         return InferResponse(tuple(Tensor.from_array(name, values) for name, values in scores.items()))
+
+
+def _restricted() -> TritonClipError:
+    return status_error("UNAVAILABLE", "This protocol is restricted, expecting header 'admin-key'")
 
 
 def features_of(item: bytes, width: int) -> FloatArray:

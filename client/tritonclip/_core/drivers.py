@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tritonclip._core.effects import Effect, FanOut, Operation, Send, Sleep, Take, Wait, Work
 from tritonclip._core.stream import Chunk, Outcome
-from tritonclip.protocol._futures import result_of, settled, start_thread
+from tritonclip.protocol._futures import NOTICING_SECONDS, blocking_result, result_of, settled, start_thread
 from tritonclip.protocol.transport import AsyncTransport, Transport
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class _Stop:
         self._calls.add(call)
         try:
             self.check()
-            return call.result()
+            return blocking_result(call)
         except CancelledError:
             raise _StoppedError from None
         finally:
@@ -85,7 +85,7 @@ class SyncDriver:
         if isinstance(effect, Sleep):
             return self._sleep(effect.seconds) if self._sleep else stop.sleep(effect.seconds)
         if isinstance(effect, Wait):
-            return wait([effect.future], effect.timeout)
+            return wait([effect.future], min(effect.timeout, NOTICING_SECONDS))
         if isinstance(effect, Work):
             return effect.function()
         if isinstance(effect, Take):
@@ -110,7 +110,7 @@ class SyncDriver:
                         running[start_thread(self.run, fan_out.work(chunk), stop)] = chunk
                 if not running:
                     return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                for future in wait(running, NOTICING_SECONDS, FIRST_COMPLETED).done:
                     del running[future]
                     fan_out.collector.add(future.result())
                 running = {future: chunk for future, chunk in running.items() if fan_out.collector.matters(chunk)}

@@ -31,7 +31,7 @@ class Sleep:
 
 @dataclass(frozen=True)
 class Wait:
-    """Wait until another call of this client has settled a future, or for ``timeout`` seconds."""
+    """Wait until another call of this client has settled a future, or for ``timeout`` seconds, or less."""
 
     future: Future[Any]
     timeout: float

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tritonclip import _defaults
@@ -21,6 +21,8 @@ from tritonclip._errors import (
     ConfigError,
     ConnectError,
     DeadlineExceededError,
+    NotFoundError,
+    PermissionDeniedError,
     ProtocolError,
     RequestCancelledError,
     ServerError,
@@ -29,7 +31,17 @@ from tritonclip._errors import (
     UnavailableError,
 )
 from tritonclip._manifest import Manifest
-from tritonclip.protocol.messages import Call, FloatArray, InferRequest, InferResponse, Reply
+from tritonclip.protocol.connection import REQUEST_ID
+from tritonclip.protocol.messages import (
+    Call,
+    FloatArray,
+    InferRequest,
+    InferResponse,
+    ModelReadyRequest,
+    Reply,
+    StatisticsRequest,
+)
+from tritonclip.protocol.names import MANIFEST, addressed, others, served_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +72,8 @@ class Session:
     timeout: float = _defaults.TIMEOUT
     concurrency: int = _defaults.CONCURRENCY
     batch_size: int | None = None  # None: by kind, images 16 and texts 64
+    headers: Mapping[str, str] = field(default_factory=dict)  # of each inference
+    model: str | None = None  # by which name, of several that the server carries; calls leave it out
     clock: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
     known: Known = field(default_factory=Known, init=False)
@@ -79,6 +93,12 @@ class Session:
         other = copy(self)
         other.timeout = timeout
         other.__post_init__()
+        return other
+
+    def with_headers(self, headers: Mapping[str, str]) -> "Session":
+        """This session with further headers on each inference: what either learns of the server, both know."""
+        other = copy(self)
+        other.headers = {**self.headers, **headers}
         return other
 
     @property
@@ -136,7 +156,7 @@ class Session:
                 f"no answer within {self.timeout:g} s", status_code="DEADLINE_EXCEEDED", model=call.model
             )
         try:
-            reply: Reply = yield Send(call, timeout)
+            reply: Reply = yield Send(addressed(call, self.model), timeout)
         except TritonClipError as exc:
             self.known.reached = self.known.reached or _came_from_server(exc)
             raise
@@ -145,10 +165,36 @@ class Session:
 
     def infer(self, request: InferRequest) -> Operation[InferResponse]:
         """Send an inference, with retries."""
-        reply = yield from self.call(request)
+        if self.headers:
+            request = replace(request, id=self.headers.get(REQUEST_ID, ""), headers=tuple(self.headers.items()))
+        try:
+            reply = yield from self.call(request)
+        except NotFoundError as exc:
+            yield from self._look_for_others(exc)
+            raise
         if not isinstance(reply, InferResponse):
             raise ProtocolError(f"{request.model}: not an inference response: {type(reply).__name__}")
         return reply
+
+    def _look_for_others(self, error: NotFoundError) -> Operation[None]:
+        """Raise the error with the names that the server has models by, where this client's is none of them.
+
+        Statistics name all models. Where they are restricted, nobody but an operator learns the names.
+        """
+        try:
+            if (yield from self.call_once(ModelReadyRequest(MANIFEST))):
+                return
+            reply = yield from self.call_once(StatisticsRequest())
+        except (PermissionDeniedError, UnavailableError):
+            hint = "the server may carry models by names that it tells its operator alone; model=NAME asks for one"
+        except TritonClipError:
+            return
+        else:
+            names = served_names(entry.name for entry in reply) if isinstance(reply, tuple) else []
+            if not names or self.model in names:
+                return
+            hint = others(names)
+        raise NotFoundError(f"{error.reason}; {hint}", status_code=error.status_code, model=error.model) from error
 
 
 def _came_from_server(error: TritonClipError) -> bool:

@@ -17,6 +17,11 @@ TOLERANCE: Final = 1e-3  # of a length of 1, of a cosine's and of a probability'
 Faults = dict[int, str]
 """What is wrong, by row."""
 
+
+class VectorError(ProtocolError):
+    """One item's answer cannot be true; those of its neighbours can."""
+
+
 _Mask = npt.NDArray[np.bool_]
 
 
@@ -54,7 +59,7 @@ def check_scores(model: str, scores: dict[str, FloatArray], shape: tuple[int, in
 def fault_errors(model: str, noun: str, faults: Faults, positions: list[int]) -> dict[int, TritonClipError]:
     """The error of each row at fault, by the position of its item in what the caller gave."""
     return {
-        positions[row]: ProtocolError(f"{model}: {noun} {positions[row]}: {fault}")
+        positions[row]: VectorError(f"{model}: {noun} {positions[row]}: {fault}")
         for row, fault in sorted(faults.items())
     }
 

@@ -1,6 +1,6 @@
 """Labels for images, from a stored label set (``label_sets``) or from labels given with the call (``free_labels``).
 
-A probability is relative to the other labels. Over one label alone a softmax says nothing, so there is none then.
+A softmax over one label alone says nothing, so there is no probability then; a sigmoid is the label's own.
 """
 
 from typing import Any

@@ -136,7 +136,7 @@ def _ask(
 def _comparison(manifest: Manifest, scores: Scores, errors: Errors, tokens: Tokens) -> Comparison:
     if not manifest.compares_labels(scores["probabilities"].shape[1]):
         scores["probabilities"][:] = np.nan
-    return Comparison(**scores, errors=errors, truncated=tuple(sorted(tokens)))
+    return Comparison(**scores, errors=errors, truncated=tuple(sorted(tokens)), activation=manifest.activation)
 
 
 def _blank(rows: int, columns: int) -> Scores:

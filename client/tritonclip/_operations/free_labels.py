@@ -41,18 +41,18 @@ def classify_by_free_labels(
 ) -> Operation[Classifications]:
     """Find the labels given that fit each image, by the sentences that the template makes of them."""
     names = yield from _read_labels(manifest, labels)
-    wanted.check(manifest, len(names))
+    wanted.check(manifest.compares_labels(len(names)))
     prompts = [template.replace("{}", name) for name in names]
     texts = yield from _label_features(session, manifest, prompts, on_truncation)
     found = yield from embed(session, IMAGE, source, on_error, progress)
     predictions = _predictions(manifest, found, names, texts.rows, wanted)
     cut = {} if on_truncation == "allow" else texts.tokens or {}
     warn_of_cuts("label", cut, manifest.context_length)
-    return Classifications(predictions, found.errors, tuple(sorted(cut)))
+    return Classifications(predictions, found.errors, tuple(sorted(cut)), manifest.activation)
 
 
 def _read_labels(manifest: Manifest, labels: Any) -> Operation[list[str]]:
-    """The labels as a list: strings, no two of them the same to the model."""
+    """The labels as a list: strings, and where they share a probability no two of them the same to the model."""
     if isinstance(labels, str):
         _check_single(labels)
     names: list[Any] = yield Take(TEXT.source(labels), None)
@@ -61,7 +61,7 @@ def _read_labels(manifest: Manifest, labels: Any) -> Operation[list[str]]:
     for index, name in enumerate(names):
         if not isinstance(name, str):
             raise InputError(f"expected str, got {type(name).__name__}", noun="label", index=index)
-    if (pair := first_duplicate(names, manifest)) is not None:
+    if manifest.activation == "softmax" and (pair := first_duplicate(names, manifest)) is not None:
         raise _duplicate(*pair, names[pair[1]])
     return names
 
@@ -89,7 +89,8 @@ def _label_features(
     features = session.known.label_features.get(key)
     if features is None or (features.tokens is None and on_truncation != "allow"):
         features = yield from _embed_prompts(session, prompts, on_truncation)
-        _check_different(features, prompts, manifest.context_length)
+        if manifest.activation == "softmax":
+            _check_different(features, prompts, manifest.context_length)
         if manifest.fingerprint is not None:
             session.remember_labels(key, features)
     if on_truncation == "raise" and features.tokens:

@@ -3,11 +3,14 @@
 import os
 from collections.abc import Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 
 from tritonclip._core.effects import Operation, Wait
 from tritonclip._core.session import Session
 from tritonclip._errors import (
     DeadlineExceededError,
+    InvalidArgumentError,
+    NotFoundError,
     PermissionDeniedError,
     ProtocolError,
     RequestCancelledError,
@@ -26,6 +29,7 @@ from tritonclip.protocol.messages import (
     ServerInfoRequest,
     StatisticsRequest,
 )
+from tritonclip.protocol.names import others, own_models, served_names
 from tritonclip.protocol.statuses import status_error
 
 MODELS = (
@@ -100,19 +104,26 @@ def _ask_for_all(session: Session, asking: "Future[Manifest | None]") -> Operati
 
 
 def current_manifest(session: Session) -> Operation[Manifest]:
-    """The server's manifest, read again only where the server's fingerprint is no longer that of the one known."""
+    """The server's manifest, read again only where its revision is no longer that of the one known.
+
+    A server that knows no revisions has a fingerprint, which its label sets do not change.
+    """
     known = session.known.manifest
     if known is None:
         return (yield from known_manifest(session))
-    if known.fingerprint is not None:
-        response = yield from session.infer(InferRequest("manifest", (), ("fingerprint",)))
-        if response["fingerprint"].items() == [known.fingerprint.encode()]:
+    name, value = ("revision", known.revision) if known.revision is not None else ("fingerprint", known.fingerprint)
+    if value is not None:
+        try:
+            response = yield from session.infer(InferRequest("manifest", (), (name,)))
+        except InvalidArgumentError:  # an older server now, which has no such output
+            return (yield from fetch_manifest(session))
+        if response[name].items() == [value.encode()]:
             return known
     return (yield from fetch_manifest(session))
 
 
 def status(session: Session, url: str) -> Operation[Status]:
-    """Ask for everything that a server tells."""
+    """Ask for everything that a server tells of one model; NotFoundError where it has others by name, and not this."""
     server = yield from session.call(ServerInfoRequest())
     if not isinstance(server, ServerInfo):
         raise ProtocolError(f"server: not its name and version: {type(server).__name__}")
@@ -124,6 +135,12 @@ def status(session: Session, url: str) -> Operation[Status]:
             session, [model for name in manifest.label_sets for model in (f"head_{name}", f"classify_{name}")]
         )
     statistics, note = yield from _statistics(session)
+    names = served_names(entry.name for entry in statistics or ())
+    if names and session.model not in names:
+        raise NotFoundError(others(names), status_code="NOT_FOUND")
+    if statistics is not None:
+        own = own_models((entry.name for entry in statistics), session.model)
+        statistics = tuple(replace(entry, name=own[entry.name]) for entry in statistics if entry.name in own)
     return Status(url, server.name, server.version, models, manifest, statistics, note)
 
 

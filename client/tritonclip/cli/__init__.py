@@ -1,6 +1,6 @@
 """The ``tritonclip`` command.
 
-    arguments ──_parser──> a command (_embed, _rank, _classify, _status) ──_sources──> images and sentences
+    arguments ──_parser──> a command (_embed, _rank, _classify, _status, …) ──_sources──> images and sentences
     ──Client──> results ──_output──> stdout or a file; what failed goes to stderr, a line for each item
 
 Exit codes: 0 all went well, 1 some items failed or the server refused, 2 the command makes no sense, 3 no server
@@ -68,8 +68,8 @@ def _replace_closed_streams() -> None:
 
 
 def _identity(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options that say who asks and whom to trust, as arguments of a client; those not given are left to it."""
-    names = ("token", "ca_file", "client_certificate", "client_key")
+    """The options that say which model, who asks and whom to trust; those not given are left to the client."""
+    names = ("model", "token", "ca_file", "client_certificate", "client_key")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.header:
         given["headers"] = dict(_header(text) for text in arguments.header)

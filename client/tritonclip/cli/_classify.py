@@ -1,7 +1,7 @@
 """``tritonclip classify``: labels for images, the best first.
 
 An image with no label that reaches the limits has an empty list in JSON, and ``(none of these)`` elsewhere. One label
-alone has no probability: null in JSON, - in the table.
+alone has no softmax, and a trained label set no cosine: null in JSON, - in the table.
 """
 
 import argparse
@@ -53,7 +53,11 @@ def _render(format_: str, names: list[str], result: Classifications) -> str:
             [
                 {"image": name, "error": str(result.errors[index])}
                 if index in result.errors
-                else {"image": name, "predictions": [asdict(prediction) for prediction in result[index]]}
+                else {
+                    "image": name,
+                    "activation": result.activation,
+                    "predictions": [asdict(prediction) for prediction in result[index]],
+                }
                 for index, name in enumerate(names)
             ]
         )
@@ -63,4 +67,7 @@ def _render(format_: str, names: list[str], result: Classifications) -> str:
             rows += [[name, best.label, best.probability, best.cosine, best.logit] for best in result[index]] or [
                 [name, _NONE, "", "", ""]
             ]
-    return _output.to_csv(_HEADER, rows) if format_ == "csv" else _output.to_table(_HEADER, rows)
+    if format_ == "csv":
+        return _output.to_csv([*_HEADER, "activation"], [[*row, result.activation] for row in rows])
+    image, label, probability, *others = _HEADER
+    return _output.to_table([image, label, f"{probability} ({result.activation})", *others], rows)

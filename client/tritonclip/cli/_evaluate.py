@@ -31,7 +31,7 @@ _RECALLS = (1, 5, 10)
 
 
 def run_classification(arguments: argparse.Namespace, client: Client) -> int:
-    """Evaluate zero-shot classification; returns how many images could not be scored."""
+    """Evaluate classification by a label set; returns how many images could not be scored."""
     _check_outputs(arguments)
     manifest = client.manifest()
     label_set = manifest.label_set(arguments.label_set)
@@ -40,6 +40,7 @@ def run_classification(arguments: argparse.Namespace, client: Client) -> int:
     result = evaluate_classification(client, data.images, label_set.name, resume=arguments.resume, progress=progress)
     facts = {
         "label_set": label_set.name,
+        "kind": label_set.kind,
         "labels": label_set.labels,
         "templates": len(label_set.templates),
         "classes_matched_by": data.matching,
@@ -53,7 +54,8 @@ def run_classification(arguments: argparse.Namespace, client: Client) -> int:
     names = _unique_names(label_set)
     tables = [_class_table(result, names), _confusion_table(result, names)]
     notes = _repeats(label_set, names)
-    report = Report("Zero-shot classification", facts, measures, tables, result.failures, notes)
+    title = "Zero-shot classification" if label_set.kind == "zero-shot" else "Classification by a trained head"
+    report = Report(title, facts, measures, tables, result.failures, notes)
     return _finish(report, manifest, arguments)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tritonclip._client import Client
 from tritonclip.cli import _output
-from tritonclip.cli._search_extra import open_search
+from tritonclip.cli._extras import open_search
 from tritonclip.cli._usage import UsageError
 
 _SHOWN_ERRORS = 20
@@ -44,7 +44,7 @@ def run_info(arguments: argparse.Namespace, client: Client) -> int:  # noqa: ARG
             _output.to_json(info | ({"error_list": shown} if arguments.errors else {})), arguments.output
         )
         return 0
-    text = _facts({**info, "columns": ", ".join(info["columns"])})
+    text = _output.to_facts({**info, "columns": ", ".join(info["columns"])})
     if errors:
         text += "\n" + _output.to_table(["image", "reason"], [[error["uri"], error["reason"]] for error in errors])
     _output.write_text(text, arguments.output)
@@ -100,7 +100,8 @@ def add_commands(group: Any, add: Callable[..., argparse.ArgumentParser], images
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help=f"a folder, {images}; a .csv or .parquet file with a column path, url or image; a WebDataset's .tar",
+        help=f"a folder, {images}; a .csv or .parquet file with a column path, url or image; a WebDataset's .tar; "
+        "an output of embed-dataset",
     )
     adding.add_argument("--digest", action="store_true", help="tell changed files by content, not by size and time")
     adding.add_argument("--prune", action="store_true", help="drop images of these sources whose file is gone")
@@ -124,14 +125,8 @@ def add_commands(group: Any, add: Callable[..., argparse.ArgumentParser], images
 
 
 def _write(arguments: argparse.Namespace, facts: dict[str, Any]) -> None:
-    text = _output.to_json(facts) if arguments.format == "json" else _facts(facts)
+    text = _output.to_json(facts) if arguments.format == "json" else _output.to_facts(facts)
     _output.write_text(text, arguments.output)
-
-
-def _facts(facts: dict[str, Any]) -> str:
-    width = max(map(len, facts)) + 2
-    lines = [f"{name.replace('_', ' '):<{width}}{_output.to_cell(value, 2)}" for name, value in facts.items()]
-    return "\n".join(lines) + "\n"
 
 
 def _show_errors(index: Any, count: int) -> None:

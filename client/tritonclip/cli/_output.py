@@ -97,6 +97,13 @@ def to_table(header: Sequence[str], rows: Sequence[Row], decimals: int = 4) -> s
     return "\n".join(lines) + "\n"
 
 
+def to_facts(facts: Mapping[str, object]) -> str:
+    """A line for each fact, its name before it."""
+    width = max(map(len, facts)) + 2
+    lines = [f"{name.replace('_', ' '):<{width}}{to_cell(value, 2)}" for name, value in facts.items()]
+    return "\n".join(lines) + "\n"
+
+
 def report_failures(errors: Mapping[int, TritonClipError], names: Sequence[str]) -> int:
     """Write a line to standard error for each item that failed; returns how many."""
     for index, error in sorted(errors.items()):

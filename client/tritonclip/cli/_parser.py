@@ -9,9 +9,9 @@ from tritonclip import _defaults
 from tritonclip._client import Client
 from tritonclip._operations.truncation import OnTruncation
 from tritonclip._version import __version__
-from tritonclip.cli import _classify, _embed, _evaluate, _index, _rank, _search, _status
+from tritonclip.cli import _classify, _embed, _embed_dataset, _evaluate, _index, _rank, _search, _status, _train
 
-_NOBODY = dict.fromkeys(("token", "ca_file", "client_certificate", "client_key"))
+_UNSAID = dict.fromkeys(("model", "token", "ca_file", "client_certificate", "client_key"))
 _FORMATS = ("table", "json", "csv", "npy", "markdown", "html")
 _IMAGES = "a path, a quoted glob ('photos/**/*.jpg'), an http(s):// URL, or - for standard input"
 
@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         parents=[_common_options()],  # its own: set_defaults below would reach into a shared one
     )
     parser.add_argument("--version", action="version", version=f"tritonclip {__version__}")
-    parser.set_defaults(url=None, timeout=_defaults.TIMEOUT, format="table", output=None, header=[], **_NOBODY)
+    parser.set_defaults(url=None, timeout=_defaults.TIMEOUT, format="table", output=None, header=[], **_UNSAID)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(
@@ -48,6 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
         add(kinds, "classification", _evaluate.run_classification, "Measure zero-shot accuracy on labelled images")
     )
     _add_retrieval(add(kinds, "retrieval", _evaluate.run_retrieval, "Measure recall between images and captions"))
+    _train.add_arguments(
+        add(commands, "train", _train.run, "Train a classifier of your own classes on the model's vectors")
+    )
+    _embed_dataset.add_arguments(
+        add(commands, "embed-dataset", _embed_dataset.run, "Turn a data set of any size into files of vectors")
+    )
     index = add(commands, "index", None, "Build an index of images, and look after it")
     actions = index.add_subparsers(title="what to do", required=True, metavar="ACTION")
     _index.add_commands(actions, add, _IMAGES)
@@ -62,7 +68,14 @@ def _common_options() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = common.add_argument_group("server and output")
     group.add_argument(
-        "--url", help=f"the server: grpc(s):// or http(s)://HOST:PORT (default: $TRITONCLIP_URL, else {_defaults.URL})"
+        "--url",
+        help="the server: grpc(s):// or http(s)://HOST:PORT, with commas between several "
+        f"(default: $TRITONCLIP_URL, else {_defaults.URL})",
+    )
+    group.add_argument(
+        "--model",
+        metavar="NAME",
+        help="one of several models that the server carries (default: ?model=NAME in the URL, else $TRITONCLIP_MODEL)",
     )
     group.add_argument(
         "--timeout",
@@ -145,7 +158,8 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=float,
         metavar="P",
-        help="leave out labels of a probability below P, from 0 to 1, which is relative to the other labels",
+        help="leave out labels of a probability below P, from 0 to 1: of a model with a softmax (`tritonclip status` "
+        "says) it is relative to the other labels, of one with a sigmoid it says by itself whether a label fits",
     )
     parser.add_argument(
         "--min-cosine", type=float, metavar="C", help="leave out labels of a cosine below C, from -1 to 1"

@@ -1,6 +1,6 @@
 """``tritonclip rank``: images against sentences, the most probable sentence first.
 
-A probability is relative to the other sentences, so one sentence alone has none: null in JSON, - in the table.
+A softmax is relative to the other sentences, so of one sentence alone there is none: null in JSON, - in the table.
 """
 
 import argparse
@@ -42,12 +42,13 @@ def run(arguments: argparse.Namespace, client: Client) -> int:
         # By logit: the order of the probabilities, also among those that round to 0.
         for column in np.argsort(-result.logits[row], kind="stable")
     ]
+    activation = result.activation
     if arguments.format == "json":
-        text = _output.to_json([dict(zip(_HEADER, row, strict=True)) for row in rows])
+        text = _output.to_json([dict(zip(_HEADER, row, strict=True), activation=activation) for row in rows])
     elif arguments.format == "csv":
-        text = _output.to_csv(_HEADER, rows)
+        text = _output.to_csv([*_HEADER, "activation"], [[*row, activation] for row in rows])
     else:
-        text = _output.to_table(_HEADER, rows)
+        text = _output.to_table([*_HEADER[:-1], f"{_HEADER[-1]} ({activation})"], rows)
     _output.write_text(text, arguments.output)
     return _output.report_failures(result.errors, [image.name for image in images])
 

@@ -109,7 +109,7 @@ def _to_text(report: Report) -> str:
     for table in report.all_tables():
         lines += ["", table.title, _output.to_table(table.header, table.rows[:_ROWS_SHOWN], _DECIMALS).rstrip()]
         if (hidden := len(table.rows) - _ROWS_SHOWN) > 0:
-            lines.append(f"… and {hidden} more: --format json or markdown, or --report FILE.md, has all")
+            lines.append(f"… and {hidden} more: --format json and markdown have all")
     if report.notes:
         lines += ["", *report.notes]
     return "\n".join(lines) + "\n"

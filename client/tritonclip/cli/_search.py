@@ -6,7 +6,7 @@ from typing import Any
 
 from tritonclip._client import Client
 from tritonclip.cli import _output, _sources
-from tritonclip.cli._search_extra import open_search
+from tritonclip.cli._extras import open_search
 from tritonclip.cli._search_page import Shown, to_page
 from tritonclip.cli._usage import UsageError
 

@@ -6,11 +6,14 @@ from dataclasses import asdict
 from typing import Any
 
 from tritonclip._client import Client
+from tritonclip._manifest import LabelSet
 from tritonclip._results import Status
 from tritonclip.cli import _output
 
 _STATISTICS = ["model", "items", "executions", "mean batch", "queue ms", "compute ms"]
-_FACTS = ("variant", "architecture", "pretrained", "precision", "image_size", "embedding_width", "fingerprint")
+_FACTS = (
+    "variant", "architecture", "pretrained", "precision", "image_size", "embedding_width", "activation", "fingerprint",
+)  # fmt: skip
 
 
 def run(arguments: argparse.Namespace, client: Client) -> int:
@@ -36,6 +39,7 @@ def _document(status: Status) -> dict[str, Any]:
         "server": {"name": status.server_name, "version": status.server_version},
         "models": status.models,
         "manifest": None if status.manifest is None else dict(status.manifest.raw),
+        "activation": None if status.manifest is None else status.manifest.activation,
         "statistics": statistics and [asdict(entry) | {"mean_batch": entry.mean_batch} for entry in statistics],
         "statistics_note": status.statistics_note,
     }
@@ -53,7 +57,7 @@ def _render(status: Status) -> str:
         facts.append(("manifest", "none: the models' names and limits are taken for granted"))
     else:
         facts += [(name.replace("_", " "), getattr(manifest, name)) for name in _FACTS]
-        facts += [("label set", f"{entry.name}, {entry.labels} labels") for entry in manifest.label_sets.values()]
+        facts += [("label set", _described(entry)) for entry in manifest.label_sets.values()]
     lines = [f"{name:<16} {value}" for name, value in facts if value is not None]
     if manifest is not None and manifest.random_weights:
         lines.insert(0, "*** RANDOM WEIGHTS: this server's vectors and scores mean nothing ***")
@@ -62,6 +66,12 @@ def _render(status: Status) -> str:
     else:
         lines += ["", _output.to_table(_STATISTICS, _statistics(status)).rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def _described(label_set: LabelSet) -> str:
+    trained = ", trained" if label_set.kind == "trained" else ""
+    limit = "" if label_set.threshold is None else f", none of these below {label_set.threshold:g}"
+    return f"{label_set.name}, {label_set.labels} labels{trained}, {label_set.activation}{limit}"
 
 
 def _statistics(status: Status) -> list[list[object]]:

@@ -11,7 +11,7 @@ Every share is a ``Proportion``, with its interval; ``published_figures`` has wh
 from tritonclip.evaluation._accuracy import ClassScore, Confusion
 from tritonclip.evaluation._captioned import CaptionedImages, read_captioned
 from tritonclip.evaluation._classification import ClassificationResult, evaluate_classification
-from tritonclip.evaluation._labelled import LabelledImage, LabelledImages, read_labelled
+from tritonclip.evaluation._labelled import LabelledImage, LabelledImages, find_labels, read_labelled
 from tritonclip.evaluation._proportion import Proportion
 from tritonclip.evaluation._published import Published, published_figures
 from tritonclip.evaluation._ranks import first_hit_ranks
@@ -29,6 +29,7 @@ __all__ = [
     "RetrievalResult",
     "evaluate_classification",
     "evaluate_retrieval",
+    "find_labels",
     "first_hit_ranks",
     "published_figures",
     "read_captioned",

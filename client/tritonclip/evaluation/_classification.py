@@ -1,4 +1,4 @@
-"""Zero-shot classification of a whole data set by a label set that is stored on the server.
+"""Classification of a whole data set by a label set that is stored on the server.
 
 LabelledImages ── those not in the journal ──> batches, several at a time ──classify_NAME──> the best five
     ──> the journal, batch by batch ──> accuracy over all of them
@@ -7,8 +7,7 @@ LabelledImages ── those not in the journal ──> batches, several at a tim
 import hashlib
 import json
 import time
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from tritonclip._errors import ConfigError, ProtocolError, TritonClipError
 from tritonclip._manifest import LabelSet, Manifest
 from tritonclip._results import Classifications, Prediction
 from tritonclip.evaluation._accuracy import TOP, Answer, ClassScore, Confusion, class_scores, top_k, worst_confusions
+from tritonclip.evaluation._batches import in_batches
 from tritonclip.evaluation._journal import Journal
 from tritonclip.evaluation._labelled import LabelledImage
 from tritonclip.evaluation._proportion import Proportion
@@ -83,20 +83,21 @@ def evaluate_classification(
     manifest = client.manifest()
     stored = manifest.label_set(label_set)
     failures: dict[str, TritonClipError] = {}
+
+    def classify(batch: Sequence[LabelledImage]) -> Classifications:
+        paths = [image.path for image in batch]
+        return client.classify(paths, label_set=stored.name, top_k=min(TOP, stored.labels), on_error="return")
+
     started = time.perf_counter()
     with Journal(resume, _identity(manifest, stored, images, resume)) as journal:
         resumed = sum(image.name in journal.finished for image in images)
         waiting = [image for image in images if image.name not in journal.finished]
         with (
             closing(tqdm(total=len(images), initial=resumed, unit="image", disable=not progress)) as bar,
-            closing(_classify_all(client, waiting, stored, concurrency)) as answered,
+            closing(in_batches(waiting, _defaults.IMAGES_PER_REQUEST, concurrency, classify)) as answered,
         ):
             for batch, found in answered:
-                if client.manifest().fingerprint != manifest.fingerprint:
-                    raise ProtocolError(
-                        f"the server's model changed during the run: fingerprint {manifest.fingerprint}, "
-                        f"now {client.manifest().fingerprint}"
-                    )
+                _check_unchanged(manifest, client.manifest(), stored)
                 failures |= {batch[position].name: error for position, error in found.errors.items()}
                 journal.add({image.name: _indices(row) for image, row in zip(batch, found, strict=True) if row})
                 bar.update(len(batch))
@@ -107,24 +108,14 @@ def evaluate_classification(
     return ClassificationResult(manifest, stored, answers, failures, resumed, time.perf_counter() - started)
 
 
-def _classify_all(
-    client: Client, images: Sequence[LabelledImage], label_set: LabelSet, concurrency: int
-) -> Generator[tuple[Sequence[LabelledImage], Classifications], None, None]:
-    """Batches with their answers, as they come: one call of the client each, so that each can be kept at once."""
-    size = _defaults.IMAGES_PER_REQUEST
-    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="tritonclip-evaluate")
-    running: dict[Future[Classifications], Sequence[LabelledImage]] = {}
-    try:
-        for start in range(0, len(images), size):
-            batch = images[start : start + size]
-            paths = [image.path for image in batch]
-            top = min(TOP, label_set.labels)
-            running[pool.submit(client.classify, paths, label_set=label_set.name, top_k=top, on_error="return")] = batch
-        for future in as_completed(running):
-            yield running[future], future.result()
-    finally:
-        # After an interruption, what is on the wire ends by itself; nothing further starts.
-        pool.shutdown(wait=False, cancel_futures=True)
+def _check_unchanged(manifest: Manifest, now: Manifest, label_set: LabelSet) -> None:
+    """Refuse to go on where the server answers by another model, or another edition of the label set."""
+    if now.fingerprint != manifest.fingerprint:
+        raise ProtocolError(
+            f"the server's model changed during the run: fingerprint {manifest.fingerprint}, now {now.fingerprint}"
+        )
+    if now.label_sets.get(label_set.name) != label_set:
+        raise ProtocolError(f"the label set {label_set.name} was replaced on the server during the run")
 
 
 def _identity(
@@ -137,6 +128,7 @@ def _identity(
         "fingerprint": manifest.fingerprint,
         "label_set": label_set.name,
         "labels_sha256": _digest([label_set.names, label_set.templates]),
+        **({} if label_set.edition is None else {"edition": label_set.edition}),
         "data_sha256": _digest(sorted((image.name, image.label) for image in images)),
     }
 

@@ -58,6 +58,20 @@ def read_labelled(data: Path, label_set: LabelSet, class_map: Path | None = None
     return _read_csv(data, labels)
 
 
+def find_labels(data: Path) -> tuple[str, ...]:
+    """The labels that a data set itself names, sorted: its class folders, or what its CSV has in the column label.
+
+    Raises ConfigError as ``read_labelled`` does.
+    """
+    if data.is_dir():
+        return tuple(_class_folders(data))
+    if not data.is_file():
+        raise ConfigError(f"{data}: no such file or folder")
+    header, lines = read_csv(data)
+    require_columns(data, header, ("path", "label"))
+    return tuple(sorted({line.cells["label"] for line in lines}))
+
+
 class _Labels:
     """Names to indices, with the two ways in which that can fail."""
 
@@ -130,13 +144,7 @@ def _read_csv(path: Path, labels: _Labels) -> LabelledImages:
 
 
 def _read_folders(root: Path, labels: _Labels, class_map: Path | None) -> LabelledImages:
-    entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
-    folders = [entry.name for entry in entries if entry.is_dir()]
-    loose = [entry.name for entry in entries if is_image_name(entry.name) and not entry.is_dir()]
-    if not folders:
-        raise ConfigError(f"{root} has no class folders; images must lie in a folder of their class, or give a CSV")
-    if loose:
-        raise ConfigError(f"{root}: these belong to no class, for they lie in no class folder: {listed(loose)}")
+    folders = _class_folders(root)
     indices, matching = _match(root, folders, labels, class_map)
     images: list[LabelledImage] = []
     empty = []
@@ -148,6 +156,17 @@ def _read_folders(root: Path, labels: _Labels, class_map: Path | None) -> Labell
     if empty:
         raise ConfigError(f"{root}: class folders without an image: {listed(empty)}")
     return LabelledImages(tuple(images), matching)
+
+
+def _class_folders(root: Path) -> list[str]:
+    entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    loose = [entry.name for entry in entries if is_image_name(entry.name) and not entry.is_dir()]
+    if not folders:
+        raise ConfigError(f"{root} has no class folders; images must lie in a folder of their class, or give a CSV")
+    if loose:
+        raise ConfigError(f"{root}: these belong to no class, for they lie in no class folder: {listed(loose)}")
+    return folders
 
 
 def _match(root: Path, folders: list[str], labels: _Labels, class_map: Path | None) -> tuple[list[int], str]:

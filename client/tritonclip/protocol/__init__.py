@@ -6,6 +6,7 @@ all of it is what ``Client`` itself stands on::
     messages        calls and replies, free of any wire format: InferRequest(model, inputs, outputs) -> InferResponse
     grpc_codec      calls to protobuf messages and back; pure
     http_codec      calls to HTTP requests and back; pure
+    names           what models are called on a server that carries several
     statuses        what error codes and HTTP statuses become: the StatusErrors of ``tritonclip``
     connection      URLs, keys, headers and files of certificates, from arguments and the environment
     proxies         which proxy stands before a server
@@ -25,6 +26,7 @@ from tritonclip.protocol._futures import answered
 from tritonclip.protocol.connection import (
     Connection,
     ServerUrl,
+    each_server,
     parse_url,
     resolve_admin_key,
     resolve_connection,
@@ -35,6 +37,7 @@ from tritonclip.protocol.messages import (
     FloatArray,
     InferRequest,
     InferResponse,
+    LoadModelRequest,
     ModelReadyRequest,
     ModelStatistics,
     Reply,
@@ -42,7 +45,9 @@ from tritonclip.protocol.messages import (
     ServerInfoRequest,
     StatisticsRequest,
     Tensor,
+    UnloadModelRequest,
 )
+from tritonclip.protocol.names import addressed, qualified
 from tritonclip.protocol.statuses import code_of_http_status, refused_item, status_error
 from tritonclip.protocol.transport import AsyncTransport, Transport, open_async_transport, open_transport
 
@@ -53,6 +58,7 @@ __all__ = [
     "FloatArray",
     "InferRequest",
     "InferResponse",
+    "LoadModelRequest",
     "ModelReadyRequest",
     "ModelStatistics",
     "Reply",
@@ -62,11 +68,15 @@ __all__ = [
     "StatisticsRequest",
     "Tensor",
     "Transport",
+    "UnloadModelRequest",
+    "addressed",
     "answered",
     "code_of_http_status",
+    "each_server",
     "open_async_transport",
     "open_transport",
     "parse_url",
+    "qualified",
     "refused_item",
     "resolve_admin_key",
     "resolve_connection",

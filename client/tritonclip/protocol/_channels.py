@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from tritonclip._errors import (
     ClosedError,
+    ConfigError,
     ConnectError,
     DeadlineExceededError,
     RequestCancelledError,
@@ -70,6 +71,8 @@ class ChannelTransport(ABC, Generic[Message, Answer]):
     """Sends calls over one channel at a time. Subclasses say what a channel is, and how calls are written."""
 
     def __init__(self, connection: Connection) -> None:
+        if connection.url.others:
+            raise ConfigError(f"{connection.url} names several servers: open_transport takes it")
         self._connection = connection
         self._lock = threading.Lock()
         self._channel: Channel[Message, Answer] | None = None

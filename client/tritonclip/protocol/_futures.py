@@ -5,10 +5,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# A thread that blocks without end may never notice Ctrl-C: the system may hand the signal to a library's thread, or to
+# this one just before it blocks. Python then raises KeyboardInterrupt no sooner than the main thread next wakes.
+NOTICING_SECONDS: Final = 0.2
 
 
 def start_thread(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> Future[T]:
@@ -42,10 +46,20 @@ def begun(begin: Callable[P, Future[T]], *arguments: P.args, **options: P.kwargs
         return begin(*arguments, **options)
     beginning = start_thread(begin, *arguments, **options)
     try:
-        return beginning.result()
+        return blocking_result(beginning)
     except BaseException:
         beginning.add_done_callback(_give_up)
         raise
+
+
+def blocking_result(future: Future[T]) -> T:
+    """A future's result; Ctrl-C ends the wait, whichever thread the signal came to."""
+    while True:
+        try:
+            return future.result(NOTICING_SECONDS)
+        except TimeoutError:
+            if future.done():  # it may have failed with such an error itself
+                return future.result()
 
 
 async def settled(future: Future[T], timeout: float | None = None) -> None:  # noqa: ASYNC109 - None of its own
@@ -81,6 +95,8 @@ def _settle(future: Future[T], function: Callable[..., T], *arguments: Any, **op
     try:
         result = function(*arguments, **options)
     except BaseException as exc:
-        future.set_exception(exc)
+        if future.set_running_or_notify_cancel():  # else nobody waits for it any more
+            future.set_exception(exc)
     else:
-        future.set_result(result)
+        if future.set_running_or_notify_cancel():
+            future.set_result(result)

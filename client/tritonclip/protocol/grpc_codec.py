@@ -12,12 +12,14 @@ from tritonclip.protocol.messages import (
     Call,
     InferRequest,
     InferResponse,
+    LoadModelRequest,
     ModelReadyRequest,
     ModelStatistics,
     Reply,
     ServerInfo,
     ServerInfoRequest,
     Tensor,
+    UnloadModelRequest,
     mean_ms,
 )
 
@@ -30,6 +32,13 @@ def encode(call: Call) -> tuple[str, Any]:
         return "ServerMetadata", pb.ServerMetadataRequest()
     if isinstance(call, ModelReadyRequest):
         return "ModelReady", pb.ModelReadyRequest(name=call.model)
+    if isinstance(call, LoadModelRequest):
+        message = pb.RepositoryModelLoadRequest(model_name=call.model)
+        if call.config is not None:
+            message.parameters["config"].string_param = call.config
+        return "RepositoryModelLoad", message
+    if isinstance(call, UnloadModelRequest):
+        return "RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name=call.model)
     return "ModelStatistics", pb.ModelStatisticsRequest()
 
 
@@ -41,11 +50,13 @@ def decode(call: Call, message: Any) -> Reply:
         return ServerInfo(message.name, message.version)
     if isinstance(call, ModelReadyRequest):
         return bool(message.ready)
+    if isinstance(call, LoadModelRequest | UnloadModelRequest):
+        return True
     return tuple(_decode_statistics(entry) for entry in message.model_stats)
 
 
 def _encode_infer(request: InferRequest) -> Any:
-    message = pb.ModelInferRequest(model_name=request.model)
+    message = pb.ModelInferRequest(model_name=request.model, id=request.id)
     for tensor in request.inputs:
         message.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         message.raw_input_contents.append(tensor.data)

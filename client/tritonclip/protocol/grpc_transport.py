@@ -19,7 +19,7 @@ from tritonclip.protocol import _forks, grpc_codec
 from tritonclip.protocol._channels import Channel, ChannelTransport
 from tritonclip.protocol._tls import load_certificates
 from tritonclip.protocol.connection import Connection, ServerUrl
-from tritonclip.protocol.messages import Call, Reply, StatisticsRequest
+from tritonclip.protocol.messages import Call, InferRequest, OperatorCall, Reply
 from tritonclip.protocol.statuses import parse_retry_after, status_error
 
 # For ``grpc.aio`` channels as well. What they do about proxies, ``open_channel`` adds.
@@ -88,7 +88,7 @@ class GrpcChannel(Channel[Message, Any]):
     ) -> Callable[[], object]:
         """Send a call."""
         method, request = message
-        headers = (*self._connection.headers, *metadata(call, self._connection.admin_key))
+        headers = metadata(call, self._connection)
         with _forks.gate:
             try:
                 rpc = getattr(self._stub, method).future(request, timeout=timeout, metadata=headers)
@@ -154,11 +154,14 @@ def open_channel(connection: Connection) -> grpc.Channel:
     return grpc.secure_channel(channel_target(connection.url), credentials, options=options)
 
 
-def metadata(call: Call, admin_key: str | None) -> tuple[tuple[str, str], ...]:
-    """Headers of a call: the admin key goes to calls that may be restricted, and nowhere else."""
-    if admin_key is None or not isinstance(call, StatisticsRequest):
-        return ()
-    return (("triton-grpc-protocol-admin-key", admin_key),)
+def metadata(call: Call, connection: Connection) -> tuple[tuple[str, str], ...]:
+    """Headers of a call: its own win over the connection's; the admin key is for calls that may be restricted alone."""
+    headers = dict(connection.headers)
+    if isinstance(call, InferRequest):
+        headers |= dict(call.headers)
+    elif connection.admin_key is not None and isinstance(call, OperatorCall):
+        headers["triton-grpc-protocol-admin-key"] = connection.admin_key
+    return tuple(headers.items())
 
 
 def is_connected(channel: grpc.Channel) -> bool:

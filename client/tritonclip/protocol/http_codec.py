@@ -16,12 +16,14 @@ from tritonclip.protocol.messages import (
     Call,
     InferRequest,
     InferResponse,
+    LoadModelRequest,
     ModelReadyRequest,
     ModelStatistics,
     Reply,
     ServerInfo,
     ServerInfoRequest,
     Tensor,
+    UnloadModelRequest,
     mean_ms,
 )
 from tritonclip.protocol.statuses import code_of_http_status, parse_retry_after, status_error
@@ -41,13 +43,18 @@ class HttpRequest:
 
 
 def encode(call: Call) -> HttpRequest:
-    """The HTTP request for a call; keys and headers of the connection are not among its headers."""
+    """The HTTP request for a call, with headers of its own; keys and headers of the connection are not among them."""
     if isinstance(call, InferRequest):
         return _encode_infer(call)
     if isinstance(call, ServerInfoRequest):
         return HttpRequest("GET", "/v2")
     if isinstance(call, ModelReadyRequest):
         return HttpRequest("GET", f"/v2/models/{quote(call.model, safe='')}/ready")
+    if isinstance(call, LoadModelRequest):
+        content = b"" if call.config is None else json.dumps({"parameters": {"config": call.config}}).encode()
+        return HttpRequest("POST", f"/v2/repository/models/{quote(call.model, safe='')}/load", content=content)
+    if isinstance(call, UnloadModelRequest):
+        return HttpRequest("POST", f"/v2/repository/models/{quote(call.model, safe='')}/unload")
     return HttpRequest("GET", "/v2/models/stats")
 
 
@@ -60,6 +67,8 @@ def decode(call: Call, status: int, headers: Mapping[str, str], body: bytes) -> 
         return status == 200
     if status != 200:
         raise _decode_error(call, status, headers, body)
+    if isinstance(call, LoadModelRequest | UnloadModelRequest):
+        return True
     try:
         if isinstance(call, InferRequest):
             return _decode_infer(headers, body)
@@ -74,6 +83,7 @@ def decode(call: Call, status: int, headers: Mapping[str, str], body: bytes) -> 
 def _encode_infer(request: InferRequest) -> HttpRequest:
     head = json.dumps(
         {
+            **({"id": request.id} if request.id else {}),
             # Triton wants "inputs" even where a model has none.
             "inputs": [
                 {
@@ -91,7 +101,7 @@ def _encode_infer(request: InferRequest) -> HttpRequest:
     return HttpRequest(
         "POST",
         f"/v2/models/{quote(request.model, safe='')}/infer",
-        {"Content-Type": "application/octet-stream", JSON_LENGTH: str(len(head))},
+        {**dict(request.headers), "Content-Type": "application/octet-stream", JSON_LENGTH: str(len(head))},
         b"".join([head, *(tensor.data for tensor in request.inputs)]),
     )
 

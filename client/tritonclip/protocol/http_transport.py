@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import httpx
@@ -25,7 +26,7 @@ from tritonclip.protocol._channels import Channel, ChannelTransport
 from tritonclip.protocol._tls import load_certificates
 from tritonclip.protocol.connection import Connection
 from tritonclip.protocol.http_codec import HttpRequest
-from tritonclip.protocol.messages import Call, Reply, StatisticsRequest
+from tritonclip.protocol.messages import Call, OperatorCall, Reply
 from tritonclip.protocol.statuses import status_error
 
 CLOSING_SECONDS: Final = 2.0  # the longest wait for connections to close
@@ -87,7 +88,13 @@ class HttpChannel(Channel[HttpRequest, Answer]):
                 raise ClosedError("the client was closed")
             running = asyncio.run_coroutine_threadsafe(self._request(call, message, timeout), self._loop)
         running.add_done_callback(lambda running: done(_outcome(call, running)))
-        return running.cancel
+
+        def give_up() -> None:
+            # On the loop itself: the last call to end may close the channel, and asyncio cancels the task after that.
+            with suppress(RuntimeError):  # the loop is closed, and its requests have ended with it
+                self._loop.call_soon_threadsafe(running.cancel)
+
+        return give_up
 
     def close(self) -> None:
         """Close all connections; requests under way are cancelled."""
@@ -99,7 +106,7 @@ class HttpChannel(Channel[HttpRequest, Answer]):
 
     async def _request(self, call: Call, request: HttpRequest, timeout: float) -> Answer:  # noqa: ASYNC109
         headers = {**dict(self._connection.headers), **request.headers}
-        if self._connection.admin_key is not None and isinstance(call, StatisticsRequest):
+        if self._connection.admin_key is not None and isinstance(call, OperatorCall):
             headers["admin-key"] = self._connection.admin_key
         connect = min(CONNECT_SHARE * timeout, _defaults.CONNECT_TIMEOUT)
         sending = self._client.stream(
@@ -141,7 +148,7 @@ def open_client(connection: Connection) -> httpx.AsyncClient:
         raise ConfigError(f"proxy {shown}: {exc}") from None  # the cause may show its password
     # Vectors do not get smaller, and decompressing costs time.
     headers = {"accept-encoding": "identity", "user-agent": f"tritonclip/{__version__}"}
-    return httpx.AsyncClient(base_url=str(connection.url), transport=transport, headers=headers, trust_env=False)
+    return httpx.AsyncClient(base_url=connection.url.server, transport=transport, headers=headers, trust_env=False)
 
 
 def socket_options() -> list[tuple[int, int, int]]:

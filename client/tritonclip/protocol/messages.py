@@ -2,7 +2,7 @@
 
 An operation makes a Call, a transport turns it into gRPC or HTTP (through the codecs), and brings back the Reply that
 belongs to it: InferRequest → InferResponse, ServerInfoRequest → ServerInfo, ModelReadyRequest → bool,
-StatisticsRequest → a tuple of ModelStatistics.
+StatisticsRequest → a tuple of ModelStatistics, LoadModelRequest and UnloadModelRequest → True.
 """
 
 import math
@@ -86,13 +86,16 @@ class InferRequest:
     """One inference: the tensors given and the names of those wanted.
 
     ``classes`` asks for some outputs in the form of Triton's classification extension: so many of the highest values of
-    each row, as texts ``VALUE:INDEX:LABEL``, instead of the tensor.
+    each row, as texts ``VALUE:INDEX:LABEL``, instead of the tensor. ``id`` is what Triton's errors and spans name it
+    by. ``headers`` are its own, beside the connection's: gRPC's metadata or HTTP's headers, with names in lower case.
     """
 
     model: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[str, ...]
     classes: Mapping[str, int] = field(default_factory=dict)
+    id: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,25 @@ class StatisticsRequest:
 
 
 @dataclass(frozen=True)
+class LoadModelRequest:
+    """Has a server load a model from its repository, or load it again where its files are newer: for the admin key.
+
+    The one that is loaded serves on until the other one is ready, or fails. ``config`` is one in place of the file's,
+    as JSON. The server must have been started with ``--model-control-mode=explicit``.
+    """
+
+    model: str
+    config: str | None = None
+
+
+@dataclass(frozen=True)
+class UnloadModelRequest:
+    """Has a server unload a model once the requests under way have ended: for the admin key."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class ModelStatistics:
     """What Triton has counted for one model since it was loaded.
 
@@ -158,7 +180,10 @@ class ModelStatistics:
         return self.inference_count / self.execution_count if self.execution_count else 0.0
 
 
-Call = InferRequest | ServerInfoRequest | ModelReadyRequest | StatisticsRequest
+OperatorCall = StatisticsRequest | LoadModelRequest | UnloadModelRequest
+"""The calls that go with the admin key, where there is one."""
+
+Call = InferRequest | ServerInfoRequest | ModelReadyRequest | OperatorCall
 Reply = InferResponse | ServerInfo | bool | tuple[ModelStatistics, ...]
 
 

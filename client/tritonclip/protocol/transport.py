@@ -5,7 +5,7 @@
 A transport starts one call and gives a future of its reply or of a TritonClipError; it neither retries nor looks
 inside. ``_channels`` has what is the same for gRPC and HTTP: when a channel is opened, replaced and closed. Blocking
 and asynchronous clients use the same transports, and differ in how they wait. Each is chosen by the URL's scheme, and
-imported only when it is chosen.
+imported only when it is chosen. ``_balancing`` puts one before several servers.
 """
 
 from concurrent.futures import Future
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tritonclip.protocol import _forks
 from tritonclip.protocol._futures import result_of, start_thread
-from tritonclip.protocol.connection import Connection
+from tritonclip.protocol.connection import Connection, each_server
 from tritonclip.protocol.messages import Call, Reply
 
 
@@ -59,6 +59,20 @@ class AsyncAdapter:
 
 def open_transport(connection: Connection) -> Transport:
     """The transport for a connection; nothing is sent yet. Raises ConfigError where its files cannot be used."""
+    transports = {str(server.url): _open(server) for server in each_server(connection)}
+    if len(transports) == 1:
+        return next(iter(transports.values()))
+    from tritonclip.protocol._balancing import BalancedTransport
+
+    return BalancedTransport(transports)
+
+
+def open_async_transport(connection: Connection) -> AsyncTransport:
+    """The same for asyncio."""
+    return AsyncAdapter(open_transport(connection))
+
+
+def _open(connection: Connection) -> Transport:
     if connection.url.is_grpc:
         with _forks.grpc_support():
             from tritonclip.protocol.grpc_transport import GrpcTransport
@@ -67,8 +81,3 @@ def open_transport(connection: Connection) -> Transport:
     from tritonclip.protocol.http_transport import HttpTransport
 
     return HttpTransport(connection)
-
-
-def open_async_transport(connection: Connection) -> AsyncTransport:
-    """The same for asyncio."""
-    return AsyncAdapter(open_transport(connection))

@@ -1,6 +1,8 @@
 """Images into an index: what is there already is passed over, the rest goes through the server as a stream.
 
 names ──_sources──> items ──(unchanged ones left out)──> read, described ──embed_image──> rows ──_writer──> commits
+
+Items that have their vectors become rows as they are.
 """
 
 import asyncio
@@ -32,6 +34,7 @@ from tritonclip.search._rows import Row, fit
 from tritonclip.search._schema import OWN_COLUMNS
 from tritonclip.search._sources import NamedSource, find_sources
 from tritonclip.search._store import Store
+from tritonclip.search._vectors import VectorSource
 from tritonclip.search._writer import Writer
 
 SMALL_FRAGMENTS = 100  # of which searches and openings begin to suffer; then they are merged
@@ -103,7 +106,12 @@ class Selection:
         return id_ in self._known
 
     def __iter__(self) -> Iterator[Pending]:
-        for source in self.sources:
+        """Those that are to be embedded."""
+        return self.of(source for source in self.sources if not isinstance(source, VectorSource))
+
+    def of(self, sources: Iterable[NamedSource]) -> Iterator[Pending]:
+        """Those of some sources."""
+        for source in sources:
             for item in map(with_name, source.items()):
                 id_ = item.id
                 if id_ in self.seen:
@@ -135,6 +143,8 @@ class Selection:
         for name, value in item.metadata.items():
             if value is not None and (name not in said or said[name] != fit(value, self._types[name])):
                 return False
+        if item.vector is not None:  # which may be of another image by now: all that tells is its file's time
+            return bool(mtime == item.mtime)
         if not self._digest:
             return item.byte_count is None or (byte_count, mtime) == (item.byte_count, item.mtime)
         try:
@@ -189,11 +199,15 @@ def add(
     """Bring an index up to date with what the names stand for."""
     started = time.perf_counter()
     sources = find_sources(names)
+    made_before = [source for source in sources if isinstance(source, VectorSource)]
     store.identity.check((yield from known_manifest(session)), store.uri)
+    for source in made_before:
+        source.check(store.identity)
     with writing(store.database, store.uri) as renew:
         selection: Selection = yield Work(partial(Selection, store, sources, digest=digest))
         writer: Writer = yield Work(partial(Writer, store, selection.__contains__, renew))
         try:
+            yield Work(partial(_take, selection, made_before, writer))
             yield from _embed(session, selection, writer, progress=progress, asynchronous=asynchronous)
             yield Work(writer.close)
         finally:
@@ -206,6 +220,14 @@ def add(
     return AddReport(
         writer.added, writer.changed, selection.unchanged, writer.failed, pruned, time.perf_counter() - started
     )
+
+
+def _take(selection: Selection, sources: Iterable[VectorSource], writer: Writer) -> None:
+    """Write rows whose vectors are there."""
+    for pending in selection.of(sources):
+        if pending.item.vector is not None:
+            writer.add(Row(pending.item, Details(), pending.item.vector))
+            writer.flush_if_due()
 
 
 def _embed(

@@ -5,7 +5,9 @@ import io
 import warnings
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from tritonclip._thumbnails import shrink
 
 THUMBNAIL_SIDE = 128  # pixels, the longer one
 JPEG_QUALITY = 75
@@ -13,13 +15,16 @@ JPEG_QUALITY = 75
 
 @dataclass(frozen=True)
 class Details:
-    """Of one image file; None for what Pillow cannot tell of it here, though the server may read it."""
+    """Of one image file; None for what Pillow cannot tell of it here, though the server may read it.
 
-    width: int | None
-    height: int | None
-    byte_count: int
-    digest: str
-    thumbnail: bytes | None
+    Of a vector that was made elsewhere nothing is known.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    byte_count: int | None = None
+    digest: str | None = None
+    thumbnail: bytes | None = None
 
 
 def describe(content: bytes, *, thumbnail: bool) -> Details:
@@ -41,13 +46,6 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _thumbnail(image: Image.Image) -> bytes:
-    image.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))  # JPEGs are decoded at a fraction of their size
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BILINEAR)
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        with_alpha = upright.convert("RGBA")
-        upright = Image.new("RGB", with_alpha.size, "white")
-        upright.paste(with_alpha, mask=with_alpha.getchannel("A"))
     buffer = io.BytesIO()
-    upright.convert("RGB").save(buffer, "JPEG", quality=JPEG_QUALITY)
+    shrink(image, THUMBNAIL_SIDE).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()

@@ -81,7 +81,8 @@ class Index:
     ) -> AddReport:
         """Embed images that are not in the index as they are, and keep them.
 
-        Sources are folders, files, globs, URLs, tables (CSV, Parquet) and WebDataset's shards. What has the same path,
+        Sources are folders, files, globs, URLs, tables (CSV, Parquet), WebDataset's shards, and outputs of
+        ``tritonclip embed-dataset``, whose vectors are taken as they are. What has the same path,
         size and time is passed over; with ``digest`` what has the same content. ``prune`` drops rows from these
         sources whose file is gone. Bad images are kept with their reasons (``errors``) and stop nothing. Each few
         thousand rows, or each minute, is one commit: whatever ends the run, the next one goes on from there.

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tritonclip._image_files import MOST_BYTES, too_large
+from tritonclip._text_files import as_text
+from tritonclip.protocol.messages import FloatArray
 from tritonclip.search._schema import row_id
 
 Value = str | int | float | bool | None
 """Of a metadata column."""
-
-MOST_BYTES = 64 * 1024 * 1024  # of an image; Triton takes no larger request, so a larger file is not read for nothing
 
 
 @dataclass
@@ -20,7 +21,7 @@ class Item:
     """One image: where it is, how to read it, and how to tell whether it has changed.
 
     ``byte_count`` and ``mtime`` are None where they cannot be known without reading it. What is not ``readable`` is
-    known to fail, and ``read`` says why.
+    known to fail, and ``read`` says why. With a ``vector`` it was embedded before, and there is nothing to read.
     """
 
     uri: str
@@ -30,6 +31,7 @@ class Item:
     caption: str | None = None
     metadata: Mapping[str, Value] = field(default_factory=dict)
     readable: bool = True
+    vector: FloatArray | None = None
 
     @property
     def id(self) -> str:
@@ -80,16 +82,6 @@ def with_name(item: Item) -> Item:
     """The item; one that fails in its place where the index cannot keep its name, which a file system may well have."""
     name = as_text(item.uri)
     return item if name == item.uri else Item.failing(name, "its name is not UTF-8, as a uri has to be")
-
-
-def as_text(text: str) -> str:
-    """The text with escapes for what UTF-8 cannot write: bytes of a name that are no text, halves of pairs."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-def too_large(size: int) -> str:
-    """Why something of so many bytes is not read."""
-    return f"{size:,} bytes; an image has {MOST_BYTES // 2**20} MiB at most"
 
 
 def moment(nanoseconds: int) -> datetime.datetime | None:

@@ -1,10 +1,12 @@
-"""Images by the names that people give: folders, files, globs, URLs, CSV, Parquet, WebDataset's shards.
+"""Images by the names that people give: folders, files, globs, URLs, CSV, Parquet, WebDataset's shards, vectors.
 
     photos/              every image file below it, by its name's ending
     'photos/**/*.jpg'    whatever matches
     list.csv             a column path (or url, uri), relative to the file; caption; the others are metadata
     list.parquet         the same, or a column image with the bytes themselves (Hugging Face's too)
     shard-{000..099}.tar members of one name are one sample: an image, .txt its caption, .json its metadata
+
+    vectors/             an output of `tritonclip embed-dataset`, also in an object store: rows that have their vectors
 
 Nothing is read before its turn comes, save lists.
 """
@@ -22,6 +24,7 @@ from tritonclip._image_files import is_image_name
 from tritonclip.search._items import Item, full_path
 from tritonclip.search._shards import count_shard, shard_items
 from tritonclip.search._tables import count_table, table_items
+from tritonclip.search._vectors import VectorSource
 
 TABLES = frozenset((".csv", ".tsv", ".parquet"))
 SHARD = ".tar"
@@ -87,7 +90,7 @@ class UrlSource:
         return False
 
 
-NamedSource = Source | UrlSource
+NamedSource = Source | UrlSource | VectorSource
 
 
 def find_sources(names: Iterable[str | os.PathLike[str]]) -> list[NamedSource]:
@@ -96,6 +99,8 @@ def find_sources(names: Iterable[str | os.PathLike[str]]) -> list[NamedSource]:
     for name in (os.fspath(each) for each in names):
         if name.lower().startswith(("http://", "https://")):
             found.append(UrlSource(name))
+        elif vectors := VectorSource.find(name):
+            found.append(vectors)
         else:
             found += (Source(Path(path)) for path in _paths(name))
     return found

@@ -16,7 +16,8 @@ import pyarrow.parquet
 
 from tritonclip._errors import ConfigError
 from tritonclip._fetch import Remote
-from tritonclip.search._items import Item, Value, as_text, full_path, moment
+from tritonclip._text_files import as_text
+from tritonclip.search._items import Item, Value, full_path, moment
 from tritonclip.search._schema import OWN_COLUMNS
 
 LOCATIONS = ("path", "uri", "url", "file_name", "image")
