@@ -44,7 +44,7 @@ async def with_bare(
 
 def open_gateway(stack: AsyncExitStack, deployment: Embedded) -> str:
     """The URL of a gateway before a deployment, which the stack stops."""
-    gateway = Gateway(deployment.grpc_url, 0, items_in_flight(deployment.repository))
+    gateway = Gateway([deployment.grpc_url], 0, items_in_flight(deployment.repository))
     return stack.enter_context(gateway).url
 
 

@@ -12,6 +12,7 @@ from tritonclip import Client, Manifest, TritonClipError
 from tritonclip_server.embedded.server import Ports, Server
 from tritonclip_server.export.publishing import link_or_copy
 from tritonclip_server.repository.configs import CONFIG, read_config, write_config
+from tritonclip_server.repository.manifest import model_folder
 
 STAGES = {
     "image_preprocess": "decode and resize",
@@ -47,7 +48,7 @@ class Embedded(Deployment):
 
     def artifact(self, model: str) -> Path:
         """The file of an encoder."""
-        return self.repository / model / "1" / "model.pt"
+        return model_folder(self.repository, model) / "1" / "model.pt"
 
 
 @contextmanager

@@ -34,10 +34,11 @@ IDLE_SECONDS = 2.0
 
 
 class GrpcClient(GrpcProtocol):
-    """Triton over one gRPC channel; `url` is grpc://HOST:PORT."""
+    """Triton over one gRPC channel; `url` is grpc://HOST:PORT, with ?model=NAME where it carries several."""
 
     def __init__(self, url: str) -> None:
         self._url = parse_url(url)
+        super().__init__(self._url.model)
         options = [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)]
         self._channel = grpc.aio.insecure_channel(channel_target(self._url), options=options)
         self._infer = GRPCInferenceServiceStub(self._channel).ModelInfer
@@ -93,4 +94,7 @@ def open_client(name: str, url: str, api_key: str | None = None) -> AsyncClient:
     """A client by the name of its protocol: grpc, http or gateway (the key is the gateway's)."""
     if name == "grpc":
         return GrpcClient(url)
-    return HttpClient(HttpProtocol() if name == "http" else GatewayProtocol(api_key), url)
+    if name == "http":
+        parsed = parse_url(url)
+        return HttpClient(HttpProtocol(parsed.model), parsed.server)
+    return HttpClient(GatewayProtocol(api_key), url)

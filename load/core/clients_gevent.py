@@ -35,10 +35,12 @@ def patch() -> None:
 
 
 class GrpcClient(GrpcProtocol):
-    """Triton over one gRPC channel; `url` is grpc://HOST:PORT."""
+    """Triton over one gRPC channel; `url` is grpc://HOST:PORT, with ?model=NAME where it carries several."""
 
     def __init__(self, url: str) -> None:
-        self._transport = GrpcTransport(Connection(parse_url(url)))
+        parsed = parse_url(url)
+        super().__init__(parsed.model)
+        self._transport = GrpcTransport(Connection(parsed))
 
     def send(self, request: Prepared, deadline: float) -> FloatArray:
         """One ModelInfer."""
@@ -91,5 +93,6 @@ def open_client(name: str, url: str, api_key: str | None = None) -> GrpcClient |
     if name == "grpc":
         return GrpcClient(url)
     if name == "http":
-        return HttpClient(HttpProtocol(), str(parse_url(url)))
+        parsed = parse_url(url)
+        return HttpClient(HttpProtocol(parsed.model), parsed.server)
     return HttpClient(GatewayProtocol(api_key), url)

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from tritonclip import ProtocolError
-from tritonclip.protocol import FloatArray, InferRequest, InferResponse, Tensor
+from tritonclip.protocol import FloatArray, InferRequest, InferResponse, Tensor, qualified
 
 
 class Operation:
@@ -36,11 +36,11 @@ class Operation:
         """The ensemble that does it."""
         return self.name
 
-    def infer(self) -> InferRequest:
-        """The inference that does it on Triton."""
+    def infer(self, model: str | None = None) -> InferRequest:
+        """The inference that does it on Triton, by the model of this name where it carries several."""
         inputs = {"image": self.images, "text": [text.encode() for text in self.texts]}
         tensors = tuple(Tensor.from_items(name, items) for name, items in inputs.items() if items)
-        return InferRequest(self.model, tensors, (self.output,))
+        return InferRequest(qualified(self.model, model), tensors, (self.output,))
 
     def read(self, response: InferResponse) -> FloatArray:
         """The answer, a row for each item."""
@@ -121,10 +121,14 @@ class ClassifyTexts(Compare):
 
 @dataclass(frozen=True)
 class Classify(Operation):
-    """Probabilities [B, C] of all labels of a stored label set, in the order of the set."""
+    """The softmax [B, C] of the logits of all labels of a stored label set, in the order of the set.
+
+    It tells images apart whatever the model's own probabilities are: sigmoids may be near 0 for every label, and then
+    an answer about another image would pass for the right one.
+    """
 
     name = "classify"
-    output = "probabilities"
+    output = "logits"
     images: Sequence[bytes] = field()
     label_set: str
     labels: int
@@ -134,12 +138,16 @@ class Classify(Operation):
         """The label set's own ensemble."""
         return f"classify_{self.label_set}"
 
+    def read(self, response: InferResponse) -> FloatArray:
+        """The answer, a row for each image."""
+        return _softmax(super().read(response))
+
     def _document(self) -> tuple[str, dict[str, Any]]:
         document = {"images": _urls(self.images), "label_set": self.label_set, "top_k": self.labels}
         return "/v1/classify", document
 
     def _rows(self, document: Any) -> list[Any]:
-        return _by_label(document, "probability")
+        return [_softmax(np.array(row, dtype=np.float32)) for row in _by_label(document, "logit")]
 
 
 def _urls(images: Sequence[bytes]) -> list[str]:
@@ -149,6 +157,14 @@ def _urls(images: Sequence[bytes]) -> list[str]:
 
 def _by_label(document: Any, field: str) -> list[list[float]]:
     return [[label[field] for label in _sorted(image["labels"])] for image in _sorted(document["data"])]
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    """Over the last axis; what is not finite stays so."""
+    with np.errstate(invalid="ignore"):
+        weights = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
+        found: FloatArray = weights / weights.sum(axis=-1, keepdims=True)
+        return found
 
 
 def _sorted(entries: Any) -> list[Any]:

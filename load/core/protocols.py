@@ -79,13 +79,16 @@ class Prepared(NamedTuple):
 
 
 class GrpcProtocol:
-    """Triton's gRPC; messages are protobuf's."""
+    """Triton's gRPC; messages are protobuf's. `model` names one of several that it carries."""
 
     name = "grpc"
 
+    def __init__(self, model: str | None = None) -> None:
+        self._model = model
+
     def prepare(self, operation: Operation) -> Prepared:
         """The protobuf message."""
-        call = operation.infer()
+        call = operation.infer(self._model)
         return Prepared(operation, call, grpc_codec.encode(call)[1])
 
     def read(self, request: Prepared, message: Any) -> FloatArray:
@@ -97,13 +100,16 @@ class GrpcProtocol:
 
 
 class HttpProtocol:
-    """Triton's HTTP with binary tensors; messages are `http_codec.HttpRequest`s."""
+    """Triton's HTTP with binary tensors; messages are `http_codec.HttpRequest`s. `model` is as in `GrpcProtocol`."""
 
     name = "http"
 
+    def __init__(self, model: str | None = None) -> None:
+        self._model = model
+
     def prepare(self, operation: Operation) -> Prepared:
         """A binary body with its headers."""
-        call = operation.infer()
+        call = operation.infer(self._model)
         return Prepared(operation, call, http_codec.encode(call))
 
     def read(self, request: Prepared, status: int, headers: Mapping[str, str], body: bytes) -> FloatArray:
@@ -126,6 +132,7 @@ class GatewayProtocol(HttpProtocol):
     name = "gateway"
 
     def __init__(self, api_key: str | None = None) -> None:
+        super().__init__()
         self._headers = {"content-type": "application/json"}
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"

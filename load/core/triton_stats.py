@@ -17,6 +17,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from tritonclip.protocol import Connection, StatisticsRequest, parse_url, resolve_admin_key
 from tritonclip.protocol.grpc_transport import metadata, open_channel
+from tritonclip.protocol.names import own_models
 
 TIMEOUT = 30.0
 SETTLE_SECONDS = 0.2
@@ -67,15 +68,21 @@ class Counters:
 
 
 class Statistics:
-    """Reads the counters of a server; `url` is grpc://HOST:PORT. A restricted server's key is TRITONCLIP_ADMIN_KEY."""
+    """Reads the counters of a server; `url` is grpc://HOST:PORT, with ?model=NAME where it carries several.
+
+    A restricted server's key is TRITONCLIP_ADMIN_KEY.
+    """
 
     def __init__(self, url: str) -> None:
-        self._channel = open_channel(Connection(parse_url(url)))
+        parsed = parse_url(url)
+        self._model = parsed.model
+        connection = Connection(parsed, admin_key=resolve_admin_key(None))
+        self._channel = open_channel(connection)
         self._stub = GRPCInferenceServiceStub(self._channel)
-        self._metadata = metadata(StatisticsRequest(), resolve_admin_key(None))
+        self._metadata = metadata(StatisticsRequest(), connection)
 
     def read(self) -> dict[str, Counters]:
-        """The counters since each model was loaded, by its name.
+        """The counters since each model was loaded, by its name without the one that all of them go by.
 
         Triton counts a request a moment after it has answered it: this waits until nothing changes any more, or, where
         others keep asking, a few moments.
@@ -90,7 +97,8 @@ class Statistics:
 
     def _read(self) -> dict[str, Counters]:
         answer = self._stub.ModelStatistics(pb.ModelStatisticsRequest(), timeout=TIMEOUT, metadata=self._metadata)
-        return {entry.name: _counters(entry) for entry in answer.model_stats}
+        own = own_models((entry.name for entry in answer.model_stats), self._model)
+        return {own[entry.name]: _counters(entry) for entry in answer.model_stats if entry.name in own}
 
     def close(self) -> None:
         """Close the channel."""

@@ -43,7 +43,7 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Images and texts with the right answers to them; `probabilities` [images, C] are of the label set."""
+    """Images and texts with the right answers to them; `probabilities` [images, C] are as `Classify` has them."""
 
     images: Sequence[bytes]
     texts: Sequence[str]
