@@ -22,7 +22,7 @@ FROM base AS export
 COPY requirements/models.txt requirements/export.txt requirements/
 RUN pip install --no-cache-dir -r requirements/export.txt -c constraints.txt
 COPY --from=packages /wheels /wheels
-RUN pip install --no-cache-dir --no-deps /wheels/tritonclip_server-*.whl -c constraints.txt
+RUN pip install --no-cache-dir --no-deps /wheels/*.whl -c constraints.txt
 COPY samples samples
 ENV HF_HOME=/hub
 USER 1000:1000
@@ -40,10 +40,10 @@ USER 1000:1000
 ENTRYPOINT ["tritonclip-server"]
 
 FROM base AS gateway
-COPY requirements/gateway.txt requirements/openai-tokens.txt requirements/search.txt requirements/
+COPY requirements/gateway.txt requirements/openai-tokens.txt requirements/otel.txt requirements/search.txt requirements/
 COPY --from=packages /wheels /wheels
-RUN pip install --no-cache-dir -r requirements/gateway.txt -r requirements/openai-tokens.txt -r requirements/search.txt \
-        /wheels/*.whl -c constraints.txt
+RUN pip install --no-cache-dir -r requirements/gateway.txt -r requirements/openai-tokens.txt -r requirements/otel.txt \
+        -r requirements/search.txt /wheels/*.whl -c constraints.txt
 USER 1000:1000
 ENTRYPOINT ["tritonclip-server"]
 
