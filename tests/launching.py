@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -17,7 +17,12 @@ class Launcher:
     """`tritonclip-server serve` in a process of its own, and what it says."""
 
     def __init__(
-        self, repository: Path, folder: Path, *arguments: str, environment: dict[str, str] | None = None
+        self,
+        repository: Path,
+        folder: Path,
+        *arguments: str,
+        others: Sequence[Path] = (),
+        environment: dict[str, str] | None = None,
     ) -> None:
         # Whoever runs the tests may ignore signals, as nohup and `&` have it, and what a process ignores is inherited.
         command = [
@@ -27,7 +32,7 @@ class Launcher:
             "-m",
             "tritonclip_server",
             "serve",
-            str(repository),
+            *map(str, (repository, *others)),
             "--log",
             str(folder / "triton.log"),
             *arguments,
@@ -60,8 +65,13 @@ class Launcher:
         return self.read_until("ready after").split()[-2]
 
     def triton(self) -> psutil.Process:
-        (child,) = [c for c in psutil.Process(self.process.pid).children() if c.name() == "tritonserver"]
+        (child,) = self.tritons()
         return child
+
+    def tritons(self) -> list[psutil.Process]:
+        """The servers, in the order in which they were started."""
+        found = [c for c in psutil.Process(self.process.pid).children() if c.name() == "tritonserver"]
+        return sorted(found, key=lambda child: child.create_time())
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def load_model(path: Path, config: dict[str, Any]) -> Any:
     with mock.patch.dict(sys.modules, {"triton_python_backend_utils": fake}):
         module = load_module(path)
     model = module.TritonPythonModel()
-    model.initialize({"model_config": json_text(config)})
+    model.initialize({"model_config": json_text({"name": path.parents[1].name, **config})})
     return model
 
 

@@ -37,6 +37,7 @@ class Stack:
             "TRITON_METRICS_PORT": f"{metrics}-{metrics + 1}",
             "GATEWAY_PORT": str(gateway),
             "PROMETHEUS_PORT": str(prometheus),
+            "TRITONCLIP_ADMIN_KEY": "for-the-tests",
         }
 
     @property

@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import json
 import sys
 
 import httpx
@@ -65,18 +66,19 @@ def export_command(stack: Stack) -> list[str]:
 
 
 def test_a_label_set_is_added_by_the_command_that_the_docs_name(stack: Stack, key: str) -> None:
-    stack.compose(
+    started = [container["State"]["StartedAt"] for container in stack.containers("triton")]
+    said = stack.compose(
         "run", "--rm", "-T", "export", "labels", "scenes",
-        "--labels", "samples/scenes/classes.txt", "--repository", "/models/demo",
+        "--labels", "samples/scenes/classes.txt", "--repository", "/models/demo", "--activate",
     )  # fmt: skip
-    stack.compose("restart", "triton")
-    wait_for("triton healthy", lambda: all(map(is_healthy, stack.containers("triton"))))
-    wait_for("gateway healthy", lambda: all(map(is_healthy, stack.containers("gateway"))))
+    assert said.count("serves it") == len(started)
     body = {"image": base64.b64encode(SCENES[0].read_bytes()).decode(), "label_set": "scenes", "top_k": 1}
     answer = httpx.post(f"{stack.gateway_url}/v1/classify", json=body, headers={"authorization": f"Bearer {key}"})
     assert answer.status_code == 200, answer.text
     best = str(answer.json()["data"][0]["labels"][0]["label"]) if "data" in answer.json() else answer.text
     assert all(word in best for word in SCENES[0].stem.split("-")[:2])
+    wait_for("triton healthy", lambda: all(map(is_healthy, stack.containers("triton"))))
+    assert [container["State"]["StartedAt"] for container in stack.containers("triton")] == started
 
 
 COMPILED = """
@@ -176,4 +178,9 @@ def test_nobody_can_read_a_key_of_the_running_triton(stack: Stack) -> None:
 
 def test_both_files_are_valid_for_compose(stack: Stack) -> None:
     assert "nvidia" in docker("compose", "-f", "docker-compose.yml", "config").stdout
+    traced = ("-f", "docker-compose.yml", "-f", "docker-compose.tracing.yml")
+    services = json.loads(docker("compose", *traced, "config", "--format", "json").stdout)["services"]
+    environments = {name: service.get("environment") or {} for name, service in services.items()}
+    endpoints = {name: each.get("OTEL_EXPORTER_OTLP_ENDPOINT") for name, each in environments.items()}
+    assert {name for name, endpoint in endpoints.items() if endpoint == "http://jaeger:4318"} == {"gateway", "triton"}
     assert "nvidia" not in stack.compose("config")

@@ -11,26 +11,45 @@ import pytest
 
 from tritonclip_server.embedded.cli import parser as serve_parser
 from tritonclip_server.export.cli import parser as export_parser
+from tritonclip_server.export.heads_cli import parser as head_parser
 from tritonclip_server.export.label_sources import read_prompts
 from tritonclip_server.export.labels_cli import parser as labels_parser
+from tritonclip_server.export.remove_cli import parser as remove_parser
 from tritonclip_server.export.variants import default_variant, resolve
+from tritonclip_server.finetune.cli import parser as finetune_parser
 from tritonclip_server.resources import DEMO
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
+PLACES = {"--repository", "--activate", "--url", "--admin-key"}
+PUBLISHING = {*PLACES, "--if-changed"}
 OPTIONS = {
     "export": {
         "--list", "--into", "--host", "--checkpoint", "--random", "--image-size", "--precision", "--device",
-        "--if-changed", "--drop-label-sets",
+        "--if-changed", "--drop-label-sets", "--interpolate", "--tokenizer", "--check", "--model",
     },
-    "labels": {"--labels", "--templates", "--repository", "--device", "--if-changed"},
+    "finetune": {
+        "--output", "--checkpoint", "--labels", "--class-map", "--templates", "--validation-share", "--test", "--keep",
+        "--keep-labels", "--keep-loss", "--epochs", "--batch", "--lr", "--weight-decay", "--image-layers",
+        "--text-layers", "--seed", "--accumulate", "--device",
+    },
+    "labels": {"--labels", "--templates", "--device", *PUBLISHING},
+    "head": {"--name", *PUBLISHING},
+    "remove": PLACES,
     "serve": {
         "--http-port", "--grpc-port", "--metrics-port", "--gateway-port", "--address", "--admin-key", "--log",
         "--gateway-flags", "--sample-index", "--greet",
     },
 }  # fmt: skip
-PARSERS = {"export": export_parser, "labels": labels_parser, "serve": serve_parser}
+PARSERS = {
+    "export": export_parser,
+    "finetune": finetune_parser,
+    "head": head_parser,
+    "labels": labels_parser,
+    "remove": remove_parser,
+    "serve": serve_parser,
+}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -51,7 +70,7 @@ def test_the_readmes_export_commands_are_real_ones() -> None:
     commands = readme_commands("export")
     assert len(commands) >= 4
     for arguments in commands:
-        resolve(export_parser().parse_args(arguments).variant)
+        resolve(export_parser().parse_args(arguments).variant or default_variant().name)
 
 
 def test_the_readmes_labels_commands_are_real_ones() -> None:
@@ -60,6 +79,13 @@ def test_the_readmes_labels_commands_are_real_ones() -> None:
     for arguments in commands:
         options = labels_parser().parse_args(arguments)
         read_prompts(options.labels, options.templates)
+
+
+def test_the_readmes_head_commands_are_real_ones() -> None:
+    commands = readme_commands("head")
+    assert commands
+    for arguments in commands:
+        head_parser().parse_args(arguments)
 
 
 def test_the_readmes_serve_commands_are_real_ones() -> None:
@@ -88,10 +114,27 @@ def test_every_make_target_of_the_readme_exists() -> None:
         assert done.returncode == 0, target
 
 
+@pytest.mark.parametrize(
+    ("settings", "variants"),
+    [((), ["demo"]), (("VARIANT=a/b",), ["a/b"]), (("VARIANTS=demo a/b",), ["demo", "a/b"])],
+    ids=["none", "one", "several"],
+)
+def test_make_up_exports_and_serves_each_variant(settings: tuple[str, ...], variants: list[str]) -> None:
+    done = subprocess.run(["make", "-n", "up", *settings], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = [line.split() for line in done.stdout.splitlines() if "tritonclip-server" in line]
+    folders = [f"build/models/{variant.replace('/', '-')}" for variant in variants]
+    exports = [line for line in lines if "export" in line]
+    assert [line[2] for line in exports] == variants
+    assert [line[line.index("--into") + 1] for line in exports] == folders
+    assert any("labels" in line for line in lines) == ("demo" in variants)
+    serve = lines[-1][lines[-1].index("serve") + 1 :]
+    assert serve[: serve.index("--gateway-port")] == folders
+
+
 def test_the_default_variant_is_the_same_everywhere() -> None:
     name = default_variant().name
     assert f"DEFAULT_VARIANT := {name}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert serve_parser().parse_args([]).repository.name == DEMO.name
+    assert serve_parser().parse_args([]).repositories[0].name == DEMO.name
     assert name in README
 
 
@@ -109,7 +152,7 @@ def test_ci_runs_the_readmes_test_command_first_and_stops_at_a_failure(tmp_path:
     code, asked = run(failing="")
     assert code == 0
     assert asked[0] == "make test"
-    assert {"make test-clients", "make test-compose"} < set(asked)
+    assert {"docs", "test-clients", "test-compose", "test-helm"} < set(" ".join(asked).split())
     assert any(line.startswith("make test ") for line in code_lines(ROOT / "README.md"))
     for command in asked:
         code, until = run(failing=command.removeprefix("make "))

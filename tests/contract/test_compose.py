@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import Template
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -24,10 +25,13 @@ from tritonclip_server.embedded.server import (
     OPERATOR_APIS,
     PING_INTERVAL_MS,
 )
+from tritonclip_server.embedded.triton_tracing import trace_flags
 from tritonclip_server.export.variants import default_variant
 from tritonclip_server.gateway.cli import parser as gateway_parser
+from tritonclip_server.gateway.model_options import aliases_of, models_of
 
-GPU, CPU = "docker-compose.yml", "docker-compose.cpu.yml"
+GPU, CPU, TRACING = "docker-compose.yml", "docker-compose.cpu.yml", "docker-compose.tracing.yml"
+SECOND, SECOND_CPU = "docker-compose.second.yml", "docker-compose.second-cpu.yml"
 START = (ROOT / "deploy/docker/start_triton").read_text()
 TRITON_DOCKERFILE = (ROOT / "deploy/docker/triton.Dockerfile").read_text()
 FIRST_RELEASE: dict[str, str] = tomllib.loads((ROOT / "tests/data/triton_flags.toml").read_text())["first_release"]
@@ -38,7 +42,8 @@ def flags() -> dict[str, str | None]:
     """The flags that tritonserver gets in the production container."""
     command = services(GPU)["triton"]["command"]
     assert command[0] == "/opt/tritonclip/start_triton"
-    given = [*command[1:], *re.findall(r'f"(--[\w-]+=[^"]*)"', START)]
+    traced = trace_flags({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4318"})
+    given = [*command[1:], *re.findall(r'f"(--[\w-]+=[^"]*)"', START), *traced]
     pairs = [flag.removeprefix("--").partition("=") for flag in given]
     assert all(flag.startswith("--") for flag in given)
     return {name: value if separator else None for name, separator, value in pairs}
@@ -78,7 +83,7 @@ def test_the_list_of_flags_agrees_with_a_real_triton() -> None:
 
 def test_the_flags_are_those_of_a_closed_server() -> None:
     given = flags()
-    assert given["model-control-mode"] == "none"
+    assert (given["model-control-mode"], given["load-model"]) == ("explicit", "*")  # for the admin key, as the rest
     assert "disable-auto-complete-config" in given
     assert given["http-restricted-api"] == given["grpc-restricted-protocol"] == "{restriction}"
     assert f'CLOSED = "{OPERATOR_APIS}"\n' in START
@@ -119,7 +124,7 @@ def test_triton_has_one_gpu_shared_memory_and_the_default_variant() -> None:
 
 
 def test_all_of_ours_are_hardened() -> None:
-    for name, service in services(GPU).items():
+    for name, service in (services(GPU) | {"jaeger": services(TRACING)["jaeger"]}).items():
         assert service["user"].split(":")[0] not in ("0", "root"), name
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -167,6 +172,24 @@ def test_compiled_code_outlives_a_container(dockerfile: str) -> None:
     assert "volumes" not in services(CPU)["triton"], "they would have to be looked at too"
 
 
+def test_nothing_is_traced_unless_an_endpoint_is_named() -> None:
+    plain, named = services(GPU), services(GPU, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://mine:4318"})
+    for name in ("triton", "gateway"):
+        assert plain[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] is None  # YAML's way to say that it is empty
+        assert named[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://mine:4318"
+
+
+def test_the_override_sends_spans_to_a_collector_on_loopback() -> None:
+    found = services(TRACING)
+    for name in ("triton", "gateway"):
+        endpoint = urlsplit(found[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"])
+        assert (endpoint.hostname, endpoint.port) == ("jaeger", 4318)
+        assert "jaeger" in services(GPU)[name]["environment"]["NO_PROXY"].split(",")
+    assert published(found["jaeger"]) == {"16686": "127.0.0.1"}
+    image = (ROOT / "deploy/docker/python.Dockerfile").read_text().partition(" AS gateway\n")[2].partition("\nFROM ")[0]
+    assert "-r requirements/otel.txt" in image
+
+
 def published(service: dict[str, Any]) -> dict[str, str]:
     return {port.rsplit(":", 1)[1]: port.rsplit(":", 2)[0] for port in service["ports"]}
 
@@ -183,8 +206,9 @@ def test_ports_listen_on_loopback_unless_told_otherwise() -> None:
 def test_the_settings_example_has_every_setting_with_its_default() -> None:
     example = dict(re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     used = settings(GPU)
-    for name, defaults in settings(CPU).items():
-        used.setdefault(name, set()).update(defaults - {"demo"} if name == "VARIANT" else defaults)
+    for file in (CPU, SECOND, SECOND_CPU, TRACING):
+        for name, defaults in settings(file).items():
+            used.setdefault(name, set()).update(defaults - {"demo"} if name == "VARIANT" else defaults)
     assert {name: {default} for name, default in example.items()} == used
     assert example["TRITONCLIP_VERSION"] == __version__
 
@@ -193,11 +217,38 @@ def test_commands_are_understood_by_the_programs_they_start() -> None:
     name, *arguments = services(GPU)["gateway"]["command"].split()
     assert name == "gateway"
     gateway = gateway_parser().parse_args(arguments)
-    assert (gateway.host, gateway.port, gateway.url) == ("0.0.0.0", 8080, "grpc://triton:8001")
+    assert (gateway.host, gateway.port, gateway.url) == ("0.0.0.0", 8080, ["grpc://triton:8001"])
     name, *arguments = services(CPU)["triton"]["command"]
     assert name == "serve"
     embedded = serve_parser().parse_args(arguments)
-    assert (str(embedded.repository), embedded.address) == ("/models/demo", "0.0.0.0")
+    assert ([str(folder) for folder in embedded.repositories], embedded.address) == (["/models/demo"], "0.0.0.0")
+
+
+def test_a_second_model_is_served_as_the_first_is_but_for_its_folder() -> None:
+    first, second = services(GPU)["triton"]["command"], services(SECOND)["triton-second"]["command"]
+    assert [flag for flag in first if "repository" not in flag] == [flag for flag in second if "repository" not in flag]
+    embedded, other = services(CPU)["triton"], services(SECOND_CPU)["triton-second"]
+    differ = {"command", "ports"}
+    assert {name: embedded[name] for name in embedded.keys() - differ} == {
+        name: other[name] for name in other.keys() - differ
+    }
+    assert serve_parser().parse_args(other["command"][1:]).address == "0.0.0.0"
+    for file, published_to in ((SECOND, "0.0.0.0"), (SECOND_CPU, "127.0.0.1")):
+        found = published(services(file, {"BIND_ADDRESS": "0.0.0.0"})["triton-second"])
+        assert found == {"8000": published_to, "8001": published_to, "8002": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(("file", "first"), [(SECOND, default_variant().name), (SECOND_CPU, "demo")])
+def test_the_gateway_is_told_of_a_second_model(file: str, first: str) -> None:
+    name, *arguments = services(file, {"GATEWAY_OPTIONS": "--alias small=ViT-B-32-laion2b_s34b_b79k"})["gateway"][
+        "command"
+    ].split()
+    assert name == "gateway"
+    options = gateway_parser().parse_args(arguments)
+    models = models_of(options.url)
+    assert [*models] == [first, "ViT-B-32-laion2b_s34b_b79k"]
+    assert [*models.values()] == ["grpc://triton:8001", "grpc://triton-second:8001"]
+    assert aliases_of(options.alias, [*models]) == {"small": "ViT-B-32-laion2b_s34b_b79k"}
 
 
 def test_no_proxy_stands_between_the_services() -> None:
@@ -206,7 +257,9 @@ def test_no_proxy_stands_between_the_services() -> None:
     for name in ("triton", "gateway", "grafana", "load-master", "load-worker"):
         spared = found[name]["environment"]["NO_PROXY"]
         assert found[name]["environment"]["no_proxy"] == spared, name  # gRPC reads this one alone
-        assert {"intranet.example", "127.0.0.1", "triton", "gateway", "prometheus"} <= set(spared.split(",")), name
+        assert {"intranet.example", "127.0.0.1", "triton", "triton-second", "gateway", "prometheus"} <= set(
+            spared.split(",")
+        ), name
 
 
 def test_the_gateways_health_check_asks_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

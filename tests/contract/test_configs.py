@@ -14,11 +14,12 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, 
 from tritonclip_server.embedded.gateway import items_in_flight
 from tritonclip_server.embedded.repository import encoder_queue
 from tritonclip_server.export.checkpoint import Preprocessing, load_checkpoint
+from tritonclip_server.export.classifiers import TEMPLATES
 from tritonclip_server.export.configs import OVERLAY, Deployment, configure
 from tritonclip_server.export.encoders import LENGTHS
-from tritonclip_server.export.label_sets import TEMPLATES
 from tritonclip_server.export.pipeline import deployment_of
 from tritonclip_server.export.publishing import staged
+from tritonclip_server.export.tokenizer import TokenizerSettings
 from tritonclip_server.export.variants import Variant, default_variant, resolve
 from tritonclip_server.export.warmup import write_warmup_texts
 from tritonclip_server.repository.configs import read_config
@@ -32,9 +33,7 @@ DEFAULT = Deployment(  # of the default variant on a GPU host, as test_the_defau
         256, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, "bicubic", "shortest", 0
     ),
     embedding_width=640,
-    context_length=77,
-    clean="lower",
-    end_id=49_407,
+    tokenizer=TokenizerSettings(clean="lower", context_length=77, end_id=49_407),
     small_image_encoder=False,
 )
 LARGER = resolve("convnext_base_w_320-laion_aesthetic_s13b_b82k_augreg")
@@ -96,7 +95,7 @@ def test_names_and_tensors_are_those_of_the_design(committed: dict[str, ModelCon
         "text_tokenize": ({"text": [1]}, {"tokens": [77], "token_count": [1]}),
         "text_encoder": ({"tokens": [77]}, {"text_features": [640]}),
         "similarity": ({"image_features": [-1, 640], "text_features": [-1, 640]}, scores),
-        "manifest": ({}, {"manifest": [1], "fingerprint": [1]}),
+        "manifest": ({}, {"manifest": [1], "fingerprint": [1], "revision": [1]}),
     }
     assert all(config.name == name for name, config in committed.items())
 
@@ -130,7 +129,7 @@ def test_a_stage_with_a_queue_limit_has_two_instances(host: str, tmp_path: Path)
 
 def test_the_head_of_a_label_set_has_no_batcher() -> None:
     """It has one instance, and nothing to gain from a batch."""
-    head = read_config(TEMPLATES / "head" / "config.pbtxt")
+    head = read_config(TEMPLATES / "weights" / "config.pbtxt")
     assert not head.HasField("dynamic_batching")
     assert [group.count for group in head.instance_group] == [1]
 
@@ -151,7 +150,7 @@ def test_texts_of_the_warm_up_have_every_length_at_every_batch_size(committed: d
     for path in (MODEL_REPOSITORY / "text_encoder" / "warmup").iterdir():
         tokens = np.frombuffer(path.read_bytes(), "<i4")
         assert tokens.shape == (77,)
-        assert tokens.max() == DEFAULT.end_id
+        assert tokens.max() == DEFAULT.tokenizer.end_id
         ends[path.name] = int(tokens.argmax()) + 1
     assert sorted(ends.values()) == [*LENGTHS, 77]
     files: dict[int, list[str]] = {}
@@ -162,7 +161,11 @@ def test_texts_of_the_warm_up_have_every_length_at_every_batch_size(committed: d
 
 def test_another_context_and_end_have_warm_up_texts_of_their_own(tmp_path: Path) -> None:
     for context, ends in ((77, [16, 32, 77]), (24, [16, 24, 24]), (8, [8, 8, 8])):
-        folder = published(replace(DEFAULT, context_length=context, end_id=5), tmp_path) / "text_encoder" / "warmup"
+        folder = (
+            published(replace(DEFAULT, tokenizer=TokenizerSettings("lower", context, 5)), tmp_path)
+            / "text_encoder"
+            / "warmup"
+        )
         texts = {path.name: np.frombuffer(path.read_bytes(), "<i4") for path in folder.iterdir()}
         assert {len(tokens) for tokens in texts.values()} == {context}
         assert sorted(int(tokens.argmax()) + 1 for tokens in texts.values()) == ends
@@ -216,7 +219,9 @@ def test_a_vit_changes_sizes_and_width_and_nothing_else(tmp_path: Path) -> None:
 
 def test_another_context_length_cleaning_and_resize_mode(tmp_path: Path) -> None:
     settings = replace(DEFAULT.preprocessing, resize_mode="squash", interpolation="bilinear", fill_color=255)
-    changed = changes(replace(DEFAULT, preprocessing=settings, context_length=32, clean="canonicalize"), tmp_path)
+    changed = changes(
+        replace(DEFAULT, preprocessing=settings, tokenizer=TokenizerSettings("canonicalize", 32, 49_407)), tmp_path
+    )
     assert changed["image_preprocess"] == {
         "parameters.resize_mode.stringValue": "squash",
         "parameters.interpolation.stringValue": "bilinear",

@@ -77,7 +77,11 @@ def test_prometheus_finds_every_replica_by_its_service_name() -> None:
         name: [(source["names"], source["type"], source["port"]) for source in job.get("dns_sd_configs", [])]
         for name, job in jobs.items()
     }
-    assert found == {"triton": [(["triton"], "A", 8002)], "gateway": [(["gateway"], "A", 8080)], "prometheus": []}
+    assert found == {
+        "triton": [(["triton", "triton-second"], "A", 8002)],
+        "gateway": [(["gateway"], "A", 8080)],
+        "prometheus": [],
+    }
     assert jobs["prometheus"]["static_configs"] == [{"targets": ["localhost:9090"]}]
 
 

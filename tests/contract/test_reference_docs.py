@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import tritonclip
+import tritonclip.bulk
 import tritonclip.search
+import tritonclip.training
 from scripts.gateway_reference import document, reference, type_of
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -19,6 +21,18 @@ def test_every_public_name_of_search() -> None:
     page = (REFERENCE / "search.md").read_text(encoding="utf-8")
     named = re.findall(r"^::: tritonclip\.search\.(\w+)$", page, re.MULTILINE)
     assert sorted(named) == sorted(tritonclip.search.__all__)
+
+
+def test_every_public_name_of_bulk() -> None:
+    page = (REFERENCE / "bulk.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: tritonclip\.bulk\.(\w+)$", page, re.MULTILINE)
+    assert sorted(named) == sorted(tritonclip.bulk.__all__)
+
+
+def test_every_public_name_of_training() -> None:
+    page = (REFERENCE / "training.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: tritonclip\.training\.(\w+)$", page, re.MULTILINE)
+    assert sorted(named) == sorted(tritonclip.training.__all__)
 
 
 def test_the_example_of_the_fake_server_runs() -> None:

@@ -50,11 +50,12 @@ def test_texts_in_turn() -> None:
 
 def test_label_sets_in_turn() -> None:
     rates = {"embed": [10.0, 20.0, 10.0], "10": [10.0, 20.0, 10.0], "100": [5.0, 20.0, 8.0]}
-    found = label_figures(rates | {"1000": [8.0, 10.0, 10.0], "10000": [5.0, 5.0, 5.0]})
+    found = label_figures(rates | {"1000": [8.0, 10.0, 10.0], "10000": [5.0, 5.0, 5.0], "trained": [8.0, 20.0, 10.0]})
     assert found["embed_ms"] == 100.0
     assert found["label_set_ms"] == {10: 100.0, 100: 125.0, 1000: 100.0, 10_000: 200.0}
     assert found["label_set_cost_ratio"] == {10: 1.0, 100: 1.25, 1000: 1.25, 10_000: 2.0}
     assert (found["label_set_cost_ratio_1000"], found["label_set_images_per_s_1000"]) == (1.25, 10.0)
+    assert found["trained_head_cost_ratio_1000"] == 1.0
 
 
 def test_it_measures_everything_in_one_run(

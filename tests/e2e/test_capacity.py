@@ -128,6 +128,7 @@ def test_other_tasks_on_a_server_that_is_up(demo_server: Server, tmp_path: Path,
     assert document["deployment"] == demo_server.grpc_url
 
 
+@pytest.mark.long
 def test_repositories_in_turn(demo_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One repository twice, its encoder exchanged for a free one; every image is answered and its CPU time found."""
     monkeypatch.chdir(tmp_path)

@@ -32,6 +32,6 @@ def test_neither_the_launcher_nor_triton_serves_it(
     with pytest.raises(RepositoryProblem, match=f"{FILE} is damaged.*tritonclip-server export VARIANT"):
         start(damaged, tmp_path / "log")
     # In production nothing of ours stands before Triton: the manifest model keeps it from starting.
-    monkeypatch.setattr("tritonclip_server.embedded.server.check_repository", lambda folder: {})
+    monkeypatch.setattr("tritonclip_server.embedded.server.check_repositories", lambda folder: [])
     with pytest.raises(ServerDied, match=f"{FILE} is damaged"):
         start(damaged, tmp_path / "log")

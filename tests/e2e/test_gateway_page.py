@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -214,3 +215,27 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_complained_about(page: Page
     assert all(name.startswith((gateway, "blob:", "data:")) for name in names)
     complaints = [entry for entry in page.browser.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
     assert [entry for entry in complaints if "/v1/" not in entry["message"]] == []
+
+
+@pytest.fixture(scope="module")
+def two_models(demo_server: Server) -> Iterator[str]:
+    """A gateway with two names for one server, which is as good as two servers for the page."""
+    running = GatewayProcess("--url", f"first={demo_server.grpc_url}", "--url", f"second={demo_server.grpc_url}")
+    yield running.url
+    running.stop()
+
+
+def test_a_model_is_chosen_where_there_are_several(browser: webdriver.Chrome, gateway: str, two_models: str) -> None:
+    assert not Page(browser, gateway).find("#choose-model").is_displayed()
+    page = Page(browser, two_models)
+    assert page.find("#model").text.startswith("first, ")
+    assert page.texts("#served option") == ["first", "second"]
+    page.find("#served option[value=second]").click()
+    page.wait("#model", lambda element: element.text.startswith("second, "))
+    page.choose(scene("yellow-star"))
+    page.ask()
+    assert page.answers()
+    assert "model=second" in page.find("#curl").text
+    assert '"model": ["second"]' in page.find("#python").text.replace('"model":[', '"model": [')
+    metrics = httpx.get(f"{two_models}/metrics").text
+    assert 'requests_total{endpoint="/v1/classify",model="second",status="200"} 1.0' in metrics

@@ -33,7 +33,7 @@ def test_sigterm_drains(server: Server) -> None:
 
     asking = threading.Thread(target=ask)
     asking.start()
-    while "in_flight 0.0" in httpx.get(f"{running.url}/metrics").text and asking.is_alive():
+    while 'items_in_flight{model=""} 0.0' in httpx.get(f"{running.url}/metrics").text and asking.is_alive():
         pass
     running.stop()
     asking.join(60)

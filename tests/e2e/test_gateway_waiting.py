@@ -52,7 +52,7 @@ def test_five_of_the_largest_at_once_and_small_ones_between_them(url: str) -> No
     most = Limits().texts
     with ThreadPoolExecutor(6) as pool:
         large: list[Future[int]] = [pool.submit(embed, url, new_texts(most)) for _ in range(5)]
-        while "items_in_flight 0.0" in httpx.get(f"{url}/metrics").text:
+        while 'items_in_flight{model=""} 0.0' in httpx.get(f"{url}/metrics").text:
             assert not any(each.done() for each in large)
         assert embed(url, new_texts(1)) == 1
         assert not any(each.done() for each in large), "a small one waited for the end of a large one"

@@ -119,6 +119,6 @@ def test_a_server_refuses_to_start_with_a_head_of_another_encoder(mismatched: Pa
 
 def test_triton_itself_refuses_it_too(mismatched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In production nothing of ours stands before Triton: the manifest model keeps it from starting."""
-    monkeypatch.setattr("tritonclip_server.embedded.server.check_repository", lambda folder: {})
+    monkeypatch.setattr("tritonclip_server.embedded.server.check_repositories", lambda folder: [])
     with pytest.raises(ServerDied, match="head_things was made for another encoder, 0000000000000000"):
         start(mismatched, tmp_path / "log")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,14 +127,16 @@ README_COMMANDS = commands("\n".join(blocks("")), ".venv/bin/", "curl")
 
 @pytest.mark.parametrize("command", README_COMMANDS)
 def test_every_command_of_the_readme_runs(command: str, running: Running) -> None:
+    if "finetune" in command:
+        shutil.rmtree(ROOT / "build" / "tuned", ignore_errors=True)  # of an earlier run: it goes over no model
     done = run(command, running)
     assert done.returncode == 0, done.stderr.decode()
-    assert b"error" not in done.stdout.lower()
+    assert re.search(rb'^error|"error"', done.stdout, re.MULTILINE) is None
 
 
 def test_the_readme_has_the_commands_this_file_believes() -> None:
     assert {shlex.split(command)[0] for command in README_COMMANDS} == {
-        ".venv/bin/tritonclip", ".venv/bin/tritonclip-server", "curl",
+        ".venv/bin/python", ".venv/bin/tritonclip", ".venv/bin/tritonclip-server", "curl",
     }  # fmt: skip
     assert len(README_COMMANDS) >= 7
     for target in commands("\n".join(blocks("")), "make "):

@@ -115,12 +115,16 @@ def test_the_health_check_ends_a_server_with_a_dead_model_process(
     started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(HEALTH, "READY", f"{started.http}/v2/health/ready")
+    monkeypatch.setattr(HEALTH, "MODEL", f"{started.http}/v2/models/{{}}")
     monkeypatch.setattr(HEALTH, "SEEN", tmp_path / "seen")
     monkeypatch.setattr(HEALTH, "FIRST_PROCESS", started.first)
     assert [HEALTH.main(), HEALTH.main()] == [0, 0]
     triton = started.triton()
-    assert int((tmp_path / "seen").read_text().split()[2]) == len(triton.children()) > 5
+    seen = (tmp_path / "seen").read_text().splitlines()[2:]
+    assert sorted(seen) == sorted(process.cmdline()[-2] for process in triton.children())
+    assert len(seen) > 5
     victim = triton.children()[-1]
+    instance = victim.cmdline()[-2]
     victim.kill()
     deadline = time.monotonic() + 30
     while victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE:
@@ -128,6 +132,6 @@ def test_the_health_check_ends_a_server_with_a_dead_model_process(
         time.sleep(0.1)
     assert HEALTH.is_ready(HEALTH.READY), "Triton says so itself, as from 26.04 on"
     assert HEALTH.main() == 1
-    assert "1 of Triton's model processes died" in capsys.readouterr().out
+    assert f"Triton's processes of {instance} died" in capsys.readouterr().out
     _, alive = psutil.wait_procs([triton], timeout=60)
     assert alive == []

@@ -140,7 +140,7 @@ async def flood(service: Service, kind: str) -> tuple[float, dict[str, Result], 
     return knee, results, decoded / encoded
 
 
-@pytest.mark.parametrize("kind", IMAGES)
+@pytest.mark.parametrize("kind", ["heavy", pytest.param("usual", marks=pytest.mark.long)])
 def test_overload_costs_those_who_are_answered_little(kind: str, repository: Path) -> None:
     with serve(repository) as service:
         knee, results, decoded = asyncio.run(flood(service, kind))

@@ -20,9 +20,11 @@ SAYS = {  # a part of what each prints
     "Classify by labels given": "star ",
     "Classify by a label set of the server": "('blue star', ",
     "Count tokens, read the manifest, ask for the status": "True 2.51.0 {",
+    "One of several models": "vit.manifest",  # is not found: the demo model has no name
     "Handle errors": "0 ",
     "Use asyncio": "[[",
     "Share deadlines and connections": "(1, 128)",
+    "Pass a trace and a request's id on": "(1, 128)",
     "Send one call": "(1, 128) ",
 }
 

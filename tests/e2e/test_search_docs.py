@@ -63,7 +63,7 @@ class Reader:
             elif step.startswith(COMMAND):
                 assert main([os.path.expanduser(part) for part in shlex.split(step)[1:]]) == 0
             elif step.startswith("curl "):
-                with Gateway(self.url, 0, flags=shlex.split(GATEWAY_FLAGS), say=lambda _: None) as gateway:
+                with Gateway([self.url], 0, flags=shlex.split(GATEWAY_FLAGS), say=lambda _: None) as gateway:
                     return shell(step.replace("localhost:8080", gateway.url.removeprefix("http://")))
             else:
                 return shell(step)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,15 @@ import pytest
 
 from tests.launching import ROOT, Launcher
 from tests.serving import FREE_PORTS, start, take_as_published
-from tritonclip import Client
+from tritonclip import Client, PermissionDeniedError, UnavailableError
+from tritonclip.protocol import (
+    Call,
+    LoadModelRequest,
+    ModelReadyRequest,
+    UnloadModelRequest,
+    open_transport,
+    resolve_connection,
+)
 from tritonclip_server.embedded.environment import check_numpy, find_installation, find_libpython
 from tritonclip_server.embedded.errors import EnvironmentProblem, LogProblem, PortInUse, RepositoryProblem, ServerDied
 from tritonclip_server.embedded.server import LOOPBACK, PING_INTERVAL_MS, Ports, Server
@@ -97,6 +106,8 @@ def test_the_command_prints_one_line_and_fails(tmp_path: Path) -> None:
 OPERATOR_CALLS = (
     ("GET", "/v2/models/embed_image/config"),
     ("POST", "/v2/repository/index"),
+    ("POST", "/v2/repository/models/embed_image/load"),
+    ("POST", "/v2/repository/models/no-such-model/unload"),
     ("GET", "/v2/systemsharedmemory/status"),
     ("GET", "/v2/cudasharedmemory/status"),
     ("GET", "/v2/trace/setting"),
@@ -107,6 +118,16 @@ OPERATOR_CALLS = (
 @pytest.mark.parametrize(("method", "path"), OPERATOR_CALLS)
 def test_operator_apis_are_closed(server: Server, method: str, path: str) -> None:
     assert httpx.request(method, server.http_url + path).status_code == 403
+
+
+@pytest.mark.parametrize("call", [LoadModelRequest("embed_image"), UnloadModelRequest("embed_image")])
+@pytest.mark.parametrize("key", [None, "guessed"])
+def test_models_are_loaded_and_unloaded_by_nobody_without_the_key(server: Server, call: Call, key: str | None) -> None:
+    for url in (server.grpc_url, server.http_url):
+        with closing(open_transport(resolve_connection(url, admin_key=key))) as transport:
+            with pytest.raises((PermissionDeniedError, UnavailableError), match="restricted"):
+                transport.start(call, 10).result()
+            assert transport.start(ModelReadyRequest("embed_image"), 10).result() is True
 
 
 def test_an_admin_key_opens_them_and_closes_statistics(tiny_repository: Path, tmp_path: Path) -> None:

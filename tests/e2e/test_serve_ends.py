@@ -46,7 +46,9 @@ def test_a_signal_before_it_is_ready_ends_it_too(launcher: Launcher) -> None:
     assert files_left(launcher.process.pid) == []
 
 
-@pytest.mark.parametrize("victim", ["image_encoder_0_0", "image_preprocess_0_1", "tritonserver"])
+@pytest.mark.parametrize(
+    "victim", ["image_encoder_0_0", pytest.param("image_preprocess_0_1", marks=pytest.mark.long), "tritonserver"]
+)
 def test_a_killed_process_is_noticed_and_service_comes_back(launcher: Launcher, victim: str) -> None:
     url = launcher.ready_url()
     triton = launcher.triton()
@@ -88,7 +90,7 @@ def ask_until_it_fails(url: str) -> None:
             client.embed_texts([str(time.monotonic())])
 
 
-@pytest.mark.parametrize("moment", [begun, loading, serving])
+@pytest.mark.parametrize("moment", [begun, pytest.param(loading, marks=pytest.mark.long), serving])
 def test_a_killed_launcher_takes_everything_with_it(
     moment: Callable[[Launcher], list[psutil.Process]], tiny_repository: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +163,7 @@ def test_what_is_under_way_ends_and_what_comes_later_is_refused(tiny_repository:
     assert {answer.outcome for answer in answers} <= {"200", *refusals}
 
 
+@pytest.mark.long  # a launcher whose Triton dies four times; test_launcher has the rule
 def test_what_dies_again_and_again_is_given_up(tiny_repository: Path, tmp_path: Path) -> None:
     """A server that cannot stay up must end, so that whoever supervises it sees."""
     with Launcher(tiny_repository, tmp_path) as running:

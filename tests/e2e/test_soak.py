@@ -1,4 +1,4 @@
-"""The soak in its short form: a minute, which the suite can bear. What takes half an hour is in docs/performance.md."""
+"""The soak in its short form, a minute. What takes half an hour is in docs/performance.md."""
 
 import asyncio
 from pathlib import Path
@@ -10,7 +10,7 @@ from load.faults.reports import all_answered
 from load.faults.service import serve
 from load.faults.soak import LEAST_SAMPLES, P99, Soak, soak, write
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 SECONDS = 60.0
 

@@ -43,7 +43,8 @@ for command in commands:
 package = importlib.import_module(part)
 assert package.__file__.startswith(sys.prefix), package.__file__
 for module in pkgutil.walk_packages(package.__path__, f"{part}."):
-    if not (module.name.endswith("__main__") or f"{module.name}.".startswith(f"{left_out}.")):
+    below = [f"{module.name}.".startswith(f"{name}.") for name in left_out.split(",")]
+    if not (module.name.endswith("__main__") or any(below)):
         importlib.import_module(module.name)
 """
 
@@ -157,21 +158,46 @@ def test_the_version_is_one(wheels: dict[str, Path]) -> None:
 def test_the_client_needs_only_what_it_asks_for(wheels: dict[str, Path], tmp_path: Path) -> None:
     environment = Environment(tmp_path / "client", [wheels["tritonclip"]], "tritonclip")
     assert "embed" in run(environment.bin / "tritonclip", "--help", cwd=tmp_path)
-    run(environment.bin / "python", "-c", TRY, "tritonclip", "tritonclip.search", "tritonclip.cli", cwd=tmp_path)
+    left_out = "tritonclip.bulk,tritonclip.search,tritonclip.training"
+    run(environment.bin / "python", "-c", TRY, "tritonclip", left_out, "tritonclip.cli", cwd=tmp_path)
     for command in (("search", "photos.index", "a cat"), ("index", "info", "photos.index")):
         said = run(environment.bin / "tritonclip", *command, cwd=tmp_path, code=2)
         assert said == 'tritonclip: searching needs LanceDB: pip install "tritonclip[search]"\n'
+    said = run(environment.bin / "tritonclip", "embed-dataset", "photos", "vectors", cwd=tmp_path, code=2)
+    assert said == 'tritonclip: data sets need pyarrow: pip install "tritonclip[bulk]"\n'
+    training = ("train", "birds", "--name", "birds", "--output", "head")
+    said = run(environment.bin / "tritonclip", *training, cwd=tmp_path, code=2)
+    assert said == 'tritonclip: training needs SciPy: pip install "tritonclip[train]"\n'
+
+
+def test_the_clients_extra_brings_all_that_training_needs(wheels: dict[str, Path], tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "train", [wheels["tritonclip"]], "tritonclip[train]")
+    arguments = ("tritonclip", "tritonclip.bulk,tritonclip.search", "tritonclip.cli", "train")
+    assert "usage: tritonclip train " in run(environment.bin / "python", "-c", TRY, *arguments, cwd=tmp_path)
 
 
 def test_the_clients_extra_brings_all_that_searching_needs(wheels: dict[str, Path], tmp_path: Path) -> None:
     environment = Environment(tmp_path / "search", [wheels["tritonclip"]], "tritonclip[search]")
-    said = run(
-        environment.bin / "python", "-c", TRY, "tritonclip", "", "tritonclip.cli", "search", "index", cwd=tmp_path
-    )
+    arguments = ("tritonclip", "tritonclip.training", "tritonclip.cli", "search", "index")
+    said = run(environment.bin / "python", "-c", TRY, *arguments, cwd=tmp_path)
     assert "usage: tritonclip search " in said
     assert "usage: tritonclip index " in said
     missing = run(environment.bin / "tritonclip", "index", "info", "photos.index", cwd=tmp_path, code=2)
     assert missing.startswith("tritonclip: photos.index: there is no index")
+
+
+def test_the_extra_for_spans_brings_all_that_they_need(wheels: dict[str, Path], tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "otel", wheels.values(), "tritonclip-server[otel]")
+    run(environment.bin / "python", "-c", "import tritonclip_server.gateway.spans", cwd=tmp_path)
+
+
+def test_the_clients_extra_brings_all_that_data_sets_need(wheels: dict[str, Path], tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "bulk", [wheels["tritonclip"]], "tritonclip[bulk]")
+    arguments = ("tritonclip", "tritonclip.search,tritonclip.training", "tritonclip.cli", "embed-dataset")
+    assert "usage: tritonclip embed-dataset " in run(environment.bin / "python", "-c", TRY, *arguments, cwd=tmp_path)
+    (tmp_path / "photos").mkdir()
+    dataset = (environment.bin / "tritonclip", "embed-dataset", "photos", "vectors", "--url", "grpc://127.0.0.1:9")
+    assert "no server answered" in run(*dataset, cwd=tmp_path, code=3)
 
 
 def test_a_command_without_its_extra_says_what_to_install(wheels: dict[str, Path], tmp_path: Path) -> None:
@@ -188,7 +214,8 @@ def test_a_command_without_its_extra_says_what_to_install(wheels: dict[str, Path
 def test_an_extra_brings_all_that_its_commands_need(extra: str, wheels: dict[str, Path], tmp_path: Path) -> None:
     environment = Environment(tmp_path / extra, wheels.values(), f"tritonclip-server[{extra}]")
     commands = [name for name, details in COMMANDS.items() if details.extra == extra]
-    arguments = (f"tritonclip_server.{extra}", "", "tritonclip_server.cli", *commands)
+    spans = "tritonclip_server.gateway.spans"  # which is for the extra otel
+    arguments = (f"tritonclip_server.{extra}", spans, "tritonclip_server.cli", *commands)
     said = run(environment.bin / "python", "-c", TRY, *arguments, cwd=tmp_path)
     assert [f"usage: tritonclip-server {name} " in said for name in commands] == [True] * len(commands)
     if extra == "export":

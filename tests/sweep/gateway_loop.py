@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -182,6 +182,9 @@ class Instant:
         self._manifest = Manifest.from_document(about | {"fingerprint": "instant", "label_sets": sets})
 
     def with_timeout(self, timeout: float) -> "Instant":
+        return self
+
+    def with_headers(self, headers: Mapping[str, str]) -> "Instant":
         return self
 
     async def manifest(self, *, refresh: bool = False) -> Manifest:

@@ -1,5 +1,6 @@
 """image_preprocess: work is bounded before decoding begins, by what the file claims; small files hold nobody up."""
 
+import contextlib
 import json
 import struct
 import subprocess
@@ -133,15 +134,33 @@ def tiny_parts() -> dict[str, bytes]:
 TINY = tiny_parts()
 
 
+def processor_seconds(data: bytes) -> float:
+    """The least of a few tries, since a machine that others use is slow by the minute."""
+
+    def once() -> float:
+        begun = time.process_time()
+        with contextlib.suppress(preprocess.InvalidImage):
+            pixels(data)
+        return time.process_time() - begun
+
+    return min(once() for _ in range(3))
+
+
+@pytest.fixture(scope="module")
+def photograph_seconds() -> float:
+    """What an ordinary image takes: 12 megapixels of progressive JPEG, an eighth of what one image may take."""
+    return processor_seconds(encode(noise(4000, 3000), "JPEG", progressive=True))
+
+
 @pytest.mark.parametrize("kind", TINY)
-def test_many_small_parts_are_soon_read(kind: str) -> None:
-    """Each takes a small part of this, and of what one image may take."""
-    begun = time.process_time()
-    try:
+def test_many_small_parts_are_soon_read(kind: str, photograph_seconds: float) -> None:
+    assert processor_seconds(TINY[kind]) < 4 * photograph_seconds
+
+
+def test_only_broken_ones_of_many_small_parts_are_refused() -> None:
+    assert reason(TINY["PNG pixels"]).startswith("damaged or truncated PNG")
+    for kind in TINY.keys() - {"PNG pixels"}:
         pixels(TINY[kind])
-    except preprocess.InvalidImage:
-        assert kind in ("PNG pixels",)
-    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize(

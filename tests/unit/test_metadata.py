@@ -45,6 +45,7 @@ BAD_EXIF = {
     "of 60 kB": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0" + bytes(60_000),
     "with an orientation of 0": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\0\0\0\0\0\0\0\0",
     "with an orientation of 9": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0",
+    "with an orientation that has no value": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\0\0\0\0\6\0\0\0\0\0\0\0",
     "with an orientation in words": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0\x36\0\0\0\0\0\0\0",
 }
 ICC = {"of no bytes": b"", "short": b"\0\0\0\x0c", "of nonsense": bytes(range(256)), "large": bytes(2_000_000)}

@@ -49,6 +49,7 @@ def targa(footer: bool, kind: int = 2) -> bytes:
 
 OTHERS = {
     "PDF": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj",
+    "PDF,": b"\r\n%PDF-1.4\n%\xe2\xe3\xcf\xd3\n1 0 obj",
     "Photoshop": b"8BPS\0\1" + bytes(20),
     "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
     "PostScript (EPS)": b"\xc5\xd0\xd3\xc6" + bytes(30),

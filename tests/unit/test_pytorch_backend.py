@@ -1,6 +1,5 @@
 """The LibTorch stand-in, on a fake of Triton's Python backend."""
 
-import fcntl
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -148,42 +147,6 @@ def test_it_tells_what_it_has_taken_and_when_it_is_free(tmp_path: Path, monkeypa
     assert seen == [(0, 3), (0, 0), (0, 0)]
     assert others.cells[shared.IDLE] == 1
     assert others.cells[shared.LIMIT] == 4
-
-
-@pytest.mark.parametrize(("items", "waits"), [(1, True), (16, True), (17, False)])
-def test_few_texts_are_encoded_by_one_instance_at_a_time(items: int, waits: bool, tmp_path: Path) -> None:
-    model = backend(Embedded(), tmp_path, TOKENS, ["features"], 64)
-    forward, taken = model.model, []
-
-    def watched(tokens: torch.Tensor) -> Any:
-        taken.append(is_locked(tmp_path / "1" / "model.pt"))
-        if bool((tokens == 9).any()):
-            raise RuntimeError("no text")
-        return forward(tokens)
-
-    model.model = watched
-    for token in (1, 9):
-        model.execute([request(tokens=np.full((items, 3), token, np.int32))])
-        assert not is_locked(tmp_path / "1" / "model.pt")
-    assert taken == [waits, waits]
-
-
-def is_locked(path: Path) -> bool:
-    """Whether another instance would have to wait; each has opened the file for itself."""
-    with path.open("rb") as other:
-        try:
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def test_what_is_no_text_waits_for_nobody(tmp_path: Path) -> None:
-    model = backend(Scores(), tmp_path, FEATURES, ["cosine", "logits"], 0)
-    with (tmp_path / "1" / "model.pt").open("rb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        rows = np.eye(2, 4, dtype=np.float32)
-        assert model.execute([request(text_features=rows, image_features=rows)])[0].error is None
 
 
 def test_a_failing_pass_fails_its_culprit_alone(tmp_path: Path) -> None:

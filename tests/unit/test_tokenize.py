@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ FOLDER = MODELS / "text_tokenize" / "1"
 REFERENCE = SimpleTokenizer()
 CAT = [49406, 320, 1125, 539, 320, 2368, 49407]
 tokenize_text = load_module(FOLDER / "tokenize_text.py")
+token_rows = load_module(FOLDER / "token_rows.py")
 
 
 def config(width: int = 77, **parameters: str) -> dict[str, Any]:
@@ -90,6 +92,8 @@ def test_a_missing_file_says_what_writes_it(tmp_path: Path) -> None:
     ("given", "message"),
     [
         (config(clean="tidy"), "parameter clean: 'tidy' is not one of lower, whitespace, canonicalize"),
+        (config(vocabulary="t5"), "parameter vocabulary: 't5' is not one of clip, hub"),
+        (config(stripped_id="-1"), "parameter stripped_id: '-1' is not a whole number of at least 0"),
         (config(max_text_bytes="0"), "parameter max_text_bytes: '0'"),
         (config(max_text_bytes="many"), "parameter max_text_bytes: 'many'"),
         (config(width=2), "output tokens"),
@@ -182,10 +186,27 @@ def test_settings() -> None:
     assert tokenizer_settings(other) == TokenizerSettings(clean="canonicalize", context_length=64, end_id=49_407)
 
 
+def hub_tokenizer(**attributes: Any) -> HFTokenizer:
+    """One of the hub with these attributes, without its files."""
+    tokenizer = HFTokenizer.__new__(HFTokenizer)
+    vars(tokenizer).update(
+        {"tokenizer_mode": "", "strip_sep_token": False, "tokenizer": SimpleNamespace()} | attributes
+    )
+    return tokenizer
+
+
 @pytest.mark.parametrize(
     ("tokenizer", "message"),
     [
-        (HFTokenizer.__new__(HFTokenizer), "HFTokenizer"),
+        (hub_tokenizer(tokenizer_mode="clips"), "'clips'"),
+        (hub_tokenizer(tokenizer=SimpleNamespace(is_fast=False)), "no fast form"),
+        (hub_tokenizer(tokenizer=SimpleNamespace(is_fast=True, pad_token_id=None)), "no padding token"),
+        (
+            hub_tokenizer(
+                tokenizer=SimpleNamespace(is_fast=True, pad_token_id=0, sep_token_id=None), strip_sep_token=True
+            ),
+            "no separator",
+        ),
         (SigLipTokenizer.__new__(SigLipTokenizer), "SigLipTokenizer"),
         (SimpleTokenizer(reduction_mask="simple"), "reduction mask"),
         (SimpleTokenizer(context_length=None), "context length"),
@@ -197,3 +218,23 @@ def test_other_tokenizers_are_refused(tmp_path: Path, tokenizer: Any, message: s
     with pytest.raises(UnsupportedModel, match=message):
         write_tokenizer(tokenizer, tmp_path / "tokenizer.json")
     assert not (tmp_path / "tokenizer.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("layout", "width", "ids", "row"),
+    [
+        ({}, 5, [7, 1, 8], [7, 1, 8, 0, 0]),
+        ({}, 4, [7, 1, 2, 3, 8], [7, 1, 2, 8]),
+        ({"cuts_left": True}, 4, [7, 1, 2, 3, 8], [7, 2, 3, 8]),
+        ({"pads_left": True, "pad_id": 9}, 5, [7, 1, 8], [9, 9, 7, 1, 8]),
+        ({"prefix": 0, "suffix": 1}, 3, [1, 2, 3, 8], [1, 2, 8]),
+        ({"prefix": 2, "suffix": 0}, 3, [7, 6, 1, 2], [7, 6, 1]),
+        ({"prefix": 0, "suffix": 0}, 2, [1, 2, 3], [1, 2]),
+        ({"prefix": 0, "suffix": 0, "cuts_left": True}, 2, [1, 2, 3], [2, 3]),
+        ({"stripped_id": 8, "pad_id": 5}, 5, [7, 8, 1, 8], [7, 0, 1, 0, 5]),
+    ],
+)
+def test_layout_of_a_row(layout: dict[str, Any], width: int, ids: list[int], row: list[int]) -> None:
+    found = np.full(width, -1, np.int32)
+    token_rows.RowLayout(**layout).write(found, ids)
+    assert found.tolist() == row

@@ -278,3 +278,92 @@ def test_a_full_queue_is_waited_for(stored: FakeServer) -> None:
         client.manifest()
         stored.failures += [status_error("UNAVAILABLE", "full")] * 2
         assert client.classify(b"dog", label_set="animals", top_k=1)[0][0].label == "dog"
+
+
+@pytest.fixture
+def trained() -> FakeServer:
+    server = FakeServer()
+    server.store_label_set("birds", LABELS, trained=True, threshold=0.4)
+    return server
+
+
+def test_a_trained_label_set_has_no_cosine(trained: FakeServer) -> None:
+    trained.manifest["logit_scale"] = 1e-3  # no cosine makes these logits
+    with Client(transport=trained.transport()) as client:
+        label_set = client.manifest().label_sets["birds"]
+        assert (label_set.kind, label_set.threshold, label_set.templates) == ("trained", 0.4, ())
+        (row,) = client.classify(b"dog", label_set="birds")
+        assert {prediction.cosine for prediction in row} == {None}
+        assert sum(prediction.probability or 0 for prediction in row) == pytest.approx(1)
+        with pytest.raises(ConfigError, match=r"min_cosine.*'birds' was trained.*threshold.*0\.4"):
+            client.classify(b"dog", label_set="birds", min_cosine=0.1)
+        assert client.classify(b"dog", label_set="birds", threshold=0.9)[0] == ()
+
+
+def test_two_trained_labels_of_a_model_with_a_bias_are_compared(trained: FakeServer) -> None:
+    """Its own probabilities are sigmoids; a trained head's are a softmax whatever the model."""
+    trained.store_label_set("animals", LABELS)
+    trained.manifest |= SIGMOID
+    with Client(transport=trained.transport()) as client:
+        found = {name: client.classify(b"dog", label_set=name, threshold=0.0) for name in ("birds", "animals")}
+        sets = client.manifest().label_sets
+        assert (found["birds"].activation, found["animals"].activation) == ("softmax", "sigmoid")
+        assert {name: entry.activation for name, entry in sets.items()} == {"birds": "softmax", "animals": "sigmoid"}
+        assert client.compare(b"dog", "dog").activation == client.manifest().activation == "sigmoid"
+    for best in found["animals"][0]:
+        assert best.probability == pytest.approx(1 / (1 + np.exp(-best.logit)), rel=1e-4)
+    assert sum(best.probability or 0 for best in found["birds"][0]) == pytest.approx(1)
+
+
+def test_results_of_a_model_without_a_bias_are_a_softmax(stored: FakeServer) -> None:
+    with Client(transport=stored.transport()) as client:
+        assert client.manifest().label_sets["animals"].activation == "softmax"
+        for choice in ({"label_set": "animals"}, {"labels": LABELS}):
+            assert client.classify(b"dog", **choice).activation == "softmax"
+        assert client.compare(b"dog", "dog").activation == client.manifest().activation == "softmax"
+
+
+def test_a_new_label_set_is_known_at_the_next_call(stored: FakeServer) -> None:
+    stored.manifest["revision"] = "1"
+    with Client(transport=stored.transport()) as client:
+        client.classify(b"dog", label_set="animals")
+        with pytest.raises(ConfigError, match="no label set 'birds'"):
+            client.classify(b"dog", label_set="birds")
+        stored.store_label_set("birds", ["crow", "dog"], trained=True)
+        stored.manifest["revision"] = "2"
+        assert client.classify(b"dog", label_set="birds")[0][0].label == "dog"
+        asked = [request.outputs for request in stored.requests("manifest")]
+        assert asked == [("manifest",), ("revision",), ("revision",), ("manifest",)]
+
+
+def test_a_server_that_knows_no_revisions_any_more_is_asked_for_its_manifest(stored: FakeServer) -> None:
+    stored.manifest["revision"] = "1"
+    with Client(transport=stored.transport()) as client:
+        client.classify(b"dog", label_set="animals")
+        del stored.manifest["revision"]
+        assert client.classify(b"dog", label_set="animals")[0][0].label == "dog"
+        client.classify(b"dog", label_set="animals")
+        assert stored.requests("manifest")[-1].outputs == ("fingerprint",)
+
+
+@pytest.mark.parametrize("labels", [["wren", "dog"], ["wren", "dog", "owl", "robin", "finch", "crow"]])
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_a_label_set_that_is_replaced_during_the_call_answers_for_itself(
+    stored: FakeServer, labels: list[str], top_k: int | None
+) -> None:
+    """The ensemble is exchanged a little before the manifest says so."""
+    stored.manifest["revision"] = "1"
+    with Client(transport=stored.transport()) as client:
+        client.manifest()
+        stored.store_label_set("animals", labels)
+        stored.manifest["label_sets"]["animals"] |= {"labels": 4, "names": LABELS}
+        (row,) = client.classify(b"dog", label_set="animals", top_k=top_k)
+    assert row[0].label == "dog"
+    assert len(row) == min(top_k or 99, len(labels))
+    assert {prediction.label for prediction in row} <= {*labels}
+
+
+def test_a_kind_that_is_not_known_is_named(stored: FakeServer) -> None:
+    stored.manifest["label_sets"]["animals"]["kind"] = "guessed"
+    with Client(transport=stored.transport()) as client, pytest.raises(ProtocolError, match=r"'animals'.*'guessed'"):
+        client.manifest()

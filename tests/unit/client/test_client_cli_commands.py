@@ -66,7 +66,7 @@ def test_rank_sorts_by_probability(command: Command, photos: Path) -> None:
     sentences = ["a photo of a dog", "a photo of a cow", "a photo of a cat"]
     assert command("rank", "cat.jpg", *sentences, "--format", "json") == 0
     rows = json.loads(command.text)
-    assert list(rows[0]) == ["image", "text", "cosine", "logit", "probability"]
+    assert list(rows[0]) == ["image", "text", "cosine", "logit", "probability", "activation"]
     assert rows[0]["text"] == "a photo of a cat"
     assert rows[0]["cosine"] == pytest.approx(1)
     probabilities = [row["probability"] for row in rows]
@@ -115,7 +115,7 @@ def test_classify_by_a_label_set(command: Command, photos: Path) -> None:
     assert command("classify", "dog.jpg", "--label-set", "plants") == 2
     assert "it has animals" in command.err
     assert command("status") == 0
-    assert "animals, 2 labels" in command.text
+    assert "animals, 2 labels, softmax" in command.text
 
 
 def test_classify_with_a_threshold(command: Command, photos: Path) -> None:
@@ -124,7 +124,7 @@ def test_classify_with_a_threshold(command: Command, photos: Path) -> None:
     assert command(*arguments) == 0
     assert command.text.splitlines()[1] == "cat.jpg  (none of these)"
     assert command(*arguments, "--format", "json") == 0
-    assert json.loads(command.text) == [{"image": "cat.jpg", "predictions": []}]
+    assert json.loads(command.text) == [{"image": "cat.jpg", "activation": "softmax", "predictions": []}]
 
 
 def test_status_as_table(command: Command) -> None:
@@ -134,6 +134,7 @@ def test_status_as_table(command: Command) -> None:
     assert lines["server"][:2] == ["triton", "0.0.0-fake"]
     assert lines["variant"] == ["fake"]
     assert lines["precision"] == ["fp32"]
+    assert lines["activation"] == ["softmax"]
     assert lines["fingerprint"] == ["fa4e0000"]
     assert "embed_image" in lines["ready"]
     assert lines["embed_text"] == ["3", "1", "3.0000", "0.5000", "2.0000"]

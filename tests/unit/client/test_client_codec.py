@@ -10,16 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
-from tritonclip import ProtocolError
+from tritonclip import InvalidArgumentError, ProtocolError
 from tritonclip.protocol import grpc_codec, http_codec
 from tritonclip.protocol.messages import (
     InferRequest,
     InferResponse,
+    LoadModelRequest,
     ModelReadyRequest,
     ModelStatistics,
     ServerInfoRequest,
     StatisticsRequest,
     Tensor,
+    UnloadModelRequest,
 )
 
 REQUEST = InferRequest("embed_text", (Tensor.from_items("text", [b"a", b""]),), ("text_features",))
@@ -176,3 +178,20 @@ class TestHttp:
     @staticmethod
     def decode(headers: dict[str, str], body: bytes) -> Any:
         return http_codec.decode(REQUEST, 200, headers, body)
+
+
+def test_loading_and_unloading_a_model() -> None:
+    load, unload = LoadModelRequest("head/a b", '{"name": "x"}'), UnloadModelRequest("head")
+    sent = http_codec.encode(load)
+    assert (sent.method, sent.path) == ("POST", "/v2/repository/models/head%2Fa%20b/load")
+    assert json.loads(sent.content) == {"parameters": {"config": '{"name": "x"}'}}
+    assert http_codec.encode(LoadModelRequest("head")).content == b""
+    assert http_codec.encode(unload).path == "/v2/repository/models/head/unload"
+    method, message = grpc_codec.encode(load)
+    assert (method, message.model_name) == ("RepositoryModelLoad", "head/a b")
+    assert message.parameters["config"].string_param == '{"name": "x"}'
+    assert grpc_codec.encode(LoadModelRequest("head"))[1] == pb.RepositoryModelLoadRequest(model_name="head")
+    assert grpc_codec.encode(unload) == ("RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name="head"))
+    assert http_codec.decode(load, 200, {}, b"") is grpc_codec.decode(unload, None) is True
+    with pytest.raises(InvalidArgumentError, match="load failed"):
+        http_codec.decode(load, 400, {}, b'{"error": "load failed for model"}')

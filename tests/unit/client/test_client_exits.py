@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.client.conftest import Wire
+from tritonclip.protocol._channels import SILENCE
 from tritonclip.protocol.messages import Call, InferRequest
 
 TIMEOUT = 120  # of the clients: whoever waits for it is found out
@@ -65,7 +66,8 @@ def _interruptible() -> Iterator[None]:
 
 def start(code: str, url: str, *, is_async: bool) -> "subprocess.Popen[str]":
     arguments = [sys.executable, "-c", PRELUDE + code, url, "async" if is_async else "sync"]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def hold(wire: Wire) -> tuple[threading.Event, threading.Semaphore]:
@@ -113,6 +115,7 @@ def test_an_interruption_ends_a_script_at_once(wire: Wire, code: str, requests: 
     try:
         for _ in range(requests):
             assert arrived.acquire(timeout=SOON)
+        time.sleep(2 * SILENCE)  # then the connection is given up with the request
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=SOON)
@@ -120,6 +123,33 @@ def test_an_interruption_ends_a_script_at_once(wire: Wire, code: str, requests: 
         assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
         assert err.splitlines()[-1] == "KeyboardInterrupt"
         assert "Exception ignored" not in err
+        assert "exception calling callback" not in err
+    finally:
+        release.set()
+        process.kill()
+
+
+@pytest.mark.parametrize("texts", ["['hold']", "[f'hold {n}' * 10 for n in range(800)]"], ids=["one", "many"])
+@pytest.mark.parametrize("wire", ["grpc", "http"], indirect=True)
+def test_an_interruption_that_comes_to_another_thread_is_noticed(wire: Wire, texts: str) -> None:
+    """The system chooses the thread that a signal interrupts; Python acts on it in the main one, once that wakes."""
+    release, arrived = hold(wire)
+    code = f"""
+import signal
+
+def interrupt():
+    sys.stdin.readline()
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+make().embed_texts({texts})
+"""
+    process = start(code, wire.url, is_async=False)
+    try:
+        assert arrived.acquire(timeout=SOON)
+        time.sleep(0.1)  # the main thread has nothing to do but to wait
+        _, err = process.communicate("now\n", timeout=SOON)
+        assert err.splitlines()[-1] == "KeyboardInterrupt"
     finally:
         release.set()
         process.kill()

@@ -126,6 +126,15 @@ def test_case_tells_labels_apart_where_the_model_knows_it(clean: str, differ: bo
         classify(fake, ["polish", "polish "])
 
 
+def test_equal_labels_of_a_model_with_a_bias_share_nothing(fake: FakeServer) -> None:
+    """Each is judged by itself, so that the same one twice is judged twice alike."""
+    fake.manifest |= SIGMOID
+    alone = classify(fake, ["cat"])[0][0]
+    first, second, dog = classify(fake, ["cat", "dog", "cat"])[0]
+    assert [first.index, second.index, dog.index] == [0, 2, 1]
+    assert first.probability == second.probability == pytest.approx(alone.probability)
+
+
 @pytest.mark.parametrize("choice", [{"labels": ["cat"]}, {"label_set": "one"}])
 def test_one_label_has_its_cosine_and_no_probability(choice: Any) -> None:
     fake = FakeServer(label_sets={"one": ["a photo of a cat"]})
@@ -214,9 +223,34 @@ def test_one_sentence_on_the_command_line(command: Command, photos: Path) -> Non
     assert command(*rank, "--format", "json") == 0
     assert json.loads(command.text)[0]["probability"] is None
     assert command(*rank, "--format", "csv") == 0
-    assert command.text.splitlines()[1].endswith(",")
+    assert command.text.splitlines()[1].endswith(",,softmax")
     assert command(*rank) == 0
     assert command.text.splitlines()[1].split()[-1] == "-"
+
+
+@pytest.mark.parametrize(("calibration", "activation"), [({}, "softmax"), (SIGMOID, "sigmoid")])
+@pytest.mark.parametrize("asked", [["rank", "cat.jpg", "a cat", "a dog"], ["classify", "cat.jpg", "--labels", "a,b"]])
+def test_the_command_line_says_what_a_probability_is(
+    command: Command, photos: Path, asked: list[str], calibration: dict[str, float], activation: str
+) -> None:
+    command.fake.manifest |= calibration
+    assert command(*asked) == 0
+    assert f"probability ({activation})" in command.text.splitlines()[0]
+    assert command(*asked, "--format", "csv") == 0
+    assert {row["activation"] for row in csv.DictReader(io.StringIO(command.text))} == {activation}
+    assert command(*asked, "--format", "json") == 0
+    assert {row["activation"] for row in json.loads(command.text)} == {activation}
+
+
+def test_a_threshold_judges_each_label_of_a_model_with_a_bias_by_itself(command: Command, photos: Path) -> None:
+    """None of these is for the threshold there, and several may fit."""
+    command.fake.manifest |= SIGMOID
+    labels = ["classify", "cat.jpg", "--labels", "cat,Cat,dog", "--threshold", "0.9", "--format", "json"]
+    assert command(*labels) == 0
+    (found,) = json.loads(command.text)
+    assert [best["label"] for best in found["predictions"]] == ["cat"]
+    assert command(*labels, "--template", "the {}") == 0
+    assert json.loads(command.text)[0]["predictions"] == []
 
 
 SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"

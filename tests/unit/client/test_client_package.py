@@ -41,7 +41,7 @@ def test_all_is_what_the_package_shows() -> None:
 def test_the_protocol_shows_what_its_modules_are_and_define() -> None:
     names = in_a_new_process("import tritonclip.protocol; print(*dir(tritonclip.protocol))").split()
     shown = {name for name in names if not name.startswith("_")}
-    modules = {"connection", "messages", "proxies", "statuses", "transport"}
+    modules = {"connection", "messages", "names", "proxies", "statuses", "transport"}
     assert shown == {*protocol.__all__} | modules
     assert protocol.__all__ == sorted(protocol.__all__)
     for module in ("grpc_codec", "http_codec", "grpc_transport", "http_transport", *modules):

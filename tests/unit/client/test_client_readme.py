@@ -33,7 +33,7 @@ def _served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_there_is_something_to_run() -> None:
-    assert (len(PYTHON), len(COMMANDS)) == (6, 10)
+    assert (len(PYTHON), len(COMMANDS)) == (6, 11)
 
 
 @pytest.mark.usefixtures("_served")

@@ -57,6 +57,15 @@ def test_a_manifest_asked_for_anew(wire: Wire) -> None:
     assert wire.run(twice_async if wire.is_async else twice) == ["fa4e0000", "fa4e0000", "another", "another"]
 
 
+def test_a_sigmoid_of_any_logit_is_a_number() -> None:
+    """SigLIP's least logits are below -130; float32 has no exp(130)."""
+    manifest = Manifest.from_document({"logit_scale": 117.0, "logit_bias": -16.5})
+    logits, probabilities = manifest.calibrate(np.array([[-1, 0, 0.05, 1]], np.float32))
+    assert probabilities.dtype == np.float32
+    expected = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-38)
+
+
 @pytest.mark.parametrize("bias", [None, -3.0])
 def test_calibration_is_the_servers(bias: float | None) -> None:
     fake = FakeServer(manifest={"logit_scale": 12.0, "logit_bias": bias})

@@ -43,7 +43,7 @@ def test_urls(url: str, text: str, authority: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["localhost:8001", "ftp://host", "grpc://", "grpc://host:port", "http://host:99999", "grpc://host/path",
-     "http://user:secret@host", "http://host?x=1", ""],
+     "http://user:secret@host", "http://host?x=1", "http://host#x", ""],
 )  # fmt: skip
 def test_urls_that_cannot_be_used(url: str) -> None:
     with pytest.raises(ConfigError, match="server URL"):

@@ -1,10 +1,10 @@
 """A server that is there no more, without a word: one deadline is lost on it, and no more; a slow one loses nothing."""
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 from tests.unit.client.conftest import Wire
 from tests.unit.client.raw_servers import Relay, raw_server
 from tritonclip import AsyncClient, Client, DeadlineExceededError, _defaults
-from tritonclip.protocol import grpc_transport
+from tritonclip.protocol import _channels, grpc_transport
 from tritonclip.protocol.messages import Call, InferRequest
 from tritonclip.testing import features_of
 
@@ -139,31 +139,31 @@ def test_a_server_that_is_merely_slow_is_not_hurt(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("wire", ["grpc", "http"], indirect=True)
-def test_a_server_that_answers_others_is_kept(wire: Wire) -> None:
+def test_a_server_that_answers_others_is_kept(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """One slow answer says nothing of a connection on which others come."""
-    stop = threading.Event()
+    clock = [time.monotonic()]
+    monkeypatch.setattr(_channels, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    arrived, release = threading.Event(), threading.Event()
 
     def before(call: Call) -> None:
         if isinstance(call, InferRequest) and call.inputs and call.inputs[0].items() == [b"slow"]:
-            stop.wait(20)
+            arrived.set()
+            release.wait(30)
+
+    def ask_slowly() -> None:
+        with pytest.raises(DeadlineExceededError):
+            client.with_timeout(4).embed_texts("slow")
 
     wire.fake.before = before
     with Client(wire.url, timeout=30) as client:
         client.manifest()
-
-        def chat() -> None:
-            with contextlib.suppress(Exception):
-                while not stop.is_set():
-                    client.embed_texts("quick")
-
-        chatting = threading.Thread(target=chat)
-        chatting.start()
-        with pytest.raises(DeadlineExceededError):
-            client.with_timeout(0.6).embed_texts("slow")
-        said = len(wire.fake.requests("embed_text"))
-        while len(wire.fake.requests("embed_text")) < said + 3:
-            time.sleep(0.01)
-        stop.set()
-        chatting.join()
+        slow = threading.Thread(target=ask_slowly)
+        slow.start()
+        assert arrived.wait(20)
+        clock[0] += 2 * _channels.SILENCE
+        client.embed_texts("quick")
+        slow.join(20)
+        client.embed_texts("quick")
+        release.set()
     quick = {peer for peer, call in wire.server.peers if call.inputs and call.inputs[0].items() == [b"quick"]}
     assert len(quick) == 1  # before the deadline and after it

@@ -205,6 +205,20 @@ def test_a_model_that_is_replaced_meanwhile_ends_the_run(animals: FakeServer, tm
         evaluate(animals, many(tmp_path), concurrency=1)
 
 
+def test_a_label_set_that_is_replaced_meanwhile_ends_the_run(animals: FakeServer, tmp_path: Path) -> None:
+    animals.manifest["revision"] = "1"
+    animals.manifest["label_sets"]["animals"]["edition"] = "old"
+
+    def replace(call: Call) -> None:
+        if isinstance(call, InferRequest) and call.model == "classify_animals":
+            animals.manifest["revision"] = "2"
+            animals.manifest["label_sets"]["animals"]["edition"] = "new"
+
+    animals.before = replace
+    with pytest.raises(ProtocolError, match="label set animals was replaced on the server during the run"):
+        evaluate(animals, many(tmp_path), concurrency=1)
+
+
 def test_a_server_that_goes_away_ends_the_run(animals: FakeServer, tmp_path: Path) -> None:
     animals.failures.append(status_error("UNAVAILABLE", "full", "manifest"))
     data = many(tmp_path, 3)

@@ -85,7 +85,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
             for output in request.outputs
             if "classification" in output.parameters
         }
-        reply = self._answer(InferRequest(request.model_name, inputs, outputs, classes), context)
+        reply = self._answer(InferRequest(request.model_name, inputs, outputs, classes, request.id), context)
         assert isinstance(reply, InferResponse)
         message = pb.ModelInferResponse(model_name=request.model_name)
         for tensor in reply.outputs:
@@ -187,7 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
             for output in document["outputs"]
             if "classification" in output["parameters"]
         }
-        self._answer(InferRequest(self.path.split("/")[3], tuple(tensors), outputs, classes))
+        model, request_id = self.path.split("/")[3], document.get("id", "")
+        self._answer(InferRequest(model, tuple(tensors), outputs, classes, request_id))
 
     def _answer(self, call: Call) -> None:
         self.server.headers_seen.append((type(call).__name__, dict(self.headers)))

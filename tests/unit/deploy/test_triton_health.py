@@ -2,12 +2,10 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,21 +15,35 @@ import pytest
 
 from tests.modules import load_module
 from tests.unit.client.raw_servers import raw_server
+from tests.waiting import wait_for
 
 HEALTH = Path(__file__).resolve().parents[3] / "deploy/docker/triton_health.py"
-# A process named tritonserver with as many model processes as it is told, one more at each SIGUSR1. It is ready while
-# the file READY exists, and as Triton of 26.04 and later, only while all of them live.
+# A process named tritonserver with as many model processes as it is told, one more at each SIGUSR1; at SIGUSR2 the
+# model of the first one is loaded again. It is ready while the file READY exists, and as Triton of 26.04 and later only
+# while all of them live. It has the models of all processes but those that the file UNLOADED names.
 STAND_IN = """
 import ctypes, http.server, os, signal, subprocess, sys, threading
-port, stub, count, ready, release = sys.argv[1:]
+port, stub, count, ready, unloaded, release = sys.argv[1:]
 ctypes.CDLL(None).prctl(15, b"tritonserver")
-stubs = [subprocess.Popen([stub, "600"]) for _ in range(int(count))]
-signal.signal(signal.SIGUSR1, lambda *_: stubs.append(subprocess.Popen([stub, "600"])))
+start = lambda name: subprocess.Popen([stub, "/models/1/model.py", name, "/backends"])
+stubs = [start(f"model{number}_0_0") for number in range(int(count))]
+
+def load_again(*_):
+    stubs.append(start("model0_0_0"))
+    stubs[0].kill()
+    stubs[0].wait()
+
+signal.signal(signal.SIGUSR1, lambda *_: stubs.append(start(f"model{len(stubs)}_0_0")))
+signal.signal(signal.SIGUSR2, load_again)
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        whole = release < "26.04" or all(stub.poll() is None for stub in stubs)
-        self.send_response(200 if os.path.exists(ready) and whole else 400)
+        if self.path.startswith("/v2/models/"):
+            gone = open(unloaded).read().split() if os.path.exists(unloaded) else []
+            self.send_response(400 if self.path.split("/")[-1] in gone else 200)
+        else:
+            whole = release < "26.04" or all(stub.poll() is None for stub in stubs)
+            self.send_response(200 if os.path.exists(ready) and whole else 400)
         self.end_headers()
     def log_message(self, *_):
         pass
@@ -47,12 +59,14 @@ class Container:
 
     def __init__(self, folder: Path, health: Any, release: str = BEFORE, count: int = 3, init: bool = False) -> None:
         self.health, self.seen, self.ready = health, folder / "seen", folder / "ready"
+        self.unloaded = folder / "unloaded"
         self.stub = folder / "triton_python_backend_stub"
         if not self.stub.exists():
-            shutil.copy(shutil.which("sleep") or "", self.stub)
+            self.stub.write_text("#!/bin/sh\nsleep 600 & wait\n")
+            self.stub.chmod(0o755)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
-        arguments = [str(self.port), str(self.stub), str(count), str(self.ready), release]
+        arguments = [str(self.port), str(self.stub), str(count), str(self.ready), str(self.unloaded), release]
         command = [sys.executable, "-c", STAND_IN, *arguments]
         if init:
             command = ["sh", "-c", '"$@" & wait; wait', "sh", *command]
@@ -77,6 +91,7 @@ class Container:
     def check(self) -> int:
         """Run the check as the container would, whose first process is this one's."""
         self.health.READY = f"http://127.0.0.1:{self.port}/v2/health/ready"
+        self.health.MODEL = f"http://127.0.0.1:{self.port}/v2/models/{{}}"
         self.health.SEEN, self.health.FIRST_PROCESS = self.seen, self.process.pid
         return int(self.health.main())
 
@@ -96,13 +111,6 @@ class Container:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -167,6 +175,29 @@ def test_processes_that_came_later_count_from_then_on(start: Start) -> None:
     assert container.was_ended()
 
 
+def test_a_model_that_is_loaded_again_or_unloaded_is_no_loss(start: Start) -> None:
+    container = start()
+    container.ready.touch()
+    assert container.check() == 0
+    before = container.stubs()[0]
+    container.server().send_signal(signal.SIGUSR2)
+    wait_for(lambda: not before.is_running() and len(container.stubs()) == 3)
+    assert [container.check() for _ in range(2)] == [0, 0]
+    container.unloaded.write_text("model1")
+    victim, next_victim = (
+        next(each for each in container.stubs() if name in each.cmdline()) for name in ("model1_0_0", "model2_0_0")
+    )
+    victim.kill()
+    wait_for(lambda: victim.status() == psutil.STATUS_ZOMBIE)
+    assert [container.check() for _ in range(2)] == [0, 0]
+    container.unloaded.unlink()
+    assert container.check() == 0
+    next_victim.kill()
+    wait_for(lambda: next_victim.status() == psutil.STATUS_ZOMBIE)
+    assert container.check() == 1
+    assert container.was_ended()
+
+
 def test_what_was_seen_of_an_earlier_server_says_nothing_of_the_next(start: Start) -> None:
     earlier = start(count=4)
     earlier.ready.touch()
@@ -178,7 +209,7 @@ def test_what_was_seen_of_an_earlier_server_says_nothing_of_the_next(start: Star
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n", b"3", b"not a number", b"1 2", b"1 2 3 4", b"\xff\xfe\x00", b"9" * 5000]
+    "content", [b"", b"\n", b"3", b"not a number", b"1\n2", b"1 2\na_0_0", b"\xff\xfe\x00", b"9" * 5000]
 )
 def test_a_spoilt_memory_is_made_anew(start: Start, content: bytes) -> None:
     container = start()
@@ -226,6 +257,7 @@ def test_entries_that_vanish_or_cannot_be_read_are_passed_over(
     ):
         (proc / str(pid)).mkdir(parents=True)
         (proc / str(pid) / "stat").write_text(stat.format(pid, name, parent, 100 + pid))
+    (proc / "8" / "cmdline").write_bytes(b"/backends/stub\0/models/a_0_0/model.py\0similarity_0_0\0/backends/1_2_3\0")
     (proc / "10").mkdir()  # gone between the list and the look
     (proc / "11").touch()
     for pid, text in ((12, ""), (13, "13 (cut"), (14, "14 (cut) S x"), (15, "15 (dead) Z 7 " + "0 " * 30)):
@@ -243,7 +275,8 @@ def test_entries_that_vanish_or_cannot_be_read_are_passed_over(
     assert {process.pid for process in processes} == {1, 7, 8}
     server = health.find_server(processes, 1)
     assert (server.pid, server.started) == (7, 107)
-    assert health.count_stubs(processes, server) == 1
+    assert health.instances(processes, server, proc) == {"similarity_0_0"}
+    assert health.instances(processes, server, proc / "nowhere") == set()
     assert list(health.living(proc / "nowhere")) == []
     assert health.find_server([health.Process(1, 0, 2, b"a"), health.Process(2, 0, 1, b"b")], 1) is None
 

@@ -66,6 +66,11 @@ def test_every_suggestion_is_a_command_line_of_images_that_are_there(greeting: G
     assert Path(image.removeprefix("image=@")).is_file()
 
 
+def test_commands_ask_for_the_model_that_was_greeted(installed: Path) -> None:
+    *commands, _ = suggestions(SCENES, GATEWAY, None, "vit")
+    assert {build_parser().parse_args(shlex.split(command)[1:]).model for command in commands} == {"vit"}
+
+
 @both
 def test_in_the_checkout_samples_are_written_shortly(greeting: Greeting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(SAMPLES.parent)

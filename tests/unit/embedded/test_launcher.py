@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -18,6 +19,7 @@ class Child:
     """A server or a gateway that notes what is done with it; `faults` are found one after the other."""
 
     url, grpc_url, http_url = "http://gateway", "grpc://triton", "http://triton"
+    repository = Path("models/one")
 
     def __init__(self, name: str, notes: list[str], faults: list[str] | None = None) -> None:
         self.name, self.notes, self.faults = name, notes, faults or []
@@ -49,7 +51,7 @@ class Run:
         self.said: list[str] = []
         self.triton = Child("triton", self.notes, list(triton))
         self.gateway = Child("gateway", self.notes, list(gateway))
-        self.launcher = Launcher(cast(Server, self.triton), lambda _: cast(Gateway, self.gateway), self.said.append)
+        self.launcher = Launcher([cast(Server, self.triton)], lambda _: cast(Gateway, self.gateway), self.said.append)
         monkeypatch.setattr(time, "sleep", self._sleep)
 
     def _sleep(self, _seconds: float) -> None:
@@ -77,6 +79,33 @@ def test_what_dies_is_started_again_and_the_other_is_left_alone(monkeypatch: pyt
     time_of_day = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
     assert re.fullmatch(f"{time_of_day} error: Triton ended; starting Triton again", deaths[0])
     assert re.fullmatch(f"{time_of_day} error: the gateway ended; starting it again", deaths[1])
+
+
+def test_of_several_servers_the_one_that_dies_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(monkeypatch, triton=["Triton ended"])
+    other = Child("other", run.notes)
+    run.triton.repository = Path("models/two")
+    run.launcher = Launcher(
+        [cast(Server, other), cast(Server, run.triton)], lambda _: cast(Gateway, run.gateway), run.said.append
+    )
+    run.run(lambda *_: run.notes.append("greet"))
+    middle = ["greet", "restart triton", "stop gateway"]
+    assert run.notes[:-2] == ["start other", "start triton", "start gateway", *middle]
+    assert sorted(run.notes[-2:]) == ["stop other", "stop triton"]  # at the same time
+    assert [line.split("s: ")[-1] for line in run.said[:2]] == [
+        "one  grpc://triton  http://triton", "two  grpc://triton  http://triton",
+    ]  # fmt: skip
+    assert any(line.endswith("error: Triton ended; starting Triton on two again") for line in run.said)
+
+
+def test_one_that_cannot_be_stopped_leaves_no_other_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(monkeypatch)
+    broken = Child("broken", run.notes)
+    monkeypatch.setattr(broken, "stop", lambda: pytest.fail("it cannot be stopped"))
+    run.launcher = Launcher([cast(Server, broken), cast(Server, run.triton)], None, run.said.append)
+    with pytest.raises(pytest.fail.Exception, match="cannot be stopped"):
+        run.run()
+    assert run.notes[-1] == "stop triton"
 
 
 @pytest.mark.parametrize("victim", ["triton", "gateway"])

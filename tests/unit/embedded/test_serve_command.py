@@ -11,16 +11,23 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tritonclip_server.embedded.cli import log_of
 from tritonclip_server.embedded.environment import Installation, spare_from_proxies
 from tritonclip_server.embedded.errors import EnvironmentProblem, RepositoryProblem
-from tritonclip_server.embedded.repository import encoder_queue
+from tritonclip_server.embedded.repository import Deployed, encoder_queue, model_names
 
 ROOT = Path(__file__).resolve().parents[3]
 # Each command line of the JSON on standard input, in one process: Python and its imports take longest.
 RUN_ALL = """
 import json, sys
-from tritonclip_server.embedded.cli import main
+from pathlib import Path
+from tritonclip_server.embedded import cli
+from tritonclip_server.embedded.repository import Deployed
+main, check_repositories = cli.main, cli.check_repositories
 for arguments in json.load(sys.stdin):
+    # What becomes of the gateway's options is said once it is known which models there are.
+    with_gateway = any(argument.startswith("--gateway-flags") for argument in arguments)
+    cli.check_repositories = (lambda folder: [Deployed(folder, {})]) if with_gateway else check_repositories
     try:
         code = main(arguments)
     except SystemExit as stopped:
@@ -60,7 +67,7 @@ WRONG = (
     (["--gateway-port", "0", "--gateway-flags=--port 9000"], "--port is this command's own to say"),
     (["--gateway-port", "0", "--gateway-flags=--url=grpc://x"], "--url is this command's own to say"),
     (["--gateway-port", "0", "--gateway-flags=--alias 'a"], "No closing quotation"),
-    (["one", "two"], "two"),
+    (["one", "two"], "one: no such folder"),
     (["/no/such/folder"], "no such folder"),
     ([""], "manifest.json"),
     (["/dev/null"], "no such folder"),
@@ -84,6 +91,24 @@ def test_a_wrong_command_line_gets_a_message() -> None:
         assert message.startswith(("error: ", "usage: ")), message
 
 
+def test_models_go_by_their_names_or_variants_where_there_are_several() -> None:
+    served = [
+        Deployed(Path(folder), {"variant": f"variant-{folder}"} | ({"model": name} if name else {}))
+        for folder, name in (("a", None), ("b", None), ("c", "vit"))
+    ]
+    assert model_names(served[:1]) == model_names(served[2:]) == [""]
+    assert model_names(served) == ["variant-a", "variant-b", "vit"]
+    with pytest.raises(RepositoryProblem, match="are both of variant-a: serve one of them"):
+        model_names([served[0], served[0]])
+
+
+def test_each_server_has_its_log(tmp_path: Path) -> None:
+    assert [log_of(tmp_path / "triton.log", number).name for number in range(3)] == [
+        "triton.log", "triton-2.log", "triton-3.log",
+    ]  # fmt: skip
+    assert log_of(Path("/dev/stdout"), 1) == Path("/dev/stdout")
+
+
 @pytest.mark.parametrize("redirection", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "> /dev/full 2> /dev/full"])
 def test_without_standard_error_it_still_ends_as_it_should(redirection: str) -> None:
     ports = "--http-port 0 --grpc-port 0 --metrics-port 0"
@@ -105,7 +130,8 @@ def test_closed_descriptors_are_taken_before_anything_else_takes_them() -> None:
 
 def test_ctrl_c_while_it_looks_at_the_repository_is_no_traceback(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "manifest.json")  # reading it waits
-    command = [sys.executable, "-m", "tritonclip_server", "serve", str(tmp_path), *FREE]
+    # As in tests/launching.py: a run in the background ignores the signal, and so would its children.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "tritonclip_server", "serve", str(tmp_path), *FREE]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         writer = os.open(tmp_path / "manifest.json", os.O_WRONLY)  # returns once somebody reads
         time.sleep(0.1)

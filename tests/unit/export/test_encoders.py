@@ -140,7 +140,8 @@ def test_an_unknown_token_makes_its_own_item_no_vector_and_fails_nothing(
         spoilt[1, 5], spoilt[3, -1] = unknown, unknown
         features = encoder(spoilt)
         assert features[[1, 3]].isnan().all()
-        assert torch.equal(features[[0, 2]], expected[[0, 2]])
+        # The others are then fewer at their number of tokens, and products of other shapes round otherwise.
+        torch.testing.assert_close(features[[0, 2]], expected[[0, 2]], atol=1e-6, rtol=0)
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,17 @@ from torch.nn import functional
 from tests.modules import load_module
 from tritonclip_server.embedded.errors import RepositoryProblem
 from tritonclip_server.embedded.repository import check_repository
-from tritonclip_server.export import label_sets, labels_cli
+from tritonclip_server.export import classifiers, labels_cli, remove_cli
 from tritonclip_server.export.checkpoint import Checkpoint
+from tritonclip_server.export.classifiers import carry_over, remove_classifier
 from tritonclip_server.export.errors import BadLabels, LabelSetMismatch, RepositoryDamaged, RepositoryNotFound
-from tritonclip_server.export.label_sets import carry_over, is_published, publish_label_set
+from tritonclip_server.export.label_sets import is_published, publish_label_set
 from tritonclip_server.export.label_sources import Prompts, read_templates
 from tritonclip_server.export.pipeline import Request, export
 from tritonclip_server.export.variants import Variant
-from tritonclip_server.repository.configs import read_config
+from tritonclip_server.repository.configs import read_config, write_config
 from tritonclip_server.repository.label_sets import stored_label_sets
+from tritonclip_server.repository.manifest import read_manifest
 from tritonclip_server.resources import MODEL_REPOSITORY
 
 CPU = torch.device("cpu")
@@ -57,7 +60,8 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def head(repository: Path, name: str) -> Any:
-    return torch.jit.load(repository / f"head_{name}" / "1" / "model.pt")  # type: ignore[no-untyped-call]
+    (path,) = repository.glob(f"head_{name}.*/1/model.pt")
+    return torch.jit.load(path)  # type: ignore[no-untyped-call]
 
 
 @torch.inference_mode()
@@ -80,23 +84,30 @@ def test_what_is_published(repository: Path) -> None:
     label_set = publish_label_set(repository, "animals", PROMPTS, CPU)
     after = tree(repository)
     added = {Path(name).parts[0] for name in after.keys() - before.keys()}
-    assert added == {"head_animals", "classify_animals"}
+    weights = f"head_animals.{label_set.edition}"
+    assert added == {"head_animals", weights, "classify_animals"} == label_set.folders
     assert {name: after[name] for name in before} == before
     for model in added:
         config = read_config(repository / model / "config.pbtxt")
         assert config.name == model
+        file = "" if model == weights else label_set.labels_file
         assert [(o.name, list(o.dims), o.label_filename) for o in config.output] == [
-            ("logits", [4], "labels.txt"), ("probabilities", [4], "labels.txt"),
+            ("logits", [4], file), ("probabilities", [4], file),
         ]  # fmt: skip
-        assert (repository / model / "labels.txt").read_text().splitlines() == list(PROMPTS.labels)
+        if file:
+            assert (repository / model / file).read_text().splitlines() == list(PROMPTS.labels)
+            assert config.ensemble_scheduling.step[-1].model_name == weights
     assert stored_label_sets(repository) == [label_set]
     assert is_published(repository, "animals", PROMPTS)
     assert not is_published(repository, "animals", Prompts(PROMPTS.labels, ("{}",)))
     assert not is_published(repository, "pets", PROMPTS)
     manifest = deployed.read_deployed(repository)
     assert manifest["label_sets"] == {
-        "animals": {"labels": 4, "names": list(PROMPTS.labels), "templates": list(PROMPTS.templates)}
-    }
+        "animals": {
+            "labels": 4, "names": list(PROMPTS.labels), "templates": list(PROMPTS.templates),
+            "kind": "zero-shot", "threshold": None, "edition": label_set.edition,
+        }
+    }  # fmt: skip
     check_repository(repository)
     assert [path.name for path in repository.parent.iterdir()] == ["served"]
 
@@ -116,7 +127,7 @@ def test_a_failure_leaves_the_repository_as_it_was(repository: Path, monkeypatch
     def fail(*arguments: Any) -> None:
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr(label_sets, "trace", fail)
+    monkeypatch.setattr(classifiers, "trace", fail)
     with pytest.raises(RuntimeError, match="disk full"):
         publish_label_set(repository, "animals", PROMPTS, CPU)
     assert tree(repository) == before
@@ -184,10 +195,12 @@ def test_a_head_of_another_encoder_is_not_served(labelled: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["head_animals/1/label_set.json", "head_animals/1/model.pt", "classify_animals/labels.txt"]
+    "pattern", ["head_animals/1/label_set.json", "head_animals.*/1/model.pt", "classify_animals/labels.*.txt"]
 )
-def test_a_label_set_that_is_not_whole_is_not_served(file: str, labelled: Path) -> None:
-    (labelled / file).unlink()
+def test_a_label_set_that_is_not_whole_is_not_served(pattern: str, labelled: Path) -> None:
+    (path,) = labelled.glob(pattern)
+    path.unlink()
+    file = re.escape(str(path.relative_to(labelled)))
     for error, read in REFUSALS:
         with pytest.raises(error, match=f"{file}.*tritonclip-server labels"):
             read(labelled)
@@ -201,12 +214,15 @@ def test_a_label_set_that_is_not_whole_is_not_served(file: str, labelled: Path) 
     [
         ({"labels": "cat"}, "labels is not a list of texts"),
         ({"labels": ["cat", 3, "dog", "cow"]}, "labels is not a list of texts"),
-        ({"labels": ["cat"]}, r"head_animals/labels.txt does not hold the labels of head_animals"),
+        ({"labels": ["cat"]}, r"head_animals/labels\.\w+\.txt does not hold the labels of head_animals"),
         ({"templates": []}, "templates is not a list of texts"),
         ({"templates": None}, "templates is not a list of texts"),
         ({"fingerprint": 7}, "fingerprint is not a text"),
         ({"name": "pets"}, "head_animals holds the label set pets"),
-        ({"model_sha256": "0" * 64}, r"head_animals/1/model.pt is damaged"),
+        ({"model_sha256": "0" * 64}, r"head_animals\.\w+/1/model.pt is damaged"),
+        ({"edition": "other"}, r"head_animals\.other/1/model.pt missing"),
+        ({"kind": "guessed"}, "kind is not zero-shot or trained"),
+        ({"threshold": 1.5}, "threshold is not a probability or null"),
     ],
 )
 def test_a_record_that_is_wrong_is_named_with_its_field(changes: dict[str, Any], words: str, labelled: Path) -> None:
@@ -222,9 +238,9 @@ def test_a_damaged_classifier_is_made_again(repository: Path, tmp_path: Path) ->
     command = ["pets", "--labels", str(tmp_path / "labels.txt"), "--templates", "simple", "--if-changed"]
     command += ["--repository", str(repository)]
     assert labels_cli.main(command) == 0
-    path = repository / "head_pets" / "1" / "model.pt"
+    (path,) = repository.glob("head_pets.*/1/model.pt")
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(RepositoryProblem, match=r"head_pets/1/model.pt is damaged"):
+    with pytest.raises(RepositoryProblem, match=r"head_pets\.\w+/1/model.pt is damaged"):
         check_repository(repository)
     assert labels_cli.main(command) == 0
     check_repository(repository)
@@ -247,3 +263,89 @@ def test_a_label_that_the_model_would_not_read_to_its_end_is_named(repository: P
 def test_labels_that_the_model_cannot_tell_apart_are_named(repository: Path) -> None:
     with pytest.raises(BadLabels, match="'Ein  Bär' and 'ein bär' are one label to the model"):
         publish_label_set(repository, "animals", Prompts(("Ein  Bär", "cat", "ein bär"), ("a {}",)), CPU)
+
+
+def as_an_older_version_has_it(repository: Path) -> None:
+    """Rewrite the label set as versions without editions published it: two models, the weights in the head itself."""
+    (label_set,) = stored_label_sets(repository)
+    head, classify = (repository / model for model in label_set.models)
+    shutil.move(repository / label_set.weights / "1" / "model.pt", head / "1" / "model.pt")
+    config = read_config(repository / label_set.weights / "config.pbtxt")
+    ensemble = read_config(classify / "config.pbtxt")
+    config.name = ensemble.ensemble_scheduling.step[-1].model_name = head.name
+    for model, changed in ((head, config), (classify, ensemble)):
+        (model / "config.pbtxt").unlink()  # a link to what other tests use
+        for output in changed.output:
+            output.label_filename = "labels.txt"
+        write_config(changed, model / "config.pbtxt")
+        (model / label_set.labels_file).rename(model / "labels.txt")
+    shutil.rmtree(repository / label_set.weights)
+    path = head / "1" / "label_set.json"
+    record = json.loads(path.read_text())
+    path.unlink()
+    path.write_text(json.dumps({key: record[key] for key in record if key not in ("kind", "threshold", "edition")}))
+
+
+def test_a_label_set_without_an_edition_is_served_kept_and_replaced(labelled: Path, tmp_path: Path) -> None:
+    as_an_older_version_has_it(labelled)
+    for read in (check_repository, deployed.read_deployed):
+        told = read(labelled)["label_sets"]["animals"]
+        assert (told["labels"], told["kind"], told["edition"]) == (4, "zero-shot", "")
+    (tmp_path / "new").mkdir()
+    fingerprint = (read_manifest(labelled) or {})["fingerprint"]
+    assert carry_over(labelled, tmp_path / "new", fingerprint) == ["animals"]
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"head_animals", "classify_animals"}
+    assert not is_published(labelled, "animals", PROMPTS)
+    label_set = publish_label_set(labelled, "animals", PROMPTS, CPU)
+    assert {path.name for path in labelled.glob("*_animals*")} == label_set.folders
+    assert is_published(labelled, "animals", PROMPTS)
+
+
+@pytest.mark.parametrize("spoil", [None, "classify_animals", "head_animals/1/label_set.json"])
+def test_a_label_set_is_removed_whole_and_no_other_with_it(labelled: Path, tmp_path: Path, spoil: str | None) -> None:
+    before = tree(labelled)
+    publish_label_set(labelled, "animals-2", PROMPTS, CPU)
+    if spoil is not None:
+        victim = labelled / spoil
+        shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
+    stamp = (labelled / "manifest" / "1").stat().st_mtime_ns
+    remove_classifier(labelled, "animals")
+    assert [label_set.name for label_set in stored_label_sets(labelled)] == ["animals-2"]
+    assert list(check_repository(labelled)["label_sets"]) == ["animals-2"]
+    assert (labelled / "manifest" / "1").stat().st_mtime_ns > stamp, "Triton would not read it again"
+    remove_classifier(labelled, "animals-2")
+    assert tree(labelled) == {path: data for path, data in before.items() if "_animals" not in path}
+    assert [*labelled.parent.glob(".*")] == []
+
+
+def test_an_older_versions_label_set_is_removed(labelled: Path) -> None:
+    as_an_older_version_has_it(labelled)
+    remove_classifier(labelled, "animals")
+    assert [*labelled.glob("*_animals*")] == []
+
+
+def test_a_refusal_by_a_server_puts_back_what_was_removed(labelled: Path) -> None:
+    before, seen = tree(labelled), list[Path]()
+
+    def refuse() -> None:
+        seen.extend(labelled.glob("*_animals*"))
+        raise RuntimeError("it does not load")
+
+    with pytest.raises(RuntimeError, match="does not load"):
+        remove_classifier(labelled, "animals", refuse)
+    assert (tree(labelled), seen) == (before, [])
+
+
+def test_the_command_that_removes(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--repository", str(labelled)]
+    assert remove_cli.main(["animal", *where]) == 1
+    assert f"{labelled} has no label set 'animal'; it has animals" in capsys.readouterr().err
+    assert remove_cli.main(["../animals", *where]) == 1
+    assert remove_cli.main(["animals", "--url", "http://localhost", *where]) == 1
+    assert "are for --activate" in capsys.readouterr().err
+    assert len(stored_label_sets(labelled)) == 1
+    assert remove_cli.main(["animals", *where]) == 0
+    assert capsys.readouterr().out == f"removed animals from {labelled}\n"
+    assert remove_cli.main(["animals", *where]) == 1
+    assert "it has none" in capsys.readouterr().err
+    assert remove_cli.main(["animals", "--repository", str(tmp_path / "nowhere")]) == 1

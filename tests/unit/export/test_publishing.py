@@ -7,14 +7,24 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tritonclip_server.export.publishing import clear_leftovers, staged
+from tritonclip_server.export import publishing
+from tritonclip_server.export.errors import DestinationTaken
+from tritonclip_server.export.publishing import EVERY_REPOSITORY, amended, clear_leftovers, staged
 from tritonclip_server.resources import MODEL_REPOSITORY
+
+
+def publish_old(destination: Path) -> dict[str, bytes]:
+    """A repository of before, with what is in it."""
+    (destination / EVERY_REPOSITORY).parent.mkdir(parents=True)
+    (destination / EVERY_REPOSITORY).touch()
+    (destination / "manifest.json").write_text("old")
+    return tree(destination)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -23,11 +33,12 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def test_the_new_repository_replaces_the_old_one_whole(tmp_path: Path) -> None:
     destination = tmp_path / "served"
-    destination.mkdir()
+    publish_old(destination)
     (destination / "of-the-old-one").write_text("old")
+    old = tree(destination)
     with staged(destination, "gpu") as repository:
         (repository / "manifest.json").write_text("{}")
-        assert tree(destination) == {"of-the-old-one": b"old"}
+        assert tree(destination) == old
     assert (destination / "manifest.json").read_text() == "{}"
     assert not (destination / "of-the-old-one").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["served"]
@@ -35,8 +46,7 @@ def test_the_new_repository_replaces_the_old_one_whole(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_the_old_repository_as_it_was(tmp_path: Path) -> None:
     destination = tmp_path / "served"
-    destination.mkdir()
-    (destination / "manifest.json").write_text("old")
+    old = publish_old(destination)
 
     def fail() -> None:
         with staged(destination, "gpu") as repository:
@@ -45,8 +55,25 @@ def test_a_failure_leaves_the_old_repository_as_it_was(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="drift"):
         fail()
-    assert tree(destination) == {"manifest.json": b"old"}
+    assert tree(destination) == old
     assert [path.name for path in tmp_path.iterdir()] == ["served"]
+
+
+def test_what_is_no_repository_is_never_replaced(tmp_path: Path) -> None:
+    """`--into ~/Documents` would remove all that is in it."""
+    folder, file = tmp_path / "documents", tmp_path / "thesis.txt"
+    folder.mkdir()
+    for path in (folder / "manifest.json", file):
+        path.write_text("mine")
+    before = tree(tmp_path)
+    for taken in (folder, file, tmp_path):
+        with pytest.raises(DestinationTaken, match="thesis|documents|" + tmp_path.name), staged(taken, "gpu"):
+            pass
+        assert tree(tmp_path) == before
+    (tmp_path / "empty").mkdir()
+    with staged(tmp_path / "empty", "gpu"):
+        pass
+    assert (tmp_path / "empty" / EVERY_REPOSITORY).is_file()
 
 
 @contextmanager
@@ -79,12 +106,11 @@ def test_an_exporter_killed_half_way_leaves_the_old_repository_as_it_was(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     destination = tmp_path / "served"
-    destination.mkdir()
-    (destination / "manifest.json").write_text("old")
+    old = publish_old(destination)
     with exporter_half_way(destination) as exporter:
         exporter.send_signal(number)
         assert exporter.wait() != 0
-    assert tree(destination) == {"manifest.json": b"old"}
+    assert tree(destination) == old
     assert len(list(tmp_path.iterdir())) == (2 if number == signal.SIGKILL else 1)
     with staged(destination, "gpu") as repository:
         (repository / "manifest.json").write_text("newer")
@@ -151,13 +177,12 @@ def test_another_failure_of_the_exchange_is_an_error_and_the_old_repository_stay
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     destination = tmp_path / "served"
-    destination.mkdir()
-    (destination / "manifest.json").write_text("old")
+    old = publish_old(destination)
     exchange_fails_with(number, monkeypatch)
     with pytest.raises(OSError, match=f"{os.strerror(number)}.*served") as caught, staged(destination, "gpu"):
         pass
     assert caught.value.errno == number
-    assert tree(destination) == {"manifest.json": b"old"}
+    assert tree(destination) == old
     assert list(tmp_path.iterdir()) == [destination]
 
 
@@ -175,3 +200,41 @@ def test_caches_of_tools_are_not_published(tmp_path: Path, monkeypatch: pytest.M
     with staged(tmp_path / "served", "gpu"):
         pass
     assert [path.name for path in (tmp_path / "served" / "model" / "1").iterdir()] == ["model.py"]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Path:
+    repository = tmp_path / "served"
+    for model in ("head_a", "head_a.1", "encoder"):
+        (repository / model).mkdir(parents=True)
+        (repository / model / "config").write_text(f"old {model}")
+    return repository
+
+
+@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "two renames"])
+def test_models_take_their_places_and_leave_all_others_untouched(
+    served: Path, exchanges: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchanges:
+        monkeypatch.setattr(publishing, "_exchange", lambda *_: False)
+    before = (served / "encoder" / "config").stat().st_ctime_ns
+    for accepts in (False, True):
+        accepted: list[dict[str, bytes]] = []
+
+        def accept(accepts: bool = accepts, accepted: list[Any] = accepted) -> None:
+            accepted.append(tree(served))
+            if not accepts:
+                raise RuntimeError("refused")
+
+        with suppress(RuntimeError), amended(served, accept, lambda: [served / "head_a.1"]) as folder:
+            for model in ("head_a", "head_a.2"):
+                (folder / model).mkdir()
+                (folder / model / "config").write_text(f"new {model}")
+            assert tree(served).keys() == {"head_a/config", "head_a.1/config", "encoder/config"}
+        new = {"head_a/config": b"new head_a", "head_a.2/config": b"new head_a.2"}
+        old = {"head_a/config": b"old head_a", "head_a.1/config": b"old head_a.1"}
+        others = {"encoder/config": b"old encoder"}
+        assert accepted == [{**others, **old, **new}]
+        assert tree(served) == others | (new if accepts else old)
+        assert [path.name for path in served.parent.iterdir()] == ["served"]
+    assert (served / "encoder" / "config").stat().st_ctime_ns == before, "Triton would load it again"

@@ -10,7 +10,7 @@ from tritonclip_server.export.variants import default_variant, listed_variants, 
 
 def test_every_listed_variant_is_one_of_open_clip_at_its_resolution() -> None:
     variants = listed_variants()
-    assert len(variants) == 5
+    assert len(variants) == 12
     for variant in variants:
         assert variant.pretrained in open_clip.list_pretrained_tags_by_model(variant.architecture)
         config = open_clip.get_model_config(variant.architecture)
@@ -46,7 +46,7 @@ def test_list_prints_every_variant_with_its_facts(capsys: pytest.CaptureFixture[
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for variant in listed_variants():
-        (line,) = [line for line in lines if line.split()[0] == variant.name]
+        (line,) = [line for line in lines if line.split(" ")[0] == variant.name]
         for fact in (variant.architecture, variant.pretrained, str(variant.resolution), variant.training_set):
             assert fact in line
         assert f"{variant.top1} %" in line

@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.modules import MODELS, load_module
+from tests.samples import sample
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.app import create_app
@@ -59,10 +60,7 @@ class Gateway:
 
     def metric(self, name: str) -> float:
         """A metric as /metrics shows it, by its name with labels."""
-        for line in self.http.get("/metrics").text.splitlines():
-            if line.startswith(name + " "):
-                return float(line.split()[1])
-        return 0.0
+        return sample(self.http.get("/metrics").text, name) or 0.0
 
 
 @contextmanager
@@ -71,7 +69,7 @@ def gateway_over(
     settings: Settings = DEFAULTS,
     *,
     fetcher: UrlFetcher | None = None,
-    engine: Engine | None = None,
+    engine: Engine | Mapping[str, Engine] | None = None,
     indexes: Mapping[str, Path] | None = None,
 ) -> Iterator[Gateway]:
     """A gateway in memory, which serves the indexes that lie in these folders."""

@@ -18,6 +18,7 @@ import pytest
 
 from tests.gateway_server import GatewayProcess
 from tests.raw_http import GET_LIVE, answer, connect, exchange, post, received, statuses
+from tests.samples import sample
 from tritonclip_server.gateway.access.keys import KeyFile
 from tritonclip_server.gateway.cli import main
 from tritonclip_server.gateway.logs import PER_MINUTE
@@ -91,15 +92,15 @@ def test_many_slow_uploads_with_one_key(running: tuple[GatewayProcess, list[str]
         for connection in connections[6:]:
             connection.setblocking(False)
             connection.send(head + bytes(4 * MIB))  # as much of it as is taken
-        waiting = 'tritonclip_gateway_requests_waiting{room="bytes"} '
-        assert f"{waiting}54.0" in httpx.get(f"{process.url}/metrics").text
+        waiting = 'tritonclip_gateway_requests_waiting{room="bytes"}'
+        assert sample(httpx.get(f"{process.url}/metrics").text, waiting) == 54
         assert memory.more_mib < 400
         assert ask(process.url, bob).status_code == 200
         for connection in connections[6:]:
             connection.settimeout(30)
             assert statuses(connection.recv(65536)) == [429]
         assert memory.more_mib < 400
-        assert f"{waiting}0.0" in httpx.get(f"{process.url}/metrics").text
+        assert sample(httpx.get(f"{process.url}/metrics").text, waiting) == 0
 
 
 def test_a_flood_of_refusals_does_not_fill_a_disk(running: tuple[GatewayProcess, list[str]]) -> None:
@@ -239,7 +240,7 @@ def test_sigterm_under_load(tmp_path: Path) -> None:
     threads += [threading.Thread(target=ask_slowly) for _ in range(4)]
     for thread in threads:
         thread.start()
-    while "items_in_flight 4.0" not in httpx.get(f"{url}/metrics").text:
+    while sample(httpx.get(f"{url}/metrics").text, "tritonclip_gateway_items_in_flight") != 4:
         pass
     process.process.terminate()
     while 503 not in answers:

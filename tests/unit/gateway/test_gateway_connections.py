@@ -237,3 +237,20 @@ def test_where_all_ask_for_something_the_next_one_is_refused() -> None:
             connection.sendall(body[5:])
             assert statuses(answer(connection)) == [200]
             connection.close()
+
+
+def test_a_body_that_stops_coming_keeps_no_place_from_others() -> None:
+    body = b'{"input": "a red one"}'
+    with gateway(Limits(connections=2), timeouts=ConnectionTimeouts(stalled=1.0)) as url:
+        halves = [connect(url) for _ in range(2)]
+        for half in halves:
+            half.sendall(post("/v1/embeddings", body[:5], announced=len(body)))
+        time.sleep(1.5)
+        halves[1].sendall(body[5:10])  # this one goes on, slowly
+        assert statuses(exchange(url, GET_LIVE.replace(b"Host", b"Connection: close\r\nHost"))) == [200]
+        halves[1].sendall(body[10:])
+        assert statuses(answer(halves[1])) == [200]
+        with suppress(ConnectionError):
+            assert halves[0].recv(1) == b""
+        for half in halves:
+            half.close()

@@ -99,7 +99,15 @@ def test_what_is_exposed_is_what_answers_have(gateway: Gateway, keys: tuple[Path
         RateLimiter().charge(key, unit, 1, said)
     answer = gateway.http.get("/health/live")
     exposed = set(EXPOSED.split(", "))
-    assert exposed == {*said, "x-request-id", "x-model-fingerprint", "x-truncated", "retry-after", "retry-after-ms"}
+    assert exposed == {
+        *said,
+        "x-request-id",
+        "x-model-fingerprint",
+        "x-truncated",
+        "x-activation",
+        "retry-after",
+        "retry-after-ms",
+    }
     assert {name for name in answer.headers if name.startswith("x-")} <= exposed
 
 

@@ -57,7 +57,7 @@ class Inside:
         """Nothing is held, nobody waits, and there never was too much."""
         assert (self.room.total, self.room.held, self.totals[-1:]) == (0, {}, [0])
         assert max(self.totals) <= self.room.size
-        assert self.number("requests_waiting", room="places") == 0
+        assert self.number("requests_waiting", room="places", model="") == 0
         assert self.room.queued == 0
 
 
@@ -192,7 +192,7 @@ def test_what_has_begun_is_neither_counted_nor_refused() -> None:
         tasks = inside.start("a1", seconds=5.0)
         tasks += inside.start("a2", "a3", begun=True)
         await asyncio.sleep(0)
-        assert inside.number("requests_waiting", room="places") == 0
+        assert inside.number("requests_waiting", room="places", model="") == 0
         tasks += inside.start("b1", "a4")
         assert await ended(tasks) == ["in", "in", "in", "overloaded", "overloaded"]
         return inside
@@ -208,11 +208,11 @@ def test_who_is_cancelled_leaves_at_once_and_holds_up_nobody() -> None:
         inside = Inside()
         tasks = [*inside.start("a1", weight=5), *inside.start("b1", weight=10), *inside.start("c1", weight=5)]
         await asyncio.sleep(0.25)
-        assert inside.number("requests_waiting", room="places") == 2
+        assert inside.number("requests_waiting", room="places", model="") == 2
         tasks[1].cancel()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert inside.number("requests_waiting", room="places") == 0
+        assert inside.number("requests_waiting", room="places", model="") == 0
         assert await ended([tasks[0], tasks[2]]) == ["in", "in"]
         return inside
 

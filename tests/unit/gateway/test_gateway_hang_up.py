@@ -31,7 +31,7 @@ def test_a_broken_connection_is_a_hang_up(
     """uvloop raises a RuntimeError for a closed connection, others an OSError."""
     metrics = Metrics()
     middleware = ErrorMiddleware(
-        app, metrics=metrics, seconds=1.0, fingerprint=lambda: None, endpoint_of=lambda scope: "/v1/embeddings"
+        app, metrics=metrics, seconds=1.0, fingerprint=lambda _: None, endpoint_of=lambda scope: "/v1/embeddings"
     )
 
     async def send(message: Message) -> None:
@@ -41,5 +41,5 @@ def test_a_broken_connection_is_a_hang_up(
         asyncio.run(middleware({"type": "http", "method": "POST", "headers": []}, receive, send))
     (record,) = caplog.records
     assert (record.levelname, f"status={status}" in record.getMessage()) == ("INFO", True)
-    labels = {"endpoint": "/v1/embeddings", "status": status}
+    labels = {"endpoint": "/v1/embeddings", "status": status, "model": ""}
     assert metrics.registry.get_sample_value("tritonclip_gateway_requests_total", labels) == 1

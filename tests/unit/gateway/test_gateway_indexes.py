@@ -112,10 +112,10 @@ def test_an_index_of_another_model_is_logged_once(
     with Client(transport=fake.transport()) as client:
         manifest = client.manifest()
     with caplog.at_level(logging.WARNING):
-        served.notice(manifest)
+        served.notice([manifest])
         assert not caplog.records
         for _ in range(2):
-            served.notice(replace(manifest, fingerprint="0the7"))
+            served.notice([replace(manifest, fingerprint="0the7")])
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
         "index slow has vectors of fake (fa4e0000)"
     ]

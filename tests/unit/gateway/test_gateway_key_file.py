@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tritonclip_server.gateway import keys_cli
 from tritonclip_server.gateway.access.keys import (
     UNREADABLE_SECONDS,
     Key,
@@ -34,8 +35,28 @@ def test_the_file_is_documented_json(file: KeyFile) -> None:
     (entry,) = json.loads(file.path.read_text())["keys"]
     assert Key(**entry) == key
     assert set(entry) == {
-        "id", "name", "salt", "digest", "created", "requests_per_minute", "images_per_minute",
+        "id", "name", "salt", "digest", "created", "requests_per_minute", "images_per_minute", "models",
     }  # fmt: skip
+
+
+def test_a_key_may_be_for_some_models(file: KeyFile, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["create", "bob", "--keys", str(file.path), "--model", "demo", "--model", "org/b", "--model", "demo"]
+    assert keys_cli.main(command) == 0
+    (key,) = file.read().values()
+    assert key.models == ("demo", "org/b")
+    assert keys_cli.main(["list", "--keys", str(file.path)]) == 0
+    assert "images a minute  of demo, org/b  bob\n" in capsys.readouterr().out
+    with pytest.raises(KeyFileError, match="a key's model must be printable"):
+        file.create("alice", models=["line\nbreak"])
+
+
+def test_a_file_of_before_there_were_models_is_read(file: KeyFile) -> None:
+    file.create("alice")
+    document = json.loads(file.path.read_text())
+    del document["keys"][0]["models"]
+    file.path.write_text(json.dumps(document))
+    (key,) = file.read().values()
+    assert key.models is None
 
 
 def entry(**changes: object) -> dict[str, object]:
@@ -163,6 +184,28 @@ def test_a_symbolic_link_stays_one(file: KeyFile, tmp_path: Path) -> None:
     assert store.find(secret) == alice
     assert linked.revoke(alice.id)
     assert link.is_symlink()
+    assert store.find(secret) is None
+
+
+def test_a_secret_of_kubernetes_is_heeded_as_kubelet_exchanges_it(file: KeyFile, tmp_path: Path) -> None:
+    """keys.json → ..data/keys.json, and ..data → a folder: the one link to the folder is all that changes."""
+    alice, secret = file.create("alice")
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    store = KeyStore(mounted / "keys.json")
+    assert store.find(secret) is None  # an optional Secret that is not there yet
+
+    def exchange(edition: str) -> None:
+        (mounted / edition).mkdir()
+        (mounted / edition / "keys.json").write_bytes(file.path.read_bytes())
+        (mounted / "..data_tmp").symlink_to(edition)
+        (mounted / "..data_tmp").replace(mounted / "..data")
+
+    exchange("..first")
+    (mounted / "keys.json").symlink_to("..data/keys.json")
+    assert store.find(secret) == alice
+    file.revoke(alice.id)
+    exchange("..second")
     assert store.find(secret) is None
 
 

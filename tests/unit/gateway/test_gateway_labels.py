@@ -4,17 +4,20 @@
 
 import html
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
 from tests.images import BLUE_URL, RED, RED_URL, base64_of, data_url
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tritonclip import AsyncClient, Embeddings
 from tritonclip.testing import FakeServer, features_of
-from tritonclip_server.gateway.responses.response_models import ClassifyResponse, SimilarityResponse
+from tritonclip_server.gateway.responses.response_models import ClassifyResponse, ModelResponse, SimilarityResponse
+from tritonclip_server.gateway.routes.jina import JinaClassifyResponse
 
 CLASSIFY, SIMILARITY = "/v1/classify", "/v1/similarity"
 ZERO_SHOT = "/v1/models/fake/zero-shot-image-classification"
@@ -149,6 +152,62 @@ def test_a_model_with_a_bias_needs_no_other_labels() -> None:
         assert 0 < best["score"] < 1
 
 
+@pytest.fixture
+def biased() -> Iterator[Gateway]:
+    """A gateway over a model with a bias, a zero-shot label set and a trained one."""
+    fake = FakeServer(label_sets={"colours": LABELS}, manifest={"logit_scale": 5.0, "logit_bias": -1.0})
+    fake.store_label_set("birds", LABELS, trained=True)
+    with gateway_over(fake) as running:
+        yield running
+
+
+def test_answers_say_what_a_probability_is(gateway: Gateway, biased: Gateway) -> None:
+    for running, activation in ((gateway, "softmax"), (biased, "sigmoid")):
+        answers: dict[type[BaseModel], Any] = {
+            SimilarityResponse: running.post(SIMILARITY, image=RED_URL, texts=LABELS),
+            ClassifyResponse: running.post(CLASSIFY, image=RED_URL, labels=LABELS),
+            JinaClassifyResponse: running.post(CLASSIFY, input=[{"image": RED_URL}], labels=LABELS),
+        }
+        stored = running.post(CLASSIFY, image=RED_URL, label_set="colours")
+        (model,) = running.http.get("/v1/models").json()["data"]
+        document = {"inputs": RED_URL, "parameters": {"candidate_labels": LABELS}}
+        for shape, answer in answers.items():
+            shape.model_validate(answer)
+        said = {answer["activation"] for answer in (*answers.values(), stored, model, model["label_sets"]["colours"])}
+        assert said | {running.http.post(ZERO_SHOT, json=document).headers["x-activation"]} == {activation}
+    answer = biased.post(CLASSIFY, image=RED_URL, label_set="birds")
+    assert answer["activation"] == model["label_sets"]["birds"]["activation"] == "softmax"
+    assert sum(label["probability"] for label in answer["data"][0]["labels"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_hugging_faces_multi_label_is_what_the_model_does_or_refused(
+    gateway: Gateway, biased: Gateway, beside: bool
+) -> None:
+    def document(value: Any) -> dict[str, Any]:
+        parameters = {"candidate_labels": LABELS}
+        if beside:
+            return {"inputs": RED_URL, "multi_label": value, "parameters": parameters}
+        return {"inputs": RED_URL, "parameters": parameters | {"multi_label": value}}
+
+    for running, independent in ((gateway, False), (biased, True)):
+        bare = running.post(ZERO_SHOT, **document(None))
+        assert running.post(ZERO_SHOT, **document(independent)) == bare
+        error = running.refused(ZERO_SHOT, 400, **document(not independent))
+        assert error["param"] == "parameters.multi_label"
+        assert ("sigmoid" in error["message"], "softmax" in error["message"]) == (independent, not independent)
+
+
+def test_equal_labels_of_a_model_with_a_bias_share_nothing(biased: Gateway) -> None:
+    answer = biased.post(CLASSIFY, image=RED_URL, labels=["a", "b", "a "], template="{}")
+    score = {label["index"]: label["probability"] for label in answer["data"][0]["labels"]}
+    alone = biased.post(CLASSIFY, image=RED_URL, labels=["a"], template="{}")["data"][0]["labels"][0]["probability"]
+    assert score[0] == pytest.approx(alone)
+    assert len(score) == 3
+    twice = biased.post(CLASSIFY, image=RED_URL, labels=["a", "a"], template="{}")["data"][0]["labels"]
+    assert [label["probability"] for label in twice] == [pytest.approx(alone)] * 2
+
+
 @pytest.mark.parametrize("source", [{"labels": ["red", "green", "blue"], "template": "{}"}, {"label_set": "colours"}])
 def test_min_cosine_leaves_out_what_does_not_fit(gateway: Gateway, source: dict[str, Any]) -> None:
     everything = gateway.post(CLASSIFY, image=RED_URL, **source)["data"][0]["labels"]
@@ -252,3 +311,33 @@ def test_a_partial_answer_keeps_the_good_images_labels(gateway: Gateway) -> None
     answer = gateway.post(CLASSIFY, images=[data_url(b"no"), RED_URL], labels=["a", "b"], partial=True, min_cosine=-1)
     assert [entry["index"] for entry in answer["data"]] == [1]
     assert [error["index"] for error in answer["errors"]] == [0]
+
+
+@pytest.fixture
+def trained(fake: FakeServer) -> FakeServer:
+    fake.store_label_set("birds", LABELS, trained=True, threshold=0.4)
+    return fake
+
+
+def test_a_trained_label_set_has_no_cosine(trained: FakeServer, gateway: Gateway) -> None:
+    answer = gateway.post(CLASSIFY, image=RED_URL, label_set="birds")
+    ClassifyResponse.model_validate(answer)
+    labels = answer["data"][0]["labels"]
+    assert [label["cosine"] for label in labels] == [None, None]
+    assert sum(label["probability"] for label in labels) == pytest.approx(1)
+    refused = gateway.refused(CLASSIFY, 400, image=RED_URL, label_set="birds", min_cosine=0.1)
+    assert (refused["code"], refused["param"]) == ("invalid_value", "min_cosine")
+    assert "threshold" in refused["message"]
+    assert "0.4" in refused["message"]
+    above = gateway.post(CLASSIFY, image=RED_URL, label_set="birds", threshold=0.5)
+    assert len(above["data"][0]["labels"]) == 1
+
+
+def test_what_is_stored_is_listed_with_its_kind(trained: FakeServer, gateway: Gateway) -> None:
+    (model,) = gateway.http.get("/v1/models").json()["data"]
+    ModelResponse.model_validate(model)
+    listed = model["label_sets"]
+    birds = {"labels": 2, "templates": 0, "kind": "trained", "threshold": 0.4, "activation": "softmax"}
+    assert listed.pop("birds") == birds
+    assert listed
+    assert all(each["kind"] == "zero-shot" and each["threshold"] is None for each in listed.values())

@@ -220,7 +220,7 @@ def test_a_disk_that_is_full_costs_lines_alone(logger: logging.Logger) -> None:
 def test_the_watcher_outlives_what_it_did_not_expect(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tritonclip_server.gateway.app.REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr("tritonclip_server.gateway.inference.served_model.REFRESH_SECONDS", 0.01)
 
     class Odd(AsyncClient):
         failing = True

@@ -327,3 +327,12 @@ def test_a_forms_array_of_too_many_values_is_refused(gateway: Gateway) -> None:
     fields: list[Any] = [("image", ("a.png", RED)), ("texts", (None, array))]
     answer = gateway.http.post(SIMILARITY, files=fields)
     assert answer.json()["error"]["code"] == "too_many_items"
+
+
+def test_the_arrays_of_a_form_are_bounded_together(gateway: Gateway) -> None:
+    """Two thousand fields of small arrays would be millions of texts in memory, before anybody counts texts."""
+    array = "[" + '"a",' * 1000 + '"a"]'
+    fields: list[Any] = [("image", ("a.png", RED)), *[("texts", (None, array)) for _ in range(101)]]
+    error = gateway.http.post(SIMILARITY, files=fields).json()["error"]
+    assert (error["code"], error["param"]) == ("too_many_items", "texts")
+    assert "100000 values" in error["message"]

@@ -1,7 +1,7 @@
 """Large requests: worked off in parts, between which small ones pass."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.admission.fair_semaphore import QueueLimits
 from tritonclip_server.gateway.admission.places import PLACE, Admission, Kind
 from tritonclip_server.gateway.http.request_context import RequestContext
-from tritonclip_server.gateway.inference.engine import Engine
+from tritonclip_server.gateway.inference.engine import Inference
 from tritonclip_server.gateway.metrics import Metrics
 from tritonclip_server.gateway.settings import Limits, Settings
 
@@ -41,6 +41,9 @@ class FailingClient(AsyncClient):
     calls = 0
 
     def with_timeout(self, timeout: float) -> "FailingClient":
+        return self
+
+    def with_headers(self, headers: Mapping[str, str]) -> "FailingClient":
         return self
 
     async def embed_images(self, images: Any, **options: Any) -> Embeddings:
@@ -74,6 +77,9 @@ def test_the_repetition_of_a_request_that_ran_out_of_time_goes_on_where_it_ended
         answered = 2  # so many parts, and then it hangs
 
         def with_timeout(self, timeout: float) -> "SlowClient":
+            return self
+
+        def with_headers(self, headers: Mapping[str, str]) -> "SlowClient":
             return self
 
         async def embed_texts(self, texts: Any, **options: Any) -> Embeddings:
@@ -124,7 +130,7 @@ class Clocked:
         started = loop.time()
         turn = self._admission.turn(RequestContext("id", started + 1e6, peer=caller), self._engine)
 
-        async def work(_engine: Engine, part: Sequence[int]) -> Sequence[int]:
+        async def work(_engine: Inference, part: Sequence[int]) -> Sequence[int]:
             self.now += 1
             self.most = max(self.most, self.now)
             try:
@@ -141,7 +147,7 @@ class Clocked:
     @property
     def places(self) -> float:
         """Those that are taken."""
-        return self._metrics.registry.get_sample_value("tritonclip_gateway_items_in_flight") or 0.0
+        return self._metrics.registry.get_sample_value("tritonclip_gateway_items_in_flight", {"model": ""}) or 0.0
 
 
 def test_small_requests_pass_between_the_parts_of_large_ones() -> None:

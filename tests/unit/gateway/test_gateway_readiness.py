@@ -12,6 +12,7 @@ from tritonclip import AsyncClient
 from tritonclip.protocol import status_error
 from tritonclip.testing import FakeServer, features_of
 from tritonclip_server.gateway.inference.readiness import Readiness
+from tritonclip_server.gateway.metrics import Metrics
 
 
 def packed(features: Any) -> str:
@@ -68,7 +69,8 @@ def test_a_verdict_serves_all_who_ask_soon_after() -> None:
     fake = FakeServer(manifest=probe())
     with gateway_over(fake) as gateway:
         now = 0.0
-        gateway.http.app.state.readiness = Readiness(gateway.http.app.state.service, clock=lambda: now)  # type: ignore[attr-defined]
+        service = gateway.http.app.state.models.default(None)  # type: ignore[attr-defined]
+        service.readiness = Readiness(service.model, Metrics(), clock=lambda: now)
         for _ in range(20):
             assert gateway.http.get("/health/ready").status_code == 200
         assert len(fake.requests("embed_image")) == 1

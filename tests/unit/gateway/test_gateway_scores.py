@@ -168,5 +168,6 @@ def test_models_say_what_is_deployed(gateway: Gateway) -> None:
     assert listed == [gateway.http.get("/v1/models/fake").json()]
     facts = {name: listed[0][name] for name in ("id", "dimensions", "resolution", "precision", "fingerprint")}
     assert facts == {"id": "fake", "dimensions": 16, "resolution": 32, "precision": "fp32", "fingerprint": "fa4e0000"}
-    assert listed[0]["label_sets"] == {"colours": {"labels": 3, "templates": 1}}
+    colours = {"labels": 3, "templates": 1, "kind": "zero-shot", "threshold": None, "activation": "softmax"}
+    assert listed[0]["label_sets"] == {"colours": colours}
     assert refuse("image", RED) is None

@@ -8,6 +8,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -91,6 +92,8 @@ SENTENCES = [
     "a photo from https://example.com/cat.png", "https://example.com/cat.png shows a cat", "see data:image/png;base64,AA",
     "BMW cars", "P6 5 3 engine", "note: this is a cat", "a:b", "C:\\cats\\cat.png", "cat.png", "[MASK] of a cat", "[1, 2]",
     "deadbeef" * 8, "0" * 7 + "1" + "01" * 16, "/workspace/images/of/cats/and/dogs", "a\\x20b", "C:\\x89PNG", "supercalifragilisticexpialidocious",
+    "http: a protocol", "https://example.com/cat.png, shown", "see ![a cat](a.png)", "a.b/c", "example.com", "//comment", "1, 2, 3, 4, 5",
+    "<svg> is a tag", "[1] a footnote", "the [object Object] error", "ever more dogs here with cats", "4, " * 20,
     '{"a": "b"}', "{}", "{text}", '{"text": "a"', "0x" + "1234567890" * 4,
     "iVBORw0KGgo", "R0lGODlh is how GIFs begin in base64", "ünïcode, 日本語、テキスト", "\u2028", "100%", "%2F",
 ]  # fmt: skip
@@ -112,6 +115,10 @@ def lookalikes() -> dict[str, str]:
             "http://example.com/cat.png", " HTTPS://EXAMPLE.COM/CAT.PNG\n", "ftp://x/y", "file:///tmp/a.png", "file:a.png",
             "blob:https://example.com/1-2", "<https://example.com/a.png>", "'https://example.com/a.png'", "s3://bucket/a.png",
             "https://example.com/a\n.png", "https://müller.example/ä.png", "url(https://example.com/a.png)", "cid:part1@x",
+            "\ufeffhttps://example.com/a.png", "\u200bhttps://example.com/a", "https://example.com/my cat.jpg?x=1", "//example.com/a.webp",
+            "example.com/a.jpg", "www.example.com:80/a/b.jpg", "https:/example.com/a", "https:\\\\example.com\\a.png",
+            "https%3A%2F%2Fexample.com%2Fa.png", "![a cat](https://example.com/a.png)", '<img alt="a" src="/a.png">',
+            "https://example.com/a.jpg https://example.com/b.jpg",
         )
     }  # fmt: skip
     for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF", "QOI", "PPM", "ICO"):
@@ -140,6 +147,10 @@ def lookalikes() -> dict[str, str]:
                 f"{kind} in hexadecimal": data.hex(),
                 f"{kind} as Postgres shows its bytes": f"\\x{data.hex()}",
                 f"{kind} as MySQL shows its bytes": f"0x{data.hex().upper()}",
+                f"{kind} as JavaScript shows them all": ",".join(map(str, data)),
+                f"{kind} as Python lists them": str(list(data)),
+                f"{kind} in base64 of short lines": "\n".join(text[i : i + 8] for i in range(0, len(text), 8)),
+                f"{kind} in base64 of fours": " ".join(text[i : i + 4] for i in range(0, len(text), 4)),
                 f"{kind} in base64 twice": base64.b64encode(text.encode()).decode(),
                 f"{kind} as the base64 of a data URL": base64.b64encode(
                     f"data:image/x;base64,{text}".encode()
@@ -152,7 +163,19 @@ def lookalikes() -> dict[str, str]:
             }
         if kind in ("PNG", "JPEG"):
             found[f"{kind} as UTF-8 that it is not"] = data.decode(errors="replace")
-    return found
+            found[f"{kind} as UTF-8, with the rest left out"] = data.decode(errors="ignore")
+            found[f"{kind} as Windows-1252"] = data.decode("cp1252", errors="replace")
+    image = Image.new("RGB", (2, 2))
+    printed = (
+        str(image),
+        str(io.BytesIO()),
+        str(memoryview(b"")),
+        str(np.asarray(image)),
+        "tensor([[[0.5]]])",
+        "[object File]",
+    )
+    drawing = '<?xml version="1.0"?>\n<svg width="9"><path d="M1 1"/></svg>\n'
+    return found | {f"{text[:10]} printed": text for text in printed} | {"a drawing": drawing}
 
 
 LOOKALIKES = lookalikes() | {

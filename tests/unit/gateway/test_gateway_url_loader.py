@@ -122,7 +122,7 @@ def test_fetching_takes_no_place_of_items_in_flight() -> None:
         for _ in range(5):
             answer = httpx.post(f"{url}{EMBED}", json={"input": ["a", RED_URL] * 4}, timeout=30)
             assert answer.status_code == 200
-            assert "items_in_flight 0.0" in httpx.get(f"{url}/metrics").text
+            assert 'items_in_flight{model=""} 0.0' in httpx.get(f"{url}/metrics").text
         quick = httpx.post(f"{url}{EMBED}", json={"input": {"image": "http://quick.test/a.png"}}, timeout=30)
         assert quick.status_code == 200
         thread.join(30)

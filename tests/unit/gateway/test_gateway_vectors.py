@@ -228,7 +228,7 @@ def test_the_cache_is_bounded_in_bytes() -> None:
     for index in range(1000):
         cache.put("f", f"{index}" + "x" * 10_000, entry())
         assert cache.bytes <= 1_000_000
-    kept = metrics.registry.get_sample_value("tritonclip_gateway_cached_texts")
+    kept = metrics.registry.get_sample_value("tritonclip_gateway_cached_texts", {"model": ""})
     assert kept is not None
     assert 70 < kept < 80  # 10 KB of text, 2.5 KB of numbers, and what Python adds
     assert cache.find("f", ["999" + "x" * 10_000])
@@ -266,7 +266,7 @@ def test_numbers_of_numpy_are_not_shared() -> None:
     fake = FakeServer()
     with gateway_over(fake) as gateway:
         gateway.post(EMBED, input=list(texts))
-        cache: TextCache = gateway.http.app.state.service.text_cache  # type: ignore[attr-defined]
+        cache: TextCache = gateway.http.app.state.models.default(None).text_cache  # type: ignore[attr-defined]
         rows = [entry.features for entry in cache.find("fa4e0000", texts).values()]
     assert len(rows) == len(texts)
     assert all(row.base is None for row in rows)

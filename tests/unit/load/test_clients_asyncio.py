@@ -54,6 +54,15 @@ def test_vectors_come_through(triton: Made) -> None:
     assert np.array_equal(run(make, embed), np.stack([features_of(image, 16) for image in IMAGES]))
 
 
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_model_is_named_in_the_url(protocol: str) -> None:
+    serve: Any = serve_grpc if protocol == "grpc" else serve_http
+    with serve(FakeServer(model="vit")) as (url, _):
+        assert run(lambda: open_client(protocol, f"{url}?model=vit"), embed).shape == (3, 16)
+        with pytest.raises(Failed):
+            run(lambda: open_client(protocol, url), embed)
+
+
 def test_no_load_goes_through_a_proxy(triton: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

@@ -94,7 +94,9 @@ from load.core.protocols import RequestProblem
 
 def answering(answer):
     def handle(connection, address):
-        connection.recv(65536)
+        said = connection.recv(65536)
+        if said.startswith(b"POST /v2"):
+            print(said.partition(b" HTTP")[0].decode())
         if answer is None:
             gevent.sleep(60)
         connection.sendall(answer)
@@ -118,6 +120,12 @@ for url in urls:
         print(client.send(client.prepare(EmbedTexts(["a text"])), 2.0).tolist())
     except RequestProblem as problem:
         print(type(problem).__name__, problem.outcome)
+client = open_client("http", urls[2] + "?model=vit")
+try:
+    client.send(client.prepare(EmbedTexts(["a text"])), 2.0)
+except RequestProblem:
+    pass
+print(open_client("grpc", "grpc://host?model=vit").prepare(EmbedTexts(["a text"])).message.model_name)
 """
 
 
@@ -133,4 +141,6 @@ def test_whatever_comes_over_http_has_a_name() -> None:
         "Malformed wrong",
         "Unanswered hung",
         "Disconnected failed",
+        "POST /v2/models/vit.embed_text/infer",
+        "vit.embed_text",
     ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from load.core.checks import Outcome
+from load.core.checks import Outcome, check_scores
 from load.core.operations import Classify, ClassifyTexts, Compare, EmbedImages, EmbedTexts
 from load.core.protocols import Disconnected, Failed, Malformed, Refused, RequestProblem, Unanswered
 from load.core.sender import Sample, send
@@ -16,6 +16,8 @@ from load.core.workload import Question, WrongModel, ask, learn
 from load.users.scenarios import Scenario, parse_scenario, tasks_of
 from load.users.workload import Fault, Workload, make_inputs, prepare
 from tests.unit.load.fake_client import FakeClient, text_vectors, vectors
+from tritonclip import ProtocolError
+from tritonclip.protocol import FloatArray, InferResponse, Tensor
 
 ALL_TASKS = {"embed_image": 4, "embed_text": 3, "compare": 2, "classify": 1}
 
@@ -64,6 +66,24 @@ def test_right_answers_of_a_label_set_pass() -> None:
     found = draws(40, tasks={"classify": 1}, label_set="scenes")
     assert {type(asked.operation) for asked in found} == {Classify}
     assert {outcome(asked, FakeClient()).outcome for asked in found} == {Outcome.ANSWERED}
+
+
+@pytest.mark.parametrize("over", ["triton", "gateway"])
+def test_another_images_labels_are_wrong_even_where_every_sigmoid_is_near_0(over: str) -> None:
+    operation = Classify([b"an image"], "scenes", 3)
+
+    def read(logits: list[float]) -> FloatArray:
+        if over == "triton":
+            return operation.read(InferResponse((Tensor.from_array("logits", np.array([logits], np.float32)),)))
+        labels = [{"index": index, "logit": logit} for index, logit in enumerate(logits)]
+        return operation.read_json({"data": [{"index": 0, "labels": labels[::-1]}]})
+
+    right, wrong = read([-20, -12, -16]), read([-12, -20, -16])
+    check = check_scores(right)
+    assert check(right) is None
+    assert check(wrong) is not None
+    with pytest.raises(ProtocolError):
+        operation.read_json({"data": [{"index": 0, "labels": [{"index": 0}]}]})
 
 
 class SwappedClient(FakeClient):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tritonclip import Client, ConfigError
+from tritonclip._image_files import MOST_BYTES
 from tritonclip.search import Index, IndexLockedError, IndexMissingError, StorageError
-from tritonclip.search._items import MOST_BYTES, Item, moment
+from tritonclip.search._items import Item, moment
 from tritonclip.search._store import Store
 from tritonclip.search._tables import clean_metadata
 from tritonclip.testing import FakeServer
