@@ -102,13 +102,20 @@ def test_a_killed_launcher_takes_everything_with_it(
     assert files_left(launcher.process.pid) == []
 
 
+def halted(process: psutil.Process) -> list[psutil.Process]:
+    """It and all below it, each stopped before its children are looked for: so none is missed, and none acts."""
+    with suppress(psutil.NoSuchProcess):  # some are short-lived
+        process.suspend()
+        return [process, *(one for child in process.children() for one in halted(child))]
+    return []
+
+
 @pytest.mark.alone  # whoever starts a server beside it clears what it left
 def test_what_is_killed_with_its_keepers_is_cleared_by_the_next_start(tiny_repository: Path, tmp_path: Path) -> None:
     with Launcher(tiny_repository, tmp_path) as launcher:
-        family = [psutil.Process(launcher.process.pid), *loading(launcher)]
-        for process in family:  # all of them stand still before the first is gone: a keeper would clear up after it
-            process.suspend()
-        for process in family:
+        loading(launcher)
+        family = halted(psutil.Process(launcher.process.pid))
+        for process in reversed(family):  # whose parent stands still stays there to be killed
             process.kill()
     psutil.wait_procs(family, timeout=30)
     assert files_left(launcher.process.pid)
