@@ -5,7 +5,8 @@
     config ──meta device──> size ──a process of its own──> export into a temporary folder ──> cosines, or why not
 
 Results are kept, a line of JSON each, in build/models.jsonl; a second run goes on from there. Tokenizers of the hub are
-small ones of the same kind, trained on the spot: random weights have nothing to say of the words. Batches have up to
+small ones of the same kind, trained on the spot: random weights have nothing to say of the words. Text towers of the
+hub are built from configurations of the same sizes (tests/text_towers.py). Batches have up to
 three items, not sixteen as in an export: they show what a trace bakes in as well, and an image may take seconds here.
 """
 
@@ -23,7 +24,7 @@ from typing import Any
 import open_clip
 import torch
 
-from tests import small_tokenizers
+from tests import small_tokenizers, text_towers
 from tests.parity.test_tokens import captions, take
 from tritonclip_server.export import verification
 from tritonclip_server.export.errors import ExportError, UnsupportedModel
@@ -40,6 +41,11 @@ KINDS = {
     "google/mt5-base": "mt5",
     "facebook/xlm-v-base": "xlm-roberta",
     "bert-base-uncased": "bert",
+    "roberta-base": "roberta",
+    "xlm-roberta-base": "xlm-roberta",
+    "xlm-roberta-large": "xlm-roberta",
+    "facebook/nllb-200-distilled-600M": "nllb",
+    "facebook/nllb-200-distilled-1.3B": "nllb",
 }
 """The kind of each tokenizer that open_clip's configs name; the others, SigLIP 2's, are Gemma's."""
 
@@ -102,6 +108,8 @@ def export_random(name: str, into: Path) -> Mapping[str, Any]:
         if (hub := _tokenizer(name)) != "open_clip":
             tokenizer = Path(folder)
             small_tokenizers.train(kind_of(hub), take(captions, 500, 3), tokenizer)
+            if tower := text_tower(name):
+                text_towers.write_configuration(tower, tokenizer)
         request = Request(Variant(name, "random"), host="cpu", random=True, tokenizer=tokenizer)
         return export(request, into, report=lambda step: None)
 
@@ -115,13 +123,22 @@ def _tokenizer(name: str) -> str:
     return str(open_clip.get_model_config(name)["text_cfg"].get("hf_tokenizer_name") or "open_clip")
 
 
+def text_tower(name: str) -> str | None:
+    """The text tower of the hub that an architecture has, if any."""
+    found: str | None = open_clip.get_model_config(name)["text_cfg"].get("hf_model_name")
+    return found
+
+
 def _millions(name: str) -> float:
-    """Its parameters, which no memory is taken for; 0 where they lie in a package of the hub."""
-    if open_clip.get_model_config(name)["text_cfg"].get("hf_model_name"):
-        return 0.0
+    """Its parameters, which no memory is taken for."""
     logging.disable(logging.WARNING)  # of every model that its weights are random
-    with torch.device("meta"):
-        model = open_clip.create_model(name, pretrained_text=False, device="meta")
+    with tempfile.TemporaryDirectory() as folder, torch.device("meta"):
+        options = {}
+        if tower := text_tower(name):
+            text_towers.write_configuration(tower, Path(folder))
+            options["text_cfg"] = open_clip.get_model_config(name)["text_cfg"] | {"hf_model_name": folder}
+            options["text_cfg"]["hf_model_pretrained"] = False
+        model = open_clip.create_model(name, pretrained_text=False, device="meta", **options)
     return float(sum(parameter.numel() for parameter in model.parameters())) / 1e6
 
 

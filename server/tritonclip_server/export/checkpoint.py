@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from tritonclip_server.export.errors import BadMixture, UnsupportedModel, WeightsUnavailable
+from tritonclip_server.export.hugging_face import text_config as hugging_face_text
 from tritonclip_server.export.interpolation import mix
 from tritonclip_server.export.random_weights import draw_weights
 from tritonclip_server.export.state_dicts import read_plainly
@@ -110,9 +111,9 @@ def load_checkpoint(
         raise UnsupportedModel(
             f"{variant.name} is a folder with weights of its own: leave --random and --checkpoint out"
         )
-    if base := model_config(variant).get("text_cfg", {}).get("hf_model_name"):
-        raise UnsupportedModel(f"its text tower is a Hugging Face model ({base}); only open_clip's own is served")
     text_tokenizer = load_tokenizer(variant, tokenizer)  # before minutes of loading weights
+    folder = variant.folder if tokenizer is None and isinstance(variant, LocalVariant) else tokenizer
+    hugging_face = hugging_face_text(model_config(variant), folder)
     tag = open_clip.get_pretrained_cfg(variant.source, variant.pretrained)
     transform = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
     options: dict[str, Any] = {
@@ -121,6 +122,8 @@ def load_checkpoint(
         "force_preprocess_cfg": transform,
         "pretrained_text": False,  # a text tower's own base weights would only be overwritten
     }
+    if hugging_face is not None:
+        options["text_cfg"] = hugging_face
     if random:
         model = _random_model(variant, options)
     elif checkpoint is not None:
@@ -131,6 +134,9 @@ def load_checkpoint(
         model = _as_laid_out(variant, options)
     else:
         model = _from_hub(variant, tag, options)
+    if hugging_face is not None:  # open_clip has it from the tower, which takes more than a text has, or names none
+        text: Any = model.text
+        text.context_length = text_tokenizer.context_length
     return Checkpoint(
         variant=variant,
         model=model.eval().requires_grad_(False),

@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="a folder with tokenizer.json and tokenizer_config.json, for models whose tokenizer is the hub's (SigLIP, "
-        "CLIPA, MetaCLIP 2 worldwide)",
+        "CLIPA, MetaCLIP 2 worldwide), and with config.json, for those whose text tower is (XLM-RoBERTa, mT5, NLLB)",
     )
     command.add_argument(
         "--image-size", type=_pixels, metavar="N", help="pixels a side, where it is not the variant's own"

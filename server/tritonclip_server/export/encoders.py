@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import torch
 from open_clip import CoCa
+from open_clip.hf_model import HFTextEncoder
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from torch.nn import functional
 from tritonclip_server.export.attention import flatten_attention
 from tritonclip_server.export.errors import UnsupportedModel
 from tritonclip_server.export.folding import PIXEL_MAX, fold_pixel_scaling, fold_tower
+from tritonclip_server.export.hugging_face import HuggingFaceTower
 
 LENGTHS = (16, 32)  # tokens, start and end included, at which texts are computed, beside the whole context
 
@@ -80,6 +82,7 @@ class TextTower(nn.Module):
             raise UnsupportedModel("its text tower masks padding in blocks of another kind than open_clip's plain ones")
         self.transformer = tower.transformer.to(dtype)
         self.token_embedding = tower.token_embedding.to(dtype)
+        self.vocabulary: int = self.token_embedding.num_embeddings
         self.positional_embedding = nn.Parameter(tower.positional_embedding.to(dtype))
         self.context_length = len(self.positional_embedding) - (self.class_embedding is not None)
         self.ln_final = tower.ln_final.to(dtype)
@@ -147,11 +150,16 @@ class TextEncoder(nn.Module):
 
     def __init__(self, model: CLIP | CustomTextCLIP | CoCa, dtype: torch.dtype, fold: bool = True) -> None:
         super().__init__()
-        self.tower = tower = TextTower(model, dtype, fold)
-        context, self.vocabulary = tower.context_length, tower.token_embedding.num_embeddings
-        shorter = [length for length in LENGTHS if length < context] if tower.ends_early else []
+        text = getattr(model, "text", None)
+        if isinstance(text, HFTextEncoder):
+            self.tower: TextTower | HuggingFaceTower = HuggingFaceTower(text, dtype)
+            self.ends_by, self.end_id = "padding", self.tower.pad_id
+        else:
+            self.tower = TextTower(model, dtype, fold)
+            self.ends_by, self.end_id = self.tower.pool_type, self.tower.eos_id
+        context, self.vocabulary = self.tower.context_length, self.tower.vocabulary
+        shorter = [length for length in LENGTHS if length < context] if self.tower.ends_early else []
         self.lengths = [*shorter, context]
-        self.has_end_id, self.end_id = tower.pool_type == "eos", tower.eos_id
         self.register_buffer("bounds", torch.tensor(shorter, dtype=torch.int64))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -162,11 +170,18 @@ class TextEncoder(nn.Module):
 
     def encode(self, tokens: Tensor) -> Tensor:
         """The same for ids of the vocabulary. This is compiled, not traced: a trace would keep one way alone."""
-        ends = tokens.eq(self.end_id).int() if self.has_end_id else tokens  # as TextTower pools
-        group = (ends.argmax(dim=-1).unsqueeze(-1) >= self.bounds).sum(dim=-1)
+        group = (self.ends(tokens).unsqueeze(-1) >= self.bounds).sum(dim=-1)
         if tokens.is_cuda:
             return self.at_longest(tokens, group)
         return self.at_each_length(tokens, group)
+
+    def ends(self, tokens: Tensor) -> Tensor:
+        """The place behind which nothing of a text counts: [B], from 0."""
+        if self.ends_by == "padding":  # the last that is none
+            return tokens.shape[-1] - 1 - tokens.ne(self.end_id).int().flip(-1).argmax(dim=-1)
+        if self.ends_by == "eos":  # as TextTower pools
+            return tokens.eq(self.end_id).int().argmax(dim=-1)
+        return tokens.argmax(dim=-1)
 
     def at_longest(self, tokens: Tensor, group: Tensor) -> Tensor:
         """Features of texts at the length of the longest; group: [B], which of `lengths` each needs."""

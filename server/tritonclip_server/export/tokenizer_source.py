@@ -39,19 +39,21 @@ def load_tokenizer(variant: Variant, folder: Path | None = None) -> Any:
             "pip install 'tritonclip-server[export]'"
         ) from error
     except Exception as error:  # transformers, the hub's client and tokenizers raise a dozen kinds here
-        raise TokenizerUnavailable(_message(variant, name, folder, error)) from error
+        raise TokenizerUnavailable(_message(variant, config, folder, error)) from error
     finally:
         logging.disable(logging.NOTSET)
 
 
-def _message(variant: Variant, name: str, folder: Path | None, error: Exception) -> str:
+def _message(variant: Variant, config: dict[str, Any], folder: Path | None, error: Exception) -> str:
+    name = config.get("hf_tokenizer_name", "")
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     if folder is not None:
         return f"{folder} holds no tokenizer that loads: {reason}"
     if isinstance(variant, LocalVariant) or not name:
         return f"the tokenizer of {variant.name} does not load: {reason}"
+    tower = " and, for its text tower, config.json" if config.get("hf_model_name") else ""
     return (
         f"the tokenizer {name} of {variant.architecture} could not be loaded from the hub nor from the local hub cache "
-        f"({reason}). Give --tokenizer FOLDER with its tokenizer.json and tokenizer_config.json, or point HF_HOME at a "
-        "cache that holds them"
+        f"({reason}). Give --tokenizer FOLDER with its tokenizer.json and tokenizer_config.json{tower}, or point "
+        "HF_HOME at a cache that holds them"
     )

@@ -3,6 +3,7 @@
 The format is one function wide on purpose: TorchScript is deprecated upstream, and torch.export is to replace it here.
 """
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,16 @@ def _compiled(encoder: TextEncoder | InSlices, example: tuple[Tensor, ...]) -> t
 
 def _traced(module: nn.Module, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
     # The tracer's own check and warnings are left out: the file is compared with eager open_clip afterwards, at other
-    # batch sizes and on real inputs.
+    # batch sizes and on real inputs. It looks at every property of a module, and those of transformers say something.
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+            warnings.simplefilter("ignore")
             return torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-any-return, no-untyped-call]
     except Exception as error:
         raise UnsupportedModel(f"its {type(module).__name__} cannot be traced: {error}") from error
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def device_constants(module: torch.jit.ScriptModule) -> set[str]:

@@ -47,6 +47,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="weights to start from (default: VARIANT's own)",
     )
+    command.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FOLDER",
+        help="VARIANT's tokenizer, as `export` takes it (default: the hub's)",
+    )
     _add_data_options(command)
     _add_recipe_options(command)
     command.add_argument(
@@ -161,6 +167,7 @@ def _finetune(options: argparse.Namespace) -> None:
             seed=options.seed,
         ),
         checkpoint=options.checkpoint,
+        tokenizer=options.tokenizer,
         templates=options.templates,
         batch=options.batch,
         parts=options.accumulate,

@@ -1,6 +1,8 @@
 """A model as a folder in open_clip's local-dir layout, which `open_clip` and `export` load like any other.
 
-Its tokenizer needs no files: only models with open_clip's own vocabulary are trained here, since only those are served.
+open_clip_config.json, open_clip_model.safetensors
+tokenizer.json, tokenizer_config.json     where the tokenizer is one of the hub
+config.json                               where the text tower is one of the hub
 """
 
 import json
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+from open_clip.hf_model import HFTextEncoder
+from open_clip.tokenizer import HFTokenizer
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -34,3 +38,12 @@ def write_folder(folder: Path, config: Mapping[str, Any], weights: Mapping[str, 
     tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / FOLDER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def write_text_files(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write what the text side of a checkpoint has from the hub, so that the folder needs nothing of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(checkpoint.tokenizer, HFTokenizer):
+        checkpoint.tokenizer.save_pretrained(str(folder))
+    if isinstance(tower := getattr(checkpoint.model, "text", None), HFTextEncoder):
+        tower.config.save_pretrained(folder)

@@ -90,7 +90,7 @@ def unfreeze(model: Any, image_layers: int | None, text_layers: int | None) -> N
             model.lock_image_tower(unlocked_groups=image_layers)
         if text_layers is not None:
             model.lock_text_tower(unlocked_layers=text_layers)
-    except (AssertionError, AttributeError, NotImplementedError) as error:
+    except (AssertionError, AttributeError, KeyError, NotImplementedError) as error:
         raise BadRecipe(f"open_clip cannot freeze these layers of this model: {error}") from error
     if not any(parameter.requires_grad for parameter in model.parameters() if parameter.ndim > 0):
         raise BadRecipe("--image-layers 0 and --text-layers 0 freeze the whole model: nothing is left to learn")

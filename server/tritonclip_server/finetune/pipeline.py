@@ -20,7 +20,7 @@ from tritonclip_server.finetune.accuracy import Exam
 from tritonclip_server.finetune.batches import Batches, Transform
 from tritonclip_server.finetune.data import LabelledSet, Source, read_set, split
 from tritonclip_server.finetune.errors import OtherRun
-from tritonclip_server.finetune.folder import model_config, write_folder
+from tritonclip_server.finetune.folder import model_config, write_folder, write_text_files
 from tritonclip_server.finetune.network import Network, unfreeze
 from tritonclip_server.finetune.processes import Processes, joined
 from tritonclip_server.finetune.recipe import Plan, Recipe, fitting_batch
@@ -43,6 +43,7 @@ class Request:
     output: Path
     recipe: Recipe
     checkpoint: Path | None = None
+    tokenizer: Path | None = None
     templates: str = "openai"
     batch: int | None = None
     parts: int = 1
@@ -79,7 +80,7 @@ def finetune(request: Request, say: Say) -> Report | None:
         raise OtherRun(f"{request.output} holds a model already: give another --output, or remove it")
     with joined(request.device) as processes:
         tell = say if processes.is_first else lambda _line: None
-        checkpoint = load_checkpoint(request.variant, checkpoint=request.checkpoint)
+        checkpoint = load_checkpoint(request.variant, checkpoint=request.checkpoint, tokenizer=request.tokenizer)
         tokenizer_settings(checkpoint.tokenizer)  # hours of training are for what can be served
         templates = read_templates(request.templates)
         sets = _read(request, processes)
@@ -151,6 +152,8 @@ def _mix_and_choose(
     chosen = choose(points, request.most_lost)
     report = Report(points, chosen, request.most_lost, sets.unreadable, about)
     config = model_config(checkpoint)
+    for folder in (request.output / TUNED, request.output):
+        write_text_files(folder, checkpoint)
     write_folder(request.output / TUNED, config, tuned)
     report.write(request.output)
     write_folder(request.output, config, mix(start, tuned, chosen.alpha))  # last: its config says that all is there

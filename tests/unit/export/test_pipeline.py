@@ -171,7 +171,7 @@ def test_if_changed_exports_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["roberta-ViT-B-32/laion2b_s12b_b32k"], "Hugging Face model (roberta-base)"),
+        (["roberta-ViT-B-32/laion2b_s12b_b32k"], "tokenizer_config.json and, for its text tower, config.json"),
         (["tiny-siglip/none"], "tokenizer of tiny-siglip"),
         (["tiny-vit-bias/none", "--image-size", "7"], "eager open_clip fails on the sample inputs"),
         (["tiny-convnext/none", "--into", "/proc/nowhere/served"], "/proc/nowhere"),
@@ -193,12 +193,6 @@ def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
     assert resolve_device("auto").type == "cpu"
     with pytest.raises(ExportError, match="no CUDA device"):
         resolve_device("cuda")
-
-
-def test_models_that_cannot_be_served_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["mt5-base-ViT-B-32/none", "--random", "--into", str(tmp_path / "served")]) == 1
-    assert "error: its text tower is a Hugging Face model (google/mt5-base)" in capsys.readouterr().err
-    assert not (tmp_path / "served").exists()
 
 
 def test_automatic_precision(monkeypatch: pytest.MonkeyPatch) -> None:
