@@ -30,9 +30,9 @@ OPTIONS = {
         "--if-changed", "--drop-label-sets", "--interpolate", "--tokenizer", "--check", "--model",
     },
     "finetune": {
-        "--output", "--checkpoint", "--labels", "--class-map", "--templates", "--validation-share", "--test", "--keep",
-        "--keep-labels", "--keep-loss", "--epochs", "--batch", "--lr", "--weight-decay", "--image-layers",
-        "--text-layers", "--seed", "--accumulate", "--device",
+        "--output", "--checkpoint", "--tokenizer", "--labels", "--class-map", "--templates", "--validation-share",
+        "--test", "--keep", "--keep-labels", "--keep-loss", "--epochs", "--batch", "--lr", "--weight-decay",
+        "--image-layers", "--text-layers", "--seed", "--accumulate", "--device",
     },
     "labels": {"--labels", "--templates", "--device", *PUBLISHING},
     "head": {"--name", *PUBLISHING},

@@ -1,4 +1,4 @@
-"""Models beside the default family, from export to answers: a ViT, one with a bias and a short context, a SigLIP 2.
+"""Models beside the default family, from export to answers: a ViT, one with a bias and a short context, two of the hub.
 
 Those with a bias judge each text by itself: a sigmoid where the others have a softmax. One of them is served with a
 label set and a trained head.
@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import InferenceClient
 from selenium import webdriver
 
-from tests import small_tokenizers
+from tests import small_tokenizers, text_towers
 from tests.clients import TRANSPORTS, connect
 from tests.e2e.page import Page
 from tests.gateway_server import GatewayProcess
@@ -35,9 +35,11 @@ from tritonclip_server.export.variants import Variant
 from tritonclip_server.repository.manifest import read_manifest
 
 TEXTS = ["a photo of a cat", "", "many words " * 50]
+TOKENIZERS = {"tiny-siglip2": "gemma", "tiny-nllb": "nllb"}  # those of the hub's kinds
 LABELS = ("cat", "a cup of coffee", "rocket", "astronaut")
 TEMPLATE = "This is a photo of {}."
 BIASED = "tiny-vit-bias"
+NLLB = pytest.param("tiny-nllb", marks=pytest.mark.long)
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,15 @@ class Served:
         return found
 
 
-@pytest.fixture(scope="module", params=["ViT-S-32-alt", BIASED, "tiny-siglip2"])
+@pytest.fixture(scope="module", params=["ViT-S-32-alt", BIASED, "tiny-siglip2", NLLB])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     architecture, folder = request.param, tmp_path_factory.mktemp("other")
     tokenizer = None
-    if architecture == "tiny-siglip2":
+    if kind := TOKENIZERS.get(architecture):
         tokenizer = folder / "tokenizer"
-        small_tokenizers.train("gemma", take(captions, 300, 3), tokenizer)
+        small_tokenizers.train(kind, take(captions, 300, 3), tokenizer)
+    if architecture == "tiny-nllb":
+        text_towers.write_configuration("small/nllb", folder / "tokenizer")
     repository = publish(architecture, folder / "served", tokenizer=tokenizer)
     if architecture == BIASED:
         publish_label_set(repository, "things", Prompts(LABELS, (TEMPLATE,)), torch.device("cpu"))
@@ -106,6 +110,20 @@ def test_its_answers_are_open_clips(served: Served) -> None:
     np.testing.assert_allclose(scores.logits, logits, atol=0.2)
     # By ratio: a sigmoid of a random model is near 0 for every text. The exponential of 0.2 is 1.22.
     np.testing.assert_allclose(scores.probabilities, served.probabilities(logits), rtol=0.25)
+
+
+@pytest.mark.parametrize("served", [NLLB], indirect=True)
+def test_a_text_may_say_its_language(served: Served, gateway: str) -> None:
+    served.checkpoint.tokenizer.tokenizer.src_lang = "fra_Latn"
+    texts = text_features(served.checkpoint, TEXTS)
+    served.checkpoint.tokenizer.tokenizer.src_lang = "eng_Latn"
+    named = [f"fra_Latn {text}" for text in TEXTS]
+    with Client(served.server.grpc_url) as client:
+        assert cosines(client.embed_texts(named).features, texts).min() >= 0.99999
+        assert cosines(client.embed_texts(TEXTS).features, texts).max() < 0.999
+    answer = httpx.post(f"{gateway}/v1/embeddings", json={"input": named}).json()
+    found = np.array([item["embedding"] for item in answer["data"]])
+    assert cosines(found, texts).min() >= 0.99999
 
 
 @only_biased

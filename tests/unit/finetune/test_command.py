@@ -10,13 +10,15 @@ import open_clip
 import pytest
 import torch
 
+from tests import small_tokenizers, text_towers
+from tests.parity.test_tokens import captions, take
 from tritonclip_server.export.checkpoint import Checkpoint, load_checkpoint
 from tritonclip_server.export.cli import main as export
 from tritonclip_server.export.interpolation import mix
 from tritonclip_server.export.pipeline import Request
 from tritonclip_server.export.variants import Variant, resolve, resolve_mixture
 from tritonclip_server.finetune.cli import main
-from tritonclip_server.finetune.folder import WEIGHTS
+from tritonclip_server.finetune.folder import WEIGHTS, model_config, write_folder
 from tritonclip_server.finetune.pipeline import TUNED
 from tritonclip_server.repository.manifest import read_manifest
 
@@ -64,6 +66,27 @@ def test_export_serves_the_folder_and_mixtures_with_it(
     mixture = load_checkpoint(resolve_mixture(str(start), str(model / TUNED), "0.3"))
     assert served[1]["weights_sha256"] == mixture.weights_digest()
     assert len({manifest["fingerprint"] for manifest in served}) == 2
+
+
+@pytest.mark.usefixtures("architectures")
+def test_the_folder_has_what_its_text_side_took_from_the_hub(
+    colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub, start, output = tmp_path / "hub", tmp_path / "start", tmp_path / "model"
+    small_tokenizers.train("nllb", take(captions, 300, 3), hub)
+    text_towers.write_configuration("small/nllb", hub)
+    checkpoint = load_checkpoint(Variant("tiny-nllb", "none"), random=True, tokenizer=hub)
+    write_folder(start, model_config(checkpoint), checkpoint.model.state_dict())
+    command = [str(start), str(colours), "--output", str(output), *RECIPE, "--epochs", "1"]
+    assert main(command) == 1
+    assert f"error: the tokenizer of {start.name} does not load" in capsys.readouterr().err
+    assert main([*command, "--tokenizer", str(hub), "--text-layers", "1"]) == 1
+    assert "error: open_clip cannot freeze these layers" in capsys.readouterr().err
+    assert main([*command, "--tokenizer", str(hub)]) == 0
+    for folder in (output, output / TUNED):
+        found = load_checkpoint(resolve(str(folder)))
+        assert torch.equal(found.tokenizer(["red", "blue"]), checkpoint.tokenizer(["red", "blue"]))
+    assert found.weights_digest() != checkpoint.weights_digest()
 
 
 def test_a_mixture_is_another_one_where_either_model_changed(
@@ -124,11 +147,9 @@ def test_a_model_that_cannot_be_served_is_not_trained(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def other_tokenizer(variant: Variant, checkpoint: Path | None) -> Checkpoint:
-        return replace(
-            load_checkpoint(variant, checkpoint=checkpoint),
-            tokenizer=open_clip.SimpleTokenizer(reduction_mask="random"),
-        )
+    def other_tokenizer(variant: Variant, **options: Path | None) -> Checkpoint:
+        loaded = load_checkpoint(variant, checkpoint=options["checkpoint"])
+        return replace(loaded, tokenizer=open_clip.SimpleTokenizer(reduction_mask="random"))
 
     monkeypatch.setattr("tritonclip_server.finetune.pipeline.load_checkpoint", other_tokenizer)
     assert main([str(tiny("tiny-convnext")), str(colours), "--output", str(tmp_path / "model")]) == 1
