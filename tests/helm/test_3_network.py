@@ -3,7 +3,7 @@
 import pytest
 
 from tests.compose_files import services
-from tests.helm_chart import RELEASE, SETS, Object, container, objects, of_kind, pods
+from tests.helm_chart import RELEASE, ROOT, SETS, Object, container, objects, of_kind, pods, refused
 
 COMPOSE = services("docker-compose.yml")
 
@@ -117,6 +117,20 @@ def test_everybody_may_call_the_gateway_unless_callers_are_named() -> None:
 def test_only_what_pulls_a_model_may_reach_out() -> None:
     egress = [policy["spec"]["egress"] for policy in of_kind("pull", "NetworkPolicy", "triton")]
     assert egress == [[{}], [{}]]
+
+
+def test_spans_go_to_the_collector_and_triton_may_call_it() -> None:
+    name = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    for document in of_kind("keda", "Deployment"):
+        variables = {variable["name"]: variable.get("value") for variable in container(document)["env"]}
+        assert variables[name] == "http://collector.observability:4318"
+    (policy,) = of_kind("keda", "NetworkPolicy", "triton")
+    names = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    assert policy["spec"]["egress"] == [{"ports": [{"port": 4318}]}, {"ports": names}]
+    assert name not in str(objects("default"))
+    assert name in (ROOT / "deploy/docker/start_triton").read_text()
+    for wrong in ("collector:4318", "http://collector", "http://collector:4318/v1/traces"):
+        assert "/tracing/endpoint" in refused("--set", f"tracing.endpoint={wrong}")
 
 
 @by_set

@@ -86,6 +86,13 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end }}
 
+{{/* The environment of what sends its spans to a collector. */}}
+{{- define "tritonclip.traced" -}}
+{{- with .Values.tracing.endpoint }}
+- { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }} }
+{{- end }}
+{{- end }}
+
 {{/* Of containers that only wait or write a mark, so that quotas let them in. */}}
 {{- define "tritonclip.little" -}}
 requests: { cpu: 10m, memory: 32Mi }
