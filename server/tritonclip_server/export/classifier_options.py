@@ -95,7 +95,15 @@ def _takers(options: argparse.Namespace) -> "Iterator[Activation | None]":
 
 
 def _switch(activation: "Activation | None", what: str) -> None:
-    for server in activation.switch() if activation else ():
+    if activation is None:
+        return
+    try:
+        servers = activation.switch()
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(
+            "the repository was changed, and running servers may lack the change: start them again to have it"
+        ) from interrupt
+    for server in servers:
         print(f"{server} {what}")
 
 

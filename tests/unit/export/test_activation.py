@@ -1,5 +1,6 @@
 """What servers are told of a label set and in which order, where some of them refuse, on servers in memory."""
 
+import argparse
 import json
 import socket
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import pytest
 from tritonclip import ConnectError
 from tritonclip.protocol import Call, Connection, LoadModelRequest, UnloadModelRequest, resolve_connection, status_error
 from tritonclip.testing import FakeServer
-from tritonclip_server.export import activation
+from tritonclip_server.export import activation, classifier_options
 from tritonclip_server.export.activation import Activation, every_address
 from tritonclip_server.export.errors import ActivationFailed, ActivationRefused
+from tritonclip_server.export.exit_codes import exit_code_of
 from tritonclip_server.repository.label_sets import LabelSet
 
 KEY = "s3cret"
@@ -203,3 +205,24 @@ def test_this_machine_is_one_server_by_any_address(host: str) -> None:
 def test_a_name_that_nobody_knows() -> None:
     with pytest.raises(ActivationRefused, match=r"nowhere\.invalid"):
         every_address(resolve_connection("grpc://nowhere.invalid"))
+
+
+@pytest.mark.parametrize("moment", ["prepare", "switch"])
+def test_whoever_interrupts_it_is_told_what_was_done(
+    moment: str, servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_activation: Activation) -> None:
+        raise KeyboardInterrupt
+
+    def publish(accept: Callable[[], None] | None) -> LabelSet:
+        assert accept is not None
+        accept()
+        return BIRDS
+
+    monkeypatch.setattr(Activation, moment, interrupt)
+    options = argparse.Namespace(
+        repository=servers.folder, activate=True, url="grpc://triton", admin_key=KEY, if_changed=False
+    )
+    assert exit_code_of(lambda: classifier_options.run(options, "birds", lambda: False, publish)) == 130
+    said = "nothing was published" if moment == "prepare" else "the repository was changed, and running servers may"
+    assert capsys.readouterr().err.startswith(f"interrupted; {said}")
