@@ -7,7 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import M2M100Config, MT5Config, PretrainedConfig, RobertaConfig, XLMRobertaConfig
+from transformers import (
+    M2M100Config,
+    MT5Config,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
 
 
 def _bert_like(config: Callable[..., PretrainedConfig], **settings: Any) -> PretrainedConfig:
@@ -73,5 +80,7 @@ CONFIGURATIONS: dict[str, PretrainedConfig] = {
 
 
 def write_configuration(name: str, folder: Path) -> None:
-    """Write config.json of a tower as the hub has it, at its sizes."""
-    CONFIGURATIONS[name].save_pretrained(folder)
+    """Write config.json of a tower as the hub has it, at its sizes; padding is that of the tokenizer in the folder."""
+    configuration = CONFIGURATIONS[name]
+    configuration.pad_token_id = PreTrainedTokenizerFast.from_pretrained(folder).pad_token_id
+    configuration.save_pretrained(folder)

@@ -135,7 +135,7 @@ def _millions(name: str) -> float:
     with tempfile.TemporaryDirectory() as folder, torch.device("meta"):
         options = {}
         if tower := text_tower(name):
-            text_towers.write_configuration(tower, Path(folder))
+            text_towers.CONFIGURATIONS[tower].save_pretrained(folder)
             options["text_cfg"] = open_clip.get_model_config(name)["text_cfg"] | {"hf_model_name": folder}
             options["text_cfg"]["hf_model_pretrained"] = False
         model = open_clip.create_model(name, pretrained_text=False, device="meta", **options)

@@ -28,6 +28,7 @@ class TokenizerSettings:
     clean: str
     context_length: int  # the width of `tokens`
     end_id: int  # of the token that ends a text
+    pad_id: int = 0  # of what comes behind it
     vocabulary: str = "clip"  # or "hub": which of text_tokenize's two reads the file
     stripped_id: int | None = None  # written as 0 (open_clip's strip_sep_token)
 
@@ -43,7 +44,8 @@ def tokenizer_settings(tokenizer: Any) -> TokenizerSettings:
     if isinstance(tokenizer, reference.HFTokenizer):
         hub_tokenizer.check_supported(tokenizer)
         end, stripped = hub_tokenizer.end_id(tokenizer), hub_tokenizer.stripped_id(tokenizer)
-        return TokenizerSettings(_clean_name(tokenizer), _context_length(tokenizer), end, "hub", stripped)
+        pad = tokenizer.tokenizer.pad_token_id
+        return TokenizerSettings(_clean_name(tokenizer), _context_length(tokenizer), end, pad, "hub", stripped)
     clip_tokenizer.check_supported(tokenizer)
     return TokenizerSettings(_clean_name(tokenizer), _context_length(tokenizer), tokenizer.eot_token_id)
 

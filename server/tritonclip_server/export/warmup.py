@@ -20,6 +20,7 @@ def write_warmup_texts(repository: Path, deployment: Deployment) -> None:
     folder.mkdir(exist_ok=True)
     context = deployment.tokenizer.context_length
     for name, length in ({f"ends_at_{n}": n for n in LENGTHS} | {"ends_last": context}).items():
-        tokens = np.zeros(context, "<i4")
+        tokens = np.full(context, deployment.tokenizer.pad_id, "<i4")
+        tokens[:length] = 0
         tokens[min(length, context) - 1] = deployment.tokenizer.end_id
         (folder / name).write_bytes(tokens.tobytes())

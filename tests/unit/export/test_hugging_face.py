@@ -18,8 +18,11 @@ from tritonclip_server.export.checkpoint import Checkpoint, load_checkpoint
 from tritonclip_server.export.encoders import TextEncoder
 from tritonclip_server.export.errors import UnsupportedModel, WeightsUnavailable
 from tritonclip_server.export.hugging_face import CONFIG
+from tritonclip_server.export.pipeline import deployment_of
+from tritonclip_server.export.tokenizer import tokenizer_settings
 from tritonclip_server.export.tracing import trace
 from tritonclip_server.export.variants import LocalVariant, Variant
+from tritonclip_server.export.warmup import write_warmup_texts
 from tritonclip_server.finetune.folder import model_config, write_folder, write_text_files
 
 KINDS = ("roberta", "xlm-roberta", "mt5", "nllb")
@@ -47,14 +50,15 @@ def load(kind: str, folders: Path) -> Checkpoint:
     return load_checkpoint(Variant(f"tiny-{kind}", "none"), random=True, tokenizer=folders / kind)
 
 
-def texts_of_every_length(pad: int) -> torch.Tensor:
+def texts_of_every_length(checkpoint: Checkpoint) -> torch.Tensor:
     """Rows of any ids that end at each place there is; half of them have an end or padding in their midst, too."""
+    end, pad = tokenizer_settings(checkpoint.tokenizer).end_id, checkpoint.model.text.config.pad_token_id
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(3, 3000, (CONTEXT, CONTEXT), generator=generator, dtype=torch.int32)
-    for row, end in enumerate(torch.randperm(CONTEXT, generator=generator).tolist()):
+    tokens = torch.randint(5, 3000, (CONTEXT, CONTEXT), generator=generator, dtype=torch.int32)
+    for row, last in enumerate(torch.randperm(CONTEXT, generator=generator).tolist()):
         if row % 2:
-            tokens[row, end // 2] = (2, pad)[row // 2 % 2]
-        tokens[row, end], tokens[row, end + 1 :] = 2 if pad != 2 else 1, pad
+            tokens[row, last // 2] = (end, pad)[row // 2 % 2]
+        tokens[row, last], tokens[row, last + 1 :] = end, pad
     return tokens
 
 
@@ -64,7 +68,7 @@ def test_features_are_open_clips_of_the_whole_context_in_whatever_company(
     kind: str, folders: Path, tmp_path: Path
 ) -> None:
     checkpoint = load(kind, folders)
-    tokens = texts_of_every_length(checkpoint.model.text.config.pad_token_id)
+    tokens = texts_of_every_length(checkpoint)
     expected = checkpoint.model.encode_text(tokens.long(), normalize=True)
     encoder = TextEncoder(checkpoint.model, torch.float32).eval()
     assert encoder.lengths == [16, 32, CONTEXT]
@@ -76,6 +80,19 @@ def test_features_are_open_clips_of_the_whole_context_in_whatever_company(
     foreign = tokens[:3].clone()
     foreign[1, 5] = encoder.vocabulary
     assert served(foreign).isnan().all(dim=-1).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_warm_up_texts_meet_every_length(kind: str, folders: Path, tmp_path: Path) -> None:
+    checkpoint = load(kind, folders)
+    (tmp_path / "text_encoder").mkdir()
+    write_warmup_texts(tmp_path, deployment_of(checkpoint, "gpu"))
+    files = sorted((tmp_path / "text_encoder" / "warmup").iterdir())
+    tokens = torch.stack([torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.int32) for file in files])
+    ends = TextEncoder(checkpoint.model, torch.float32).ends(tokens)
+    assert {file.name: int(end) + 1 for file, end in zip(files, ends, strict=True)} == {
+        "ends_at_16": 16, "ends_at_32": 32, "ends_last": CONTEXT,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
