@@ -35,11 +35,11 @@ from tritonclip_server.export.variants import Variant
 from tritonclip_server.repository.manifest import read_manifest
 
 TEXTS = ["a photo of a cat", "", "many words " * 50]
-TOKENIZERS = {"tiny-siglip2": "gemma", "tiny-nllb": "nllb"}  # those of the hub's kinds
+BIASED = "tiny-vit-bias"
+NLLB = "tiny-nllb"
+TOKENIZERS = {"tiny-siglip2": "gemma", NLLB: "nllb"}  # those of the hub's kinds
 LABELS = ("cat", "a cup of coffee", "rocket", "astronaut")
 TEMPLATE = "This is a photo of {}."
-BIASED = "tiny-vit-bias"
-NLLB = pytest.param("tiny-nllb", marks=pytest.mark.long)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if kind := TOKENIZERS.get(architecture):
         tokenizer = folder / "tokenizer"
         small_tokenizers.train(kind, take(captions, 300, 3), tokenizer)
-    if architecture == "tiny-nllb":
+    if architecture == NLLB:
         text_towers.write_configuration("small/nllb", folder / "tokenizer")
     repository = publish(architecture, folder / "served", tokenizer=tokenizer)
     if architecture == BIASED:
