@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -26,6 +27,7 @@ from tritonclip.protocol import (
 )
 from tritonclip_server.embedded.environment import check_numpy, find_installation, find_libpython
 from tritonclip_server.embedded.errors import EnvironmentProblem, LogProblem, PortInUse, RepositoryProblem, ServerDied
+from tritonclip_server.embedded.ports import are_listened_on, find_ports
 from tritonclip_server.embedded.server import LOOPBACK, PING_INTERVAL_MS, Ports, Server
 
 
@@ -36,6 +38,27 @@ def test_a_port_in_use_is_named(tiny_repository: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(PortInUse, match=rf"127\.0\.0\.1:{port}.*--http-port"):
             Server(tiny_repository, Ports(0, port, 0)).start()
+
+
+@pytest.mark.parametrize("name", [*(pytest.param(n, marks=pytest.mark.long) for n in ("http", "grpc")), "metrics"])
+def test_a_port_that_somebody_takes_before_triton_does_is_exchanged(
+    name: str, tiny_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton listens seconds after a free one was found. For metrics it does so last, when it answers already."""
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = iter([replace(find_ports(LOOPBACK, FREE_PORTS), **{name: port})])
+        monkeypatch.setattr(
+            "tritonclip_server.embedded.server.find_ports",
+            lambda address, ports: next(found, None) or find_ports(address, ports),
+        )
+        with Server(tiny_repository, FREE_PORTS, log=tmp_path / "log") as server:
+            assert getattr(server.ports, name) != port
+            assert are_listened_on(server.ports, server.pid)
+            assert server.fault() is None
+    assert f"Socket '{LOOPBACK}:{port}' already in use" in (tmp_path / "log").read_text()
 
 
 def test_a_ready_server_of_somebody_else_is_not_taken_for_ours(server: Server, tiny_repository: Path) -> None:

@@ -7,6 +7,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+import psutil
+
 from tritonclip_server.embedded.errors import AddressProblem, PortInUse
 
 LOOPBACK = "127.0.0.1"
@@ -40,6 +42,17 @@ def find_port(address: str, port: int) -> int:
     """The port, or a free one in place of 0; PortInUse where another program listens on it."""
     with socket.socket() as probe:
         return _find_port(probe, address, port)
+
+
+def are_listened_on(ports: Ports, process: int) -> bool:
+    """Whether a process listens on all of them; True, too, where this machine does not tell."""
+    try:
+        found = psutil.Process(process).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+    return {each.laddr.port for each in found if each.status == psutil.CONN_LISTEN} >= {*asdict(ports).values()}
 
 
 def check_distinct(ports: Ports, gateway: int | None = None) -> Ports:

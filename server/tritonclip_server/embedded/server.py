@@ -1,6 +1,5 @@
 """One embedded Triton server: started, waited for, watched and stopped by the process that owns it."""
 
-import contextlib
 import os
 import secrets
 import threading
@@ -13,12 +12,23 @@ import psutil
 
 from tritonclip_server.embedded.claim import SHARED_MEMORY, Claim, clear_abandoned, new_identity
 from tritonclip_server.embedded.environment import Installation, find_installation
-from tritonclip_server.embedded.errors import LogProblem, ServerDied, Stopped
+from tritonclip_server.embedded.errors import LogProblem, PortInUse, ServerDied, Stopped
 from tritonclip_server.embedded.family import Family, Stopping, drain, never
 from tritonclip_server.embedded.outlet import LogFile, Outlet
-from tritonclip_server.embedded.ports import DEFAULT_PORTS, LOOPBACK, Ports, find_port, find_ports, reachable, resolve
+from tritonclip_server.embedded.ports import (
+    CHOOSE,
+    DEFAULT_PORTS,
+    LOOPBACK,
+    Ports,
+    are_listened_on,
+    find_port,
+    find_ports,
+    reachable,
+    resolve,
+)
 from tritonclip_server.embedded.repository import check_repositories
 from tritonclip_server.embedded.repository_folders import repositories_in
+from tritonclip_server.embedded.stubs import instances, is_dead
 from tritonclip_server.embedded.triton_tracing import trace_flags
 
 __all__ = [
@@ -58,6 +68,8 @@ BROKEN_PATIENCE_SECONDS = 3.0
 DRAINED = "All models are stopped, unloading models"
 ANSWERING_SECONDS = 0.5  # after that, for the last answers to be written
 ERROR_CHARACTERS = 500  # of each of Triton's errors in ours; the log has them whole
+TAKEN = "already in use"  # said of a port that another program has, before Triton ends
+PORT_ATTEMPTS = 3  # where it may be any: it is free when it is looked for, and Triton takes it seconds later
 # Said by every Triton on a machine with no GPU, and by none for another reason.
 HARMLESS = ("CudaDriverHelper has not been initialized",)
 
@@ -133,13 +145,22 @@ class Server:
         check_repositories(self.repository)
         self._installation = find_installation()
         self.address = resolve(self.address)
-        self.ports = find_ports(self.address, self.ports)
+        asked, self.ports = self.ports, find_ports(self.address, self.ports)
         self._open_log()
         clear_abandoned()
         try:
             self._claim = Claim(self.identity)
             self._installation.copy_backends(self._claim.folder)
-            self._launch(self._installation, self._claim, stopping)
+            for attempts_left in reversed(range(PORT_ATTEMPTS)):
+                try:
+                    self._launch(self._installation, self._claim, stopping)
+                    break
+                except PortInUse:
+                    if self.ports == asked or not attempts_left:
+                        raise
+                self._end(patience=0)
+                self._claim.clear_shared_memory()
+                self.ports = find_ports(self.address, asked)
         except BaseException:
             self.stop(patience=0)
             raise
@@ -167,7 +188,7 @@ class Server:
         code = self._running().poll()
         if code is not None:
             return f"Triton ended with code {code}"
-        if time.monotonic() - self._looked > LOOK_SECONDS or any(map(_is_dead, self._stubs)):
+        if time.monotonic() - self._looked > LOOK_SECONDS or any(map(is_dead, self._stubs)):
             self._look()
         missing = self._watched - {*self._stubs.values()}
         lost = {name for name in missing if self._has(name)}
@@ -194,7 +215,7 @@ class Server:
 
     def _look(self) -> None:
         """List the living processes, and watch what they run: models may have been loaded since the last time."""
-        self._stubs = {stub: name for stub, name in _instances(self.pid).items() if not _is_dead(stub)}
+        self._stubs = {stub: name for stub, name in instances(self.pid).items() if not is_dead(stub)}
         self._watched |= {*self._stubs.values()}
         self._looked = time.monotonic()
 
@@ -303,9 +324,12 @@ class Server:
                 if stopping():
                     raise Stopped("asked to stop before it was ready")
                 code = self._running().poll()
-                if code is not None:
-                    raise ServerDied(self._obituary(f"Triton ended with code {code} before it was ready"))
-                if self.answers(http):
+                taken = any(TAKEN in error for error in list(self._errors))
+                if code is not None or taken:
+                    said = self._obituary(f"Triton ended with code {code} before it was ready")
+                    raise ServerDied(said) if TAKEN not in said else PortInUse(f"{said}\nchoose others with {CHOOSE}")
+                # It answers over HTTP before it listens for metrics, and ends where it cannot.
+                if self.answers(http) and are_listened_on(self.ports, self.pid):
                     self._look()
                     return
                 time.sleep(0.1)
@@ -323,23 +347,3 @@ class Server:
             self._reader.join(timeout=2)
         where = f"\nfull log: {self.log}" if self.log is not None else ""
         return "\n  ".join([headline, *self._errors]) + where
-
-
-def _instances(triton: int) -> dict[psutil.Process, str]:
-    """The model processes of a server with what each runs, such as image_encoder_0_0: its last argument but one."""
-    found: dict[psutil.Process, str] = {}
-    with contextlib.suppress(psutil.NoSuchProcess):  # Triton has died: its own end will be noticed
-        for stub in psutil.Process(triton).children():
-            try:
-                found[stub] = stub.cmdline()[-2]
-            except (psutil.Error, IndexError):  # it has died: that will be noticed too
-                found[stub] = f"a model (process {stub.pid})"
-    return found
-
-
-def _is_dead(process: psutil.Process) -> bool:
-    """Whether a process is gone, or is a zombie that Triton has not noticed."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
