@@ -326,7 +326,8 @@ class Server:
                 code = self._running().poll()
                 taken = any(TAKEN in error for error in list(self._errors))
                 if code is not None or taken:
-                    said = self._obituary(f"Triton ended with code {code} before it was ready")
+                    ended = "before it was ready" if code is None else f"with code {code} before it was ready"
+                    said = self._obituary(f"Triton ended {ended}")
                     raise ServerDied(said) if TAKEN not in said else PortInUse(f"{said}\nchoose others with {CHOOSE}")
                 # It answers over HTTP before it listens for metrics, and ends where it cannot.
                 if self.answers(http) and are_listened_on(self.ports, self.pid):

@@ -40,7 +40,7 @@ def text_config(config: dict[str, Any], folder: Path | None) -> dict[str, Any] |
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise WeightsUnavailable(
             f"the configuration of its text tower {name} could not be read from {source} nor from the local hub cache "
-            f"({reason}). Give --tokenizer FOLDER with its {CONFIG} beside the tokenizer's files, or point HF_HOME at "
+            f"({reason}). Give --tokenizer DIR with its {CONFIG} beside the tokenizer's files, or point HF_HOME at "
             "a cache that holds it"
         ) from error
     if found.model_type not in TYPES:

@@ -54,6 +54,6 @@ def _message(variant: Variant, config: dict[str, Any], folder: Path | None, erro
     tower = " and, for its text tower, config.json" if config.get("hf_model_name") else ""
     return (
         f"the tokenizer {name} of {variant.architecture} could not be loaded from the hub nor from the local hub cache "
-        f"({reason}). Give --tokenizer FOLDER with its tokenizer.json and tokenizer_config.json{tower}, or point "
+        f"({reason}). Give --tokenizer DIR with its tokenizer.json and tokenizer_config.json{tower}, or point "
         "HF_HOME at a cache that holds them"
     )

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--tokenizer",
         type=Path,
-        metavar="FOLDER",
+        metavar="DIR",
         help="VARIANT's tokenizer, as `export` takes it (default: the hub's)",
     )
     _add_data_options(command)

@@ -1,8 +1,10 @@
 """A model as a folder in open_clip's local-dir layout, which `open_clip` and `export` load like any other.
 
-open_clip_config.json, open_clip_model.safetensors
-tokenizer.json, tokenizer_config.json     where the tokenizer is one of the hub
-config.json                               where the text tower is one of the hub
+    open_clip_config.json, open_clip_model.safetensors
+    tokenizer.json, tokenizer_config.json     where the tokenizer is one of the hub
+    config.json                               where the text tower is one of the hub
+
+So it needs nothing of the hub.
 """
 
 import json
@@ -41,7 +43,7 @@ def write_folder(folder: Path, config: Mapping[str, Any], weights: Mapping[str, 
 
 
 def write_text_files(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write what the text side of a checkpoint has from the hub, so that the folder needs nothing of it."""
+    """Write what the text side of a checkpoint has from the hub."""
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(checkpoint.tokenizer, HFTokenizer):
         checkpoint.tokenizer.save_pretrained(str(folder))

@@ -78,4 +78,4 @@ def test_a_hub_out_of_reach_is_told_with_the_remedy(
     assert main(["tiny-siglip2/none", "--random"]) == 1
     said = capsys.readouterr().err
     assert "the tokenizer small/gemma of tiny-siglip2 could not be loaded" in said
-    assert "Give --tokenizer FOLDER" in said
+    assert "Give --tokenizer DIR" in said
