@@ -112,8 +112,9 @@ def load_checkpoint(
             f"{variant.name} is a folder with weights of its own: leave --random and --checkpoint out"
         )
     text_tokenizer = load_tokenizer(variant, tokenizer)  # before minutes of loading weights
-    folder = variant.folder if tokenizer is None and isinstance(variant, LocalVariant) else tokenizer
-    hugging_face = hugging_face_text(model_config(variant), folder)
+    folders = [] if tokenizer is None else [tokenizer]
+    folders += [variant.folder] if isinstance(variant, LocalVariant) else []
+    hugging_face = hugging_face_text(model_config(variant), folders)
     tag = open_clip.get_pretrained_cfg(variant.source, variant.pretrained)
     transform = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
     options: dict[str, Any] = {

@@ -7,6 +7,7 @@ buffers here, so a traced file loads anywhere, and the release of transformers s
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ TYPES = ("roberta", "xlm-roberta", "mt5", "m2m_100")
 CONFIG = "config.json"  # of a model on the hub
 
 
-def text_config(config: dict[str, Any], folder: Path | None) -> dict[str, Any] | None:
+def text_config(config: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any] | None:
     """open_clip's `text_cfg` with a Hugging Face tower, whose own configuration is there; None for another tower.
 
-    That configuration comes from the hub or its cache, or from `folder`, where one of a tower lies there. Raises
-    WeightsUnavailable where it cannot be read and UnsupportedModel for a tower of another type than those above.
+    That configuration comes from the first of the folders where one of a tower lies, else from the hub or its cache.
+    Raises WeightsUnavailable where it cannot be read and UnsupportedModel for a tower of another type than those above.
     """
     text: dict[str, Any] = config.get("text_cfg", {})
     name = text.get("hf_model_name")
@@ -33,7 +34,7 @@ def text_config(config: dict[str, Any], folder: Path | None) -> dict[str, Any] |
         return None
     from transformers import AutoConfig  # takes seconds, and other models do without
 
-    source = str(folder) if folder is not None and _type_in(folder / CONFIG) in TYPES else str(name)
+    source = next((str(folder) for folder in folders if _type_in(folder / CONFIG) in TYPES), str(name))
     try:
         found = AutoConfig.from_pretrained(source)
     except Exception as error:  # all that the hub's client raises, and a file that is no JSON

@@ -55,10 +55,23 @@ def write_tokenizer(tokenizer: Any, path: Path) -> str:
 
     Raises UnsupportedModel for a tokenizer that text_tokenize cannot reproduce.
     """
+    text = _document(tokenizer)
+    path.write_text(text, encoding="utf-8")
+    return _digest(text)
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """The same SHA-256, without writing anything."""
+    return _digest(_document(tokenizer))
+
+
+def _document(tokenizer: Any) -> str:
     settings = tokenizer_settings(tokenizer)
     make = hub_tokenizer.document if settings.vocabulary == "hub" else clip_tokenizer.document
-    text = make(tokenizer)
-    path.write_text(text, encoding="utf-8")
+    return make(tokenizer)
+
+
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 

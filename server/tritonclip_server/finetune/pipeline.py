@@ -14,7 +14,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from tritonclip_server.export.checkpoint import Checkpoint, load_checkpoint
 from tritonclip_server.export.interpolation import mix
 from tritonclip_server.export.label_sources import read_templates
-from tritonclip_server.export.tokenizer import tokenizer_settings
+from tritonclip_server.export.tokenizer import tokenizer_digest, tokenizer_settings
 from tritonclip_server.export.variants import FOLDER_CONFIG, Variant
 from tritonclip_server.finetune.accuracy import Exam
 from tritonclip_server.finetune.batches import Batches, Transform
@@ -173,6 +173,7 @@ def _identity(checkpoint: Checkpoint, training: LabelledSet, templates: tuple[st
     return {
         "model": checkpoint.variant.name,
         "weights": checkpoint.weights_digest(),
+        "tokenizer": tokenizer_digest(checkpoint.tokenizer),
         "images": hashlib.sha256(images.encode()).hexdigest(),
         "classes": list(training.classes),
         "templates": list(templates),

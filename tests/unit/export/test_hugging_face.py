@@ -100,8 +100,11 @@ def test_a_folder_with_all_that_the_hub_would_give_needs_no_hub(kind: str, folde
     checkpoint = load(kind, folders)
     write_folder(tmp_path / "model", model_config(checkpoint), checkpoint.model.state_dict())
     write_text_files(tmp_path / "model", checkpoint)
-    loaded = load_checkpoint(LocalVariant("model", "local", tmp_path / "model"))
+    variant = LocalVariant("model", "local", tmp_path / "model")
+    loaded = load_checkpoint(variant)
     assert loaded.weights_digest() == checkpoint.weights_digest()
+    given = load_checkpoint(variant, tokenizer=tokenizer_alone(folders / kind, tmp_path))
+    assert given.weights_digest() == checkpoint.weights_digest()
     texts = ["a cat", "two dogs"]
     assert torch.equal(loaded.tokenizer(texts), checkpoint.tokenizer(texts))
 
@@ -123,14 +126,14 @@ def test_a_configuration_out_of_reach_is_told_with_the_remedy(
         r"text tower small/xlm-roberta could not be read from small/xlm-roberta .*to load small/xlm-roberta.*Give --tok"
     )
     with pytest.raises(WeightsUnavailable, match=words):
-        hugging_face.text_config(open_clip.get_model_config("tiny-xlm-roberta"), tokenizer)
+        hugging_face.text_config(open_clip.get_model_config("tiny-xlm-roberta"), [tokenizer])
 
 
 def test_towers_of_other_types_and_poolers_are_refused_by_name(folders: Path, tmp_path: Path) -> None:
     DistilBertConfig().save_pretrained(tmp_path / "distilbert")
     other = {"text_cfg": {"hf_model_name": str(tmp_path / "distilbert")}}
     with pytest.raises(UnsupportedModel, match=r"of type distilbert .*served are roberta, xlm-roberta, mt5, m2m_100"):
-        hugging_face.text_config(other, None)
+        hugging_face.text_config(other, [])
     checkpoint = load("roberta", folders)
     checkpoint.model.text.pooler = MaxPooler()
     with pytest.raises(UnsupportedModel, match="pools by MaxPooler"):

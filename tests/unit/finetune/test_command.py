@@ -70,8 +70,11 @@ def test_export_serves_the_folder_and_mixtures_with_it(
 
 @pytest.mark.usefixtures("architectures")
 def test_the_folder_has_what_its_text_side_took_from_the_hub(
-    colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
     hub, start, output = tmp_path / "hub", tmp_path / "start", tmp_path / "model"
     small_tokenizers.train("nllb", take(captions, 300, 3), hub)
     text_towers.write_configuration("small/nllb", hub)
@@ -82,6 +85,13 @@ def test_the_folder_has_what_its_text_side_took_from_the_hub(
     assert f"error: the tokenizer of {start.name} does not load" in capsys.readouterr().err
     assert main([*command, "--tokenizer", str(hub), "--text-layers", "1"]) == 1
     assert "error: open_clip cannot freeze these layers" in capsys.readouterr().err
+    small_tokenizers.train("nllb", take(captions, 200, 9), tmp_path / "other")
+    with monkeypatch.context() as patch:
+        patch.setattr("tritonclip_server.finetune.pipeline._mix_and_choose", interrupt)
+        assert main([*command, "--tokenizer", str(hub)]) == 130
+    text_towers.write_configuration("small/nllb", tmp_path / "other")
+    assert main([*command, "--tokenizer", str(tmp_path / "other")]) == 1
+    assert "belongs to another run, with other tokenizer:" in capsys.readouterr().err
     assert main([*command, "--tokenizer", str(hub)]) == 0
     for folder in (output, output / TUNED):
         found = load_checkpoint(resolve(str(folder)))
