@@ -4,6 +4,7 @@ import itertools
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_heads_are_taken_up_and_replaced_under_load(
     running: Server, repository: Path, heads: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     assert activate(heads[0], repository, running.grpc_url) == 0
-    encoders = [process for process in model_processes(running) if "encoder" in instance_of(process)]
+    encoders = [process for name, process in instances(running).items() if "encoder" in name]
     with Client(running.grpc_url) as client:
         features = client.embed_images(PHOTOS[0]).features
     expected = [
@@ -147,8 +148,8 @@ def test_heads_are_taken_up_and_replaced_under_load(
     wait_for(lambda: is_ready(running))
     assert [each for each in encoders if each.is_running()] == encoders, "nothing but the label set was loaded again"
     (stored,) = stored_label_sets(repository)
-    left = [instance_of(process) for process in model_processes(running) if "head_" in instance_of(process)]
-    assert left == [f"{stored.weights}_0_0"], "the weights of earlier editions are let go of"
+    # The weights of earlier editions are let go of; Triton says so while their process still ends.
+    wait_for(lambda: [name for name in instances(running) if "head_" in name] == [f"{stored.weights}_0_0"])
 
 
 def is_ready(server: Server) -> bool:
@@ -161,12 +162,14 @@ def break_weights(config: Any) -> None:
         config.parameters["NO_SUCH_PARAMETER"].string_value = "1"
 
 
-def model_processes(server: Server) -> list[psutil.Process]:
-    return list(psutil.Process(server.pid).children())
-
-
-def instance_of(process: psutil.Process) -> str:
-    return str(process.cmdline()[-2])
+def instances(server: Server) -> dict[str, psutil.Process]:
+    """The processes of the models, by the names that Triton gives them; those that have ended are left out."""
+    found = {}
+    for process in psutil.Process(server.pid).children():
+        with suppress(psutil.NoSuchProcess):  # a zombie is one, too
+            if words := process.cmdline():  # none in one that is ending
+                found[words[-2]] = process
+    return found
 
 
 def test_a_label_set_is_taken_up_too_and_the_death_of_its_process_is_seen(
@@ -188,7 +191,7 @@ def test_a_label_set_is_taken_up_too_and_the_death_of_its_process_is_seen(
         assert all(prediction.cosine is not None for prediction in first[0])
         assert client.status().ready
     wait_for(lambda: running.fault() is None and any("pets" in name for name in running._watched))
-    (victim,) = [process for process in model_processes(running) if "head_pets" in instance_of(process)]
+    (victim,) = [process for name, process in instances(running).items() if "head_pets" in name]
     victim.kill()
     wait_for(lambda: bool(running.fault()))
     assert f"the process of {instance_of_pets(repository)}_0_0 died" == running.fault()
@@ -198,7 +201,7 @@ def test_one_that_is_removed_is_let_go_of_and_nothing_else(
     running: Server, repository: Path, heads: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert activate(heads[0], repository, running.grpc_url) == 0
-    before = {instance_of(each) for each in model_processes(running)}
+    before = set(instances(running))
     with Client(running.grpc_url) as client:
         features = client.embed_images(PHOTOS[0]).features
         expected = [dict(zip(EDITIONS[0], expected_logits(heads[0], features)[0].tolist(), strict=True))]
@@ -222,8 +225,8 @@ def test_one_that_is_removed_is_let_go_of_and_nothing_else(
         assert [problem for problem in load.problems if not any(words in problem for words in told)] == []
         with pytest.raises(ConfigError, match="no label set 'birds'; it has none"):
             client.classify(PHOTOS[0], label_set="birds")
-        gone = before - {instance_of(each) for each in model_processes(running)}
-        assert [name.partition(".")[0] for name in gone] == ["head_birds"]
+        wait_for(lambda: len(before - set(instances(running))) > 0)  # unloaded, its process still ends
+        assert [name.partition(".")[0] for name in before - set(instances(running))] == ["head_birds"]
         assert (running.fault(), is_ready(running)) == (None, True)
         assert activate(heads[1], repository, running.grpc_url) == 0
         assert set(answer_of(client.classify(PHOTOS[0], label_set="birds")[0])) == set(EDITIONS[1])
