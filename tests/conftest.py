@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import open_clip
 import pytest
 import torch
@@ -11,6 +12,10 @@ ARCHITECTURES = Path(__file__).with_name("architectures")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the other core has tests too: threads would wait for each other
     torch.set_num_threads(1)
+
+# An example that takes long says that the machine stood still, not that anything is wrong.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

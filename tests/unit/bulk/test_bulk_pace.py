@@ -78,12 +78,12 @@ def test_a_call_waits_for_its_turn_as_long_as_it_may() -> None:
     with pytest.raises(DeadlineExceededError, match="no turn"):
         paced.start(CALL, 0.05)
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(paced.start, CALL, 10)
+        waiting = pool.submit(paced.start, CALL, 60)
         answer(held.futures[0])
-        waiting.result(5)
-        last = [pool.submit(paced.start, CALL, 10) for _ in range(3)]
+        waiting.result(30)
+        last = [pool.submit(paced.start, CALL, 60) for _ in range(3)]
         paced.close()
-        assert sum(isinstance(future.exception(5), ClosedError) for future in last) >= 2
+        assert sum(isinstance(future.exception(30), ClosedError) for future in last) >= 2
 
 
 class Small(FakeServer):
@@ -122,8 +122,9 @@ def test_many_workers_before_one_small_server_settle(tmp_path: Path) -> None:
     with ThreadPoolExecutor(workers) as pool:
         assert list(pool.map(work, range(workers))) == [4 * requests] * workers
     assert server.answered == workers * requests
-    # Each of them has up to 8 requests ready, so without pacing and pauses 96 callers would knock all the time.
-    assert server.refused < 3 * server.answered
+    # Each of them has up to 8 requests ready, so without pacing and pauses 96 callers would knock all the time: some
+    # 100 times for each answer. It is twice here, and more often where a slow machine makes the answers slow.
+    assert server.refused < 10 * server.answered
 
 
 def test_a_refusal_that_lasts_is_the_callers_error() -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from tests.ports import kept_port
 from tests.unit.client.wire_servers import serve_grpc, serve_http
 from tritonclip import AsyncClient, Client, Embeddings
 from tritonclip.cli import main
@@ -28,11 +28,9 @@ def fake() -> FakeServer:
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def free_port() -> Iterator[int]:
+    with kept_port() as port:
+        yield port
 
 
 class Wire:

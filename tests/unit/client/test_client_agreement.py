@@ -18,8 +18,9 @@ MANIFEST = InferRequest("vit.manifest", (), ("manifest",))
 
 
 @pytest.fixture(params=["grpc", "http"])
-def servers(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[FakeServer]]]:
+def servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[FakeServer]]]:
     """The URL of three servers, and what they are."""
+    monkeypatch.setattr(balancing, "PROBE_SECONDS", 60.0)  # none is passed over because the machine stood still
     fakes = [FakeServer(model="vit") for _ in range(3)]
     with ExitStack() as stack:
         urls = [stack.enter_context(SERVES[request.param](fake))[0] for fake in fakes]
@@ -67,11 +68,11 @@ def test_one_that_does_not_say_what_it_serves_is_passed_over(
     release = threading.Event()
 
     def hang(call: Call) -> None:
-        if isinstance(call, InferRequest) and call.model == "manifest":
+        if isinstance(call, InferRequest) and call.model == MANIFEST.model:
             release.wait(30)
 
     def fail(call: Call) -> None:
-        if isinstance(call, InferRequest) and call.model == "manifest":
+        if isinstance(call, InferRequest) and call.model == MANIFEST.model:
             raise status_error("INTERNAL", "broke", "manifest")
 
     fakes[1].before, fakes[2].before = hang, fail

@@ -14,8 +14,8 @@ from tests.unit.client.conftest import Wire
 from tritonclip.protocol._channels import SILENCE
 from tritonclip.protocol.messages import Call, InferRequest
 
-TIMEOUT = 120  # of the clients: whoever waits for it is found out
-SOON = 20  # seconds, far less than that on any machine
+TIMEOUT = 300  # of the clients: whoever waits for it is found out
+SOON = 60  # seconds, far less than that on any machine
 
 # How scripts treat a client, after which they come to their end.
 ENDS = {
@@ -77,7 +77,7 @@ def hold(wire: Wire) -> tuple[threading.Event, threading.Semaphore]:
     def before(call: Call) -> None:
         if isinstance(call, InferRequest) and call.inputs and call.inputs[-1].items()[0][:4] == b"hold":
             arrived.release()
-            release.wait(60)
+            release.wait(TIMEOUT)
 
     wire.fake.before = before
     return release, arrived
@@ -164,7 +164,7 @@ client = Client(url, timeout=100, concurrency=4)
 try:
     client.embed_texts([f"hold {n}" * 10 for n in range(400)])
 except KeyboardInterrupt:
-    patience = time.monotonic() + 10
+    patience = time.monotonic() + 30
     while threading.active_count() > 3 and time.monotonic() < patience:
         time.sleep(0.01)
     print(threading.active_count() <= 3, client.embed_texts(["a"]).features.shape)

@@ -1,5 +1,6 @@
 """Which items fail, and with which error, when some of many do."""
 
+import itertools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from tritonclip import (
     NotFoundError,
     ServerError,
     UnavailableError,
+    _defaults,
 )
 from tritonclip.protocol.messages import Call, InferRequest
 from tritonclip.protocol.statuses import status_error
@@ -91,13 +93,13 @@ def test_an_error_stops_the_reading(embed: Embed, fake: FakeServer) -> None:
 
     def images() -> Iterator[bytes]:
         nonlocal read
-        for number in range(100_000):
+        for number in range(1_000_000):
             read += 1
             yield b"bad" if number == 7 else b"good"
 
     with pytest.raises(InputError):
         embed(fake, images(), batch_size=2, concurrency=2)
-    assert read < 1000
+    assert read < 100_000  # a few; many where the thread with the error stood still, and the other went on
 
 
 def test_a_request_that_failed_costs_its_items_alone(embed: Embed, fake: FakeServer) -> None:
@@ -121,25 +123,31 @@ def test_a_request_that_failed_costs_its_items_alone(embed: Embed, fake: FakeSer
     [(status_error("NOT_FOUND", "no such model"), NotFoundError), (ConnectError("grpc://x:1", "gone"), ConnectError)],
 )
 def test_what_concerns_all_items_ends_the_run(
-    error: Exception, kind: type[Exception], embed: Embed, fake: FakeServer
+    error: Exception, kind: type[Exception], embed: Embed, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_defaults, "BACKOFF_FIRST", 1e12)  # no timeout leaves time for another attempt
+
     def fail(call: Call) -> None:
         if isinstance(call, InferRequest) and call.model == "embed_image":
             raise error
 
     fake.before = fail
     with pytest.raises(kind):
-        embed(fake, [b"a"], "return", timeout=1)
+        embed(fake, [b"a"], "return")
 
 
 def test_a_busy_server_is_an_error_in_the_end(embed: Embed, fake: FakeServer) -> None:
+    attempts = itertools.count(1)
+
     def fail(call: Call) -> None:
         if isinstance(call, InferRequest) and call.model == "embed_image":
-            raise status_error("UNAVAILABLE", "full")
+            last = next(attempts) % 3 == 0  # then it is busy until long after the timeout
+            raise status_error("UNAVAILABLE", "full", retry_after=1e6 if last else None)
 
     fake.before = fail
     with pytest.raises(UnavailableError):
-        embed(fake, [b"a"], timeout=1)
-    result = embed(fake, [b"a"], "return", timeout=1)
+        embed(fake, [b"a"])
+    result = embed(fake, [b"a"], "return")
+    assert next(attempts) == 7  # each was tried again
     assert isinstance(result.errors[0], UnavailableError)
     assert result.features.shape == (1, 16)  # the width comes from the manifest where no row tells it

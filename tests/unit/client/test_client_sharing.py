@@ -73,12 +73,12 @@ def test_an_asynchronous_client_in_several_loops_at_once(wire: Wire) -> None:
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_a_pickle_makes_a_client_with_the_same_settings(kind: Any, wire: Wire) -> None:
-    client = kind(wire.url, timeout=7, concurrency=3, batch_size=2)
+    client = kind(wire.url, timeout=70, concurrency=3, batch_size=2)
     for other in (pickle.loads(pickle.dumps(client)), copy.deepcopy(client)):
         assert type(other) is kind
         assert repr(other) == repr(client) == f"{kind.__name__}('{wire.url}')"
         settings = other.__reduce__()[1][1]
-        assert (settings["timeout"], settings["concurrency"], settings["batch_size"]) == (7, 3, 2)
+        assert (settings["timeout"], settings["concurrency"], settings["batch_size"]) == (70, 3, 2)
         found = other.embed_texts("again")
         assert is_right(found if kind is Client else asyncio.run(found), "again")
         other.close() if kind is Client else asyncio.run(other.aclose())

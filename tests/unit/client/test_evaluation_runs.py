@@ -49,7 +49,7 @@ def many(root: Path, count: int = 100) -> list[LabelledImage]:
 def evaluate(
     server: FakeServer, data: list[LabelledImage], resume: Path | None = None, concurrency: int = 4
 ) -> ClassificationResult:
-    with Client(transport=server.transport(), timeout=0.5) as client:
+    with Client(transport=server.transport()) as client:
         return evaluate_classification(client, data, "animals", resume=resume, concurrency=concurrency)
 
 
@@ -223,7 +223,8 @@ def test_a_server_that_goes_away_ends_the_run(animals: FakeServer, tmp_path: Pat
     animals.failures.append(status_error("UNAVAILABLE", "full", "manifest"))
     data = many(tmp_path, 3)
     assert len(evaluate(animals, data).answers) == 3  # retried
-    animals.before = lambda call: animals.failures.append(UnavailableError("gone", status_code="UNAVAILABLE"))
+    gone = status_error("UNAVAILABLE", "gone", retry_after=1e6)  # for longer than anybody waits
+    animals.before = lambda call: animals.failures.append(gone)
     with pytest.raises(UnavailableError):
         evaluate(animals, data)
 

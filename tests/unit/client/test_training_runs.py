@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from tests.unit.client.conftest import Command
+from tests.waiting import wait_for
 from tritonclip import Client, ConfigError, ProtocolError
 from tritonclip.protocol.messages import Call, FloatArray, InferRequest, InferResponse, Reply, Tensor
 from tritonclip.testing import FakeServer, features_of
@@ -171,6 +173,8 @@ def test_what_was_embedded_is_not_asked_for_again_though_the_run_was_killed(
         patched.setattr(FeatureCache, "add", die)
         with pytest.raises(KeyboardInterrupt):
             train(zoo)
+    # What was on the wire ends by itself: it is counted before, not after.
+    wait_for(lambda: not any(thread.name.startswith("tritonclip-batches") for thread in threading.enumerate()))
     before = sent(zoo)
     kept = train(zoo).cached
     assert kept in (28, 32)  # two batches

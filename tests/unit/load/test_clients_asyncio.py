@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from load.core.operations import EmbedImages, EmbedTexts
 from load.core.protocols import Disconnected, Failed, Malformed, Refused, Unanswered
 from load.core.sender import AsyncClient
 from load.core.workload import Answers, Question, WrongModel, ask_async, learn
+from tests.ports import kept_port
 from tests.unit.client.wire_servers import serve_grpc, serve_http
 from tritonclip.protocol import status_error
 from tritonclip.testing import FakeServer, features_of
@@ -87,10 +87,15 @@ def test_errors_of_the_server(triton: Made, code: str, problem: type[Exception])
 def test_no_answer(triton: Made) -> None:
     fake, make = triton
     answered = threading.Event()
-    fake.before = lambda call: answered.wait(30)
+
+    async def ask(client: AsyncClient) -> None:
+        await embed(client)  # it is connected from here on: else the short deadline could be of the connection
+        fake.before = lambda call: answered.wait(30)
+        await embed(client, deadline=0.3)
+
     try:
         with pytest.raises(Unanswered):
-            run(make, lambda client: embed(client, deadline=0.3))
+            run(make, ask)
     finally:
         answered.set()
 
@@ -103,11 +108,9 @@ def test_nobody_listens(name: str, free_port: int) -> None:
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def free_port() -> Iterator[int]:
+    with kept_port() as port:
+        yield port
 
 
 async def learned(client: AsyncClient, images: list[bytes], texts: list[str]) -> Answers:

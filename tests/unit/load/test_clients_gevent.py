@@ -114,15 +114,15 @@ ANSWERS = [
     b"HTTP/9 what", None,
 ]
 urls = [answering(answer) for answer in ANSWERS] + ["http://127.0.0.1:9"]
-for url in urls:
+for url, answer in zip(urls, [*ANSWERS, b"nobody listens"], strict=True):
     client = open_client("gateway", url, "tclip-key")
     try:
-        print(client.send(client.prepare(EmbedTexts(["a text"])), 2.0).tolist())
+        print(client.send(client.prepare(EmbedTexts(["a text"])), 2.0 if answer is None else 30.0).tolist())
     except RequestProblem as problem:
         print(type(problem).__name__, problem.outcome)
 client = open_client("http", urls[2] + "?model=vit")
 try:
-    client.send(client.prepare(EmbedTexts(["a text"])), 2.0)
+    client.send(client.prepare(EmbedTexts(["a text"])), 30.0)
 except RequestProblem:
     pass
 print(open_client("grpc", "grpc://host?model=vit").prepare(EmbedTexts(["a text"])).message.model_name)

@@ -15,6 +15,7 @@ from load.core.operations import EmbedImages, EmbedTexts, Operation
 from load.core.protocols import Disconnected, Failed, Malformed, Prepared, Refused, Unanswered
 from load.core.sender import Sample
 from load.core.workload import Answers, Question
+from tests import virtual_time
 from tests.unit.load.fake_client import FakeClient, text_vectors, vectors
 from tritonclip.protocol import FloatArray
 
@@ -64,6 +65,14 @@ def question() -> Question:
     return Question(EmbedImages([IMAGE]), references.check([0]))
 
 
+@pytest.fixture
+def _virtual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The load's clock is that of `virtual_time.run`: a machine that stands still takes no time from it."""
+    clock = SimpleNamespace(perf_counter=lambda: asyncio.get_running_loop().time())
+    for module in ("generator", "sender"):
+        monkeypatch.setattr(f"load.core.{module}.time", clock)
+
+
 def ask(client: Client, *, killed: bool = False) -> Sample:
     generator = Generator(client, [question()], deadline=3, grace=2, was_killed=lambda: killed)
     return asyncio.run(generator.ask(client.prepare(question().operation), question().check, time.perf_counter()))
@@ -97,11 +106,12 @@ def test_a_request_has_its_deadline_and_its_grace() -> None:
     assert client.patience == [5]
 
 
+@pytest.mark.usefixtures("_virtual")
 def test_what_is_no_problem_of_a_request_is_not_counted_as_one() -> None:
     """A mistake in the load itself must end the run, not pass for a failing server."""
     client = Client(raising(ZeroDivisionError()))
     with pytest.raises(ExceptionGroup):
-        asyncio.run(Generator(client, [question()]).closed_loop(2, 0.05, 0))
+        virtual_time.run(Generator(client, [question()]).closed_loop(2, 0.05, 0))
 
 
 def test_the_check_is_outside_the_latency(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +135,7 @@ def test_the_check_is_outside_the_latency(monkeypatch: pytest.MonkeyPatch) -> No
     assert now == 107
 
 
+@pytest.mark.usefixtures("_virtual")
 def test_a_closed_loop_has_so_many_requests_under_way_and_asks_in_turn() -> None:
     under_way, most = 0, 0
 
@@ -139,7 +150,7 @@ def test_a_closed_loop_has_so_many_requests_under_way_and_asks_in_turn() -> None
     client = Client(watch)
     references = References(vectors([IMAGE, OTHER]))
     questions = [Question(EmbedImages([item]), references.check([i])) for i, item in enumerate([IMAGE, OTHER])]
-    result = asyncio.run(Generator(client, questions).closed_loop(7, 0.2, 0.05))
+    result = virtual_time.run(Generator(client, questions).closed_loop(7, 0.2, 0.05))
     assert most == 7
     assert set(result.totals()) == set(Outcome)
     assert result.totals()[Outcome.ANSWERED] == len(result.samples) == len(client.asked)
@@ -181,12 +192,13 @@ def test_an_open_loop_asks_on_time_whatever_became_of_the_others() -> None:
     assert np.allclose(started - (result.begin - 0.1), arrivals(100, 0.5, 9), atol=1e-6)
 
 
+@pytest.mark.usefixtures("_virtual")
 def test_texts_that_no_cache_knows() -> None:
     client = Client()
     texts = ["a cat", "a dog", "a bird"]
     answers = Answers([], texts, References(text_vectors(texts)), References(text_vectors(texts)))
     questions: Iterable[Question] = answers.about_new_texts(per_request=2)
-    result = asyncio.run(Generator(client, questions).closed_loop(3, 0.1, 0))
+    result = virtual_time.run(Generator(client, questions).closed_loop(3, 0.1, 0))
     assert result.totals()[Outcome.ANSWERED] == len(result.samples) >= 3
     sent = [text for task in client.asked if isinstance(task, EmbedTexts) for text in task.texts]
     assert len(set(sent)) == len(sent)
