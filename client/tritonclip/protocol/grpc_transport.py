@@ -32,8 +32,9 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.use_local_subchannel_pool", 1),
     # gRPC's own waits grow to two minutes, longer than our requests may take; a server that restarts is back sooner.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 2000),
+    # By its name another wait; it is how long one attempt may take, which a server that stands still may well need.
+    ("grpc.min_reconnect_backoff_ms", round(1000 * _defaults.CONNECT_TIMEOUT)),
     # The timeout is also that of TCP for what is sent and not acknowledged; pings find peers that died in a long call.
     ("grpc.keepalive_time_ms", 1000 * _defaults.PING_SECONDS),
     ("grpc.keepalive_timeout_ms", 1000 * _defaults.UNACKNOWLEDGED_SECONDS),

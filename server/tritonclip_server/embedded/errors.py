@@ -8,6 +8,7 @@ ServeError                every failure the launcher reports; the command prints
 ├── LogProblem            the log cannot be written
 ├── Stopped               it was asked to stop before it was ready
 └── ServerDied            Triton, or one of its processes, ended; the message carries its own last errors
+    └── StartLost         while it started, and by no fault of what it serves: another start may well succeed
 """
 
 
@@ -41,3 +42,7 @@ class Stopped(ServeError):
 
 class ServerDied(ServeError):
     """Triton, or one of its processes, ended."""
+
+
+class StartLost(ServerDied):
+    """Triton ended while it started, or got nowhere, by no fault of what it serves."""

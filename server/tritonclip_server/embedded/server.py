@@ -12,11 +12,11 @@ import psutil
 
 from tritonclip_server.embedded.claim import SHARED_MEMORY, Claim, clear_abandoned, new_identity
 from tritonclip_server.embedded.environment import Installation, find_installation
-from tritonclip_server.embedded.errors import LogProblem, PortInUse, ServerDied, Stopped
+from tritonclip_server.embedded.errors import LogProblem, PortInUse, ServerDied, StartLost, Stopped
+from tritonclip_server.embedded.failed_start import LOST_SECONDS, TAKEN, Progress, failed_start
 from tritonclip_server.embedded.family import Family, Stopping, drain, never
 from tritonclip_server.embedded.outlet import LogFile, Outlet
 from tritonclip_server.embedded.ports import (
-    CHOOSE,
     DEFAULT_PORTS,
     LOOPBACK,
     Ports,
@@ -68,8 +68,7 @@ BROKEN_PATIENCE_SECONDS = 3.0
 DRAINED = "All models are stopped, unloading models"
 ANSWERING_SECONDS = 0.5  # after that, for the last answers to be written
 ERROR_CHARACTERS = 500  # of each of Triton's errors in ours; the log has them whole
-TAKEN = "already in use"  # said of a port that another program has, before Triton ends
-PORT_ATTEMPTS = 3  # where it may be any: it is free when it is looked for, and Triton takes it seconds later
+START_ATTEMPTS = 3
 # Said by every Triton on a machine with no GPU, and by none for another reason.
 HARMLESS = ("CudaDriverHelper has not been initialized",)
 
@@ -151,16 +150,7 @@ class Server:
         try:
             self._claim = Claim(self.identity)
             self._installation.copy_backends(self._claim.folder)
-            for attempts_left in reversed(range(PORT_ATTEMPTS)):
-                try:
-                    self._launch(self._installation, self._claim, stopping)
-                    break
-                except PortInUse:
-                    if self.ports == asked or not attempts_left:
-                        raise
-                self._end(patience=0)
-                self._claim.clear_shared_memory()
-                self.ports = find_ports(self.address, asked)
+            self._come_up(self._installation, self._claim, asked, stopping)
         except BaseException:
             self.stop(patience=0)
             raise
@@ -173,7 +163,7 @@ class Server:
         self._claim.clear_shared_memory()
         try:
             find_ports(self.address, self.ports)
-            self._launch(self._installation, self._claim, stopping)
+            self._come_up(self._installation, self._claim, self.ports, stopping)
         except BaseException:
             self.stop(patience=0)
             raise
@@ -236,6 +226,23 @@ class Server:
             raise LogProblem(
                 f"{self.log}: the log cannot be written ({error.strerror}); --log names another"
             ) from error
+
+    def _come_up(self, installation: Installation, claim: Claim, asked: Ports, stopping: Stopping) -> None:
+        """Launch Triton, and again where that failed by chance: a start was lost, or a port that may be any was taken.
+
+        A port is free when it is looked for, and Triton takes it seconds later.
+        """
+        for attempts_left in reversed(range(START_ATTEMPTS)):
+            try:
+                self._launch(installation, claim, stopping)
+                return
+            except (PortInUse, StartLost) as error:
+                if not attempts_left or (isinstance(error, PortInUse) and self.ports == asked):
+                    raise
+                self._say(f"{str(error).splitlines()[0]}; starting it again")
+            self._end(patience=0)
+            claim.clear_shared_memory()
+            self.ports = find_ports(self.address, asked)
 
     def _launch(self, installation: Installation, claim: Claim, stopping: Stopping) -> None:
         self._drained.clear()
@@ -319,20 +326,21 @@ class Server:
 
     def _wait_until_ready(self, stopping: Stopping) -> None:
         deadline = time.monotonic() + self._startup_seconds
+        progress = Progress(self.pid)
         with httpx.Client(base_url=self.http_url, timeout=5.0, trust_env=False) as http:
             while time.monotonic() < deadline:
                 if stopping():
                     raise Stopped("asked to stop before it was ready")
                 code = self._running().poll()
-                taken = any(TAKEN in error for error in list(self._errors))
-                if code is not None or taken:
+                if code is not None or any(TAKEN in error for error in list(self._errors)):
                     ended = "before it was ready" if code is None else f"with code {code} before it was ready"
-                    said = self._obituary(f"Triton ended {ended}")
-                    raise ServerDied(said) if TAKEN not in said else PortInUse(f"{said}\nchoose others with {CHOOSE}")
+                    raise failed_start(self._obituary(f"Triton ended {ended}"), code)
                 # It answers over HTTP before it listens for metrics, and ends where it cannot.
                 if self.answers(http) and are_listened_on(self.ports, self.pid):
                     self._look()
                     return
+                if progress.has_ended():
+                    raise StartLost(self._obituary(f"Triton was not ready and did nothing for {LOST_SECONDS:.0f} s"))
                 time.sleep(0.1)
         raise ServerDied(self._obituary(f"Triton was not ready after {self._startup_seconds:.0f} s"))
 
