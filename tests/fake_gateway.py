@@ -1,11 +1,12 @@
-"""`python -m tests.fake_gateway SECONDS OPTIONS`: the gateway over a server in memory, a process to be hard on.
+"""`python -m tests.fake_gateway SECONDS|FILE OPTIONS`: the gateway over a server in memory, a process to be hard on.
 
-Every image takes so many seconds to embed; a text that begins with "fail" ends in an error that nobody foresaw, whose
-words are the text.
+Every image takes so many seconds to embed, or until there is such a file; a text that begins with "fail" ends in an
+error that nobody foresaw, whose words are the text.
 """
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 from tritonclip import AsyncClient, Embeddings
@@ -18,12 +19,15 @@ class SlowClient(AsyncClient):
     """A client whose images take their time."""
 
     seconds = 0.0
+    held_until: Path | None = None
 
     def with_timeout(self, timeout: float) -> "SlowClient":
         return self
 
     async def embed_images(self, images: Any, *, on_error: OnError = "raise", progress: bool = False) -> Embeddings:
         await asyncio.sleep(self.seconds)
+        while self.held_until is not None and not self.held_until.exists():  # noqa: ASYNC110 - a file
+            await asyncio.sleep(0.02)
         return await super().embed_images(images, on_error=on_error)
 
     async def embed_texts(self, texts: Any, **options: Any) -> Embeddings:
@@ -35,7 +39,10 @@ class SlowClient(AsyncClient):
 
 def main() -> int:
     """Run it."""
-    SlowClient.seconds = float(sys.argv[1])
+    try:
+        SlowClient.seconds = float(sys.argv[1])
+    except ValueError:
+        SlowClient.held_until = Path(sys.argv[1])
     vars(cli)["AsyncClient"] = lambda *_, **__: SlowClient(transport=FakeServer().async_transport())
     return cli.main(sys.argv[2:])
 

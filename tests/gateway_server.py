@@ -35,10 +35,11 @@ def listening(app: FastAPI, limits: Limits = Limits(), timeouts: ConnectionTimeo
 class GatewayProcess:
     """`tritonclip-server gateway` on a free port; `url` once it listens, `said` what it printed on stderr so far.
 
-    With `fake` it is tests.fake_gateway, whose images take so many seconds. `descriptors` are those it may have open.
+    With `fake` it is tests.fake_gateway, whose images take so many seconds, or until there is such a file.
+    `descriptors` are those it may have open.
     """
 
-    def __init__(self, *arguments: str, fake: float | None = None, descriptors: int | None = None) -> None:
+    def __init__(self, *arguments: str, fake: float | Path | None = None, descriptors: int | None = None) -> None:
         program = ["tritonclip_server", "gateway"] if fake is None else ["tests.fake_gateway", str(fake)]
         limit = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}:{descriptors}"]
         self.process = subprocess.Popen(

@@ -185,7 +185,7 @@ def test_who_names_two_hosts_comes_by_none(open_gateway: str, name: str, foreign
     "headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}]
 )
 def test_a_gateway_without_keys_answers_no_foreign_page(open_gateway: str, path: str, headers: dict[str, str]) -> None:
-    answer = httpx.post(open_gateway + path, json={"input": "a"}, headers=headers)
+    answer = httpx.post(open_gateway + path, json={"input": "a"}, headers=headers, timeout=30)
     assert answer.status_code == 403
     assert '"code":"forbidden_origin"' in answer.text
 
@@ -193,7 +193,8 @@ def test_a_gateway_without_keys_answers_no_foreign_page(open_gateway: str, path:
 def test_a_gateway_without_keys_answers_programs_and_its_own_page(open_gateway: str) -> None:
     port = open_gateway.rpartition(":")[2]
     for headers in ({}, {"host": "localhost"}, {"origin": open_gateway}, {"origin": f"http://localhost:{port}"}):
-        assert httpx.post(f"{open_gateway}/v1/embeddings", json={"input": "a"}, headers=headers).status_code == 200
+        answer = httpx.post(f"{open_gateway}/v1/embeddings", json={"input": "a"}, headers=headers, timeout=30)
+        assert answer.status_code == 200
 
 
 def test_with_keys_any_name_will_do(keys: Path) -> None:

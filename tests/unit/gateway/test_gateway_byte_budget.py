@@ -15,6 +15,7 @@ from tests.gateway_server import listening
 from tests.raw_http import answer, connect, post, received, statuses
 from tests.unit.gateway.conftest import gateway_over
 from tests.virtual_time import run
+from tests.waiting import wait_for
 from tritonclip import AsyncClient, Embeddings, InvalidArgumentError
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.access.keys import KeyFile
@@ -108,17 +109,14 @@ def gateway(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def in_flight(url: str) -> float:
-    for line in httpx.get(f"{url}/metrics").text.splitlines():
+    for line in httpx.get(f"{url}/metrics", timeout=30).text.splitlines():
         if line.startswith("tritonclip_gateway_bytes_in_flight "):
             return float(line.split()[1])
     raise AssertionError("there is no such metric")
 
 
 def until_in_flight(url: str, count: float) -> None:
-    for _ in range(500):
-        if in_flight(url) == count:
-            return
-    assert in_flight(url) == count
+    wait_for(lambda: in_flight(url) == count)
 
 
 def test_what_is_announced_is_held_before_it_is_read(gateway: tuple[str, list[str]]) -> None:
@@ -132,7 +130,7 @@ def test_what_is_announced_is_held_before_it_is_read(gateway: tuple[str, list[st
 
     def ask(secret: str, size: int) -> httpx.Response:
         headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
-        return httpx.post(url + embeddings, content=b'{"input": "a"}'.ljust(size), headers=headers)
+        return httpx.post(url + embeddings, content=b'{"input": "a"}'.ljust(size), headers=headers, timeout=30)
 
     own, all_together = ask(alice, 600), ask(carol, 600)  # which wait, and nothing becomes free
     assert (own.status_code, own.json()["error"]["code"]) == (429, "rate_limit_exceeded")
@@ -163,7 +161,8 @@ def test_what_is_not_announced_is_held_as_it_comes(gateway: tuple[str, list[str]
     until_in_flight(url, 700)
     connections[0].close()
     until_in_flight(url, 0)
-    assert httpx.get(f"{url}/v1/models", headers={"authorization": f"Bearer {carol}"}).status_code == 200
+    headers = {"authorization": f"Bearer {carol}"}
+    assert httpx.get(f"{url}/v1/models", headers=headers, timeout=30).status_code == 200
 
 
 def test_routes_may_hold_more_and_all_is_given_back() -> None:
@@ -184,7 +183,7 @@ def test_routes_may_hold_more_and_all_is_given_back() -> None:
     app.router.routes[-1].app = grow  # type: ignore[attr-defined]
     with listening(app, LIMITS) as url:
         for _ in range(3):
-            answer = httpx.post(f"{url}/v1/more", content=b"a" * 500)
+            answer = httpx.post(f"{url}/v1/more", content=b"a" * 500, timeout=30)
             assert answer.status_code == 429
             assert "split it" in answer.json()["error"]["message"]
         assert sizes == [500] * 3

@@ -10,6 +10,7 @@ import pytest
 
 from tests.gateway_server import listening
 from tests.raw_http import GET_LIVE, answer, connect, exchange, post, received, statuses
+from tests.waiting import wait_for
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.app import create_app
@@ -17,7 +18,8 @@ from tritonclip_server.gateway.http.connection import PIPELINED
 from tritonclip_server.gateway.http.connection_limits import HEAD_BYTES, HEADERS, ConnectionTimeouts
 from tritonclip_server.gateway.settings import Limits, Settings
 
-HASTY = ConnectionTimeouts(head=0.4, silent=1.0, unread=1.0, linger=1.0)
+HASTY = ConnectionTimeouts(head=0.4, unread=1.0, linger=30.0)
+LINGERING = ConnectionTimeouts(linger=30.0)  # until all is sent, also by a program that stands still meanwhile
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def gateway(limits: Limits = Limits(), *, timeouts: ConnectionTimeouts | None = 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with gateway() as running:
+    with gateway(timeouts=LINGERING) as running:
         yield running
 
 
@@ -40,7 +42,7 @@ def hasty() -> Iterator[str]:
 
 
 def metric(url: str, name: str) -> float:
-    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    lines = httpx.get(f"{url}/metrics", timeout=30).text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name + (" " if "{" not in name else "")))
 
 
@@ -59,8 +61,9 @@ HEADS = {
 def test_a_head_that_is_too_large(url: str, head: bytes, first: bytes) -> None:
     """Alone on its connection, and after another request on the same one, which is answered."""
     answers = exchange(url, first + head + b"\r\n")
-    assert statuses(answers) == ([431] if first.startswith(b"GET / ") else [200])
-    if statuses(answers) == [431]:
+    # The other request may have been answered, and its connection be kept, before enough of this one has come.
+    assert statuses(answers) in ([[431]] if first.startswith(b"GET / ") else [[200], [200, 431]])
+    if 431 in statuses(answers):
         assert b'"code":"headers_too_large"' in answers
         assert b"x-request-id: req-" in answers
         assert b"connection: close" in answers
@@ -79,7 +82,7 @@ def test_trailers_count_as_headers(url: str) -> None:
 def test_heads_that_people_send_are_not_too_large(url: str) -> None:
     """Cookies of 16 kB, dozens of headers; again and again on one connection."""
     headers = {f"x-{n}": "v" for n in range(80)} | {"cookie": "c" * 16_000}
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=30) as client:
         assert {client.get("/health/live", headers=headers).status_code for _ in range(10)} == {200}
 
 
@@ -145,9 +148,12 @@ def test_half_a_head_is_given_up(hasty: str, trickle: float) -> None:
     assert b'"code":"request_timeout"' in answers
 
 
-@pytest.mark.parametrize("sent", [b"", b"\r\n"])
-def test_who_says_nothing_is_sent_away_without_an_answer(hasty: str, sent: bytes) -> None:
-    assert exchange(hasty, sent) == b""
+@pytest.mark.parametrize(
+    ("sent", "timeouts"), [(b"", ConnectionTimeouts(silent=0.5)), (b"\r\n", ConnectionTimeouts(head=0.4))]
+)
+def test_who_says_nothing_is_sent_away_without_an_answer(sent: bytes, timeouts: ConnectionTimeouts) -> None:
+    with gateway(timeouts=timeouts) as url:
+        assert exchange(url, sent) == b""
 
 
 def test_a_kept_connection_may_rest_longer_than_a_head_may_take(hasty: str) -> None:
@@ -160,9 +166,9 @@ def test_a_kept_connection_may_rest_longer_than_a_head_may_take(hasty: str) -> N
         assert statuses(received(connection)) == [408]
 
 
-def test_the_rest_of_an_answered_request_is_not_waited_for(hasty: str) -> None:
+def test_the_rest_of_an_answered_request_is_not_waited_for() -> None:
     """The page is open, and nobody reads what is sent to it: not even for as long as more of it comes."""
-    with connect(hasty) as connection:
+    with gateway(timeouts=ConnectionTimeouts(linger=1.0)) as url, connect(url) as connection:
         connection.sendall(post("/", b"a" * 1000, announced=10**9).replace(b"POST", b"GET", 1))
         assert statuses(received(connection)) == [200]
         begun = time.monotonic()
@@ -182,14 +188,8 @@ def test_an_answer_that_nobody_reads_is_given_up() -> None:
             connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
             body = b'{"input": [' + b",".join(b'"%d"' % n for n in range(64)) + b"]}"  # some 10 MB of answer
             connection.sendall(post("/v1/embeddings", body) * 2)
-            for _ in range(100):
-                time.sleep(0.1)
-                if metric(url, 'tritonclip_gateway_requests_total{endpoint="/v1/embeddings"') and (
-                    metric(url, "tritonclip_gateway_connections") <= before
-                ):
-                    break
-            else:
-                pytest.fail("the connection is still there")
+            asked = 'tritonclip_gateway_requests_total{endpoint="/v1/embeddings"'
+            wait_for(lambda: metric(url, asked) > 0 and metric(url, "tritonclip_gateway_connections") <= before)
 
 
 def test_the_oldest_that_asks_for_nothing_makes_room() -> None:
@@ -223,13 +223,18 @@ def test_unfinished_heads_are_bounded_together(monkeypatch: pytest.MonkeyPatch) 
             half.close()
 
 
+def half_sent(url: str, body: bytes) -> socket.socket:
+    """A connection whose request is under way, and has five bytes of its body."""
+    connection = connect(url)
+    connection.sendall(post("/v1/embeddings", body[:5], "Expect: 100-continue", announced=len(body)))
+    assert statuses(answer(connection)) == [100]  # which is said when the rest is waited for
+    return connection
+
+
 def test_where_all_ask_for_something_the_next_one_is_refused() -> None:
     body = b'{"input": "a red one"}'
-    with gateway(Limits(connections=2)) as url:
-        busy = [connect(url) for _ in range(2)]
-        for connection in busy:
-            connection.sendall(post("/v1/embeddings", body[:5], announced=len(body)))
-        time.sleep(0.5)  # until both are under way
+    with gateway(Limits(connections=2), timeouts=ConnectionTimeouts(stalled=60.0)) as url:
+        busy = [half_sent(url, body) for _ in range(2)]
         answers = exchange(url, GET_LIVE)
         assert statuses(answers) == [429]
         assert b"retry-after: " in answers
@@ -242,9 +247,7 @@ def test_where_all_ask_for_something_the_next_one_is_refused() -> None:
 def test_a_body_that_stops_coming_keeps_no_place_from_others() -> None:
     body = b'{"input": "a red one"}'
     with gateway(Limits(connections=2), timeouts=ConnectionTimeouts(stalled=1.0)) as url:
-        halves = [connect(url) for _ in range(2)]
-        for half in halves:
-            half.sendall(post("/v1/embeddings", body[:5], announced=len(body)))
+        halves = [half_sent(url, body) for _ in range(2)]
         time.sleep(1.5)
         halves[1].sendall(body[5:10])  # this one goes on, slowly
         assert statuses(exchange(url, GET_LIVE.replace(b"Host", b"Connection: close\r\nHost"))) == [200]

@@ -9,7 +9,7 @@ from tests.unit.client.wire_servers import serve_grpc
 from tests.unit.gateway.conftest import Gateway, gateway_over
 from tests.waiting import wait_for
 from tritonclip import AsyncClient, ProtocolError
-from tritonclip.protocol import Call, InferRequest
+from tritonclip.protocol import Call, InferRequest, _balancing
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.inference import served_model
 
@@ -21,7 +21,9 @@ def differ(call: Call) -> None:
         raise ProtocolError(WORDS)
 
 
-def test_two_real_servers_that_differ(fake: FakeServer) -> None:
+def test_two_real_servers_that_differ(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a server says later than that counts for nothing until the manifest is read anew.
+    monkeypatch.setattr(_balancing, "PROBE_SECONDS", 30.0)
     other = FakeServer(label_sets={"scenes": ["a"]})
     other.manifest["fingerprint"] = "0123456789abcdef"
     with serve_grpc(fake) as (one, _), serve_grpc(other) as (two, _):

@@ -78,10 +78,12 @@ def until(condition: Any) -> None:
 
 def test_a_search_that_nobody_waits_for_has_its_place_until_it_ends(gateway: Gateway, slow: SlowIndex) -> None:
     seconds = 0.25
-    while not slow.begun.acquire(blocking=False):  # the time of one that waits for a machine ends before its search begins
+    # The time of one that waits for a machine ends before its search has a place.
+    while gateway.metric("tritonclip_gateway_searches_in_flight") == 0:
         seconds *= 2
         left = gateway.http.post("/v1/search", json={"text": "x"}, headers={"x-request-timeout": str(seconds)})
         assert left.json()["error"]["code"] == "timeout"
+    assert slow.begun.acquire(timeout=PATIENCE)
     assert gateway.metric("tritonclip_gateway_searches_in_flight") == 1
     refused = gateway.http.post("/v1/search", json={"text": "x"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")

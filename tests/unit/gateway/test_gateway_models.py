@@ -188,7 +188,7 @@ def test_one_that_hangs_takes_no_places_from_another(
 ) -> None:
     monkeypatch.setattr(models, "READY_SECONDS", 1.0)
     stuck = StuckClient(b)
-    limits = Limits(items_in_flight=2, waiting=3)
+    limits = Limits(items_in_flight=2, waiting=3, waiting_seconds=60)
     with listening(create_app({"a": client(a), "b": stuck}, Settings(limits=limits))) as url:
 
         def ask(model: str) -> httpx.Response:
@@ -200,6 +200,7 @@ def test_one_that_hangs_takes_no_places_from_another(
         until(url, 'requests_waiting{model="b",room="places"}', 3)
         assert ask("b").json()["error"]["code"] == "overloaded"
         assert ask("a").status_code == 200
+        assert httpx.get(f"{url}/health/ready?model=a", timeout=60).status_code == 200  # that is known for 5 s
         health = httpx.get(f"{url}/health/ready", timeout=60)
         assert health.status_code == 200
         assert health.json()["models"][1] == {"id": "b", "status": "not ready", "detail": "no answer within 1 s"}

@@ -81,10 +81,11 @@ def test_a_vector_of_any_length(searching: Gateway, fake: FakeServer) -> None:
 
 def test_more_like_a_row_leaves_that_out_and_needs_no_model(searching: Gateway, fake: FakeServer) -> None:
     first = searching.post("/v1/search", image=data_url(SCENES[2]), top_k=1)["data"][0]
-    asked = len(fake.calls)
+    asked = len(fake.requests("embed_image"))
     answer = searching.post("/v1/search", like=first["id"], top_k=4)
     assert uris(answer) == ranked(fake, vector_of(fake, SCENES[2].read_bytes()), SCENES)[1:5]
-    assert len(fake.calls) == asked
+    assert len(fake.requests("embed_image")) == asked
+    assert not fake.requests("embed_text")
 
 
 def test_a_filter_and_what_is_included(searching: Gateway) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import json
 import socket
 import threading
 import time
@@ -13,7 +14,9 @@ import pytest
 
 from tests.gateway_server import listening
 from tests.images import BLUE_URL, RED, RED_URL, base64_of, encoded
+from tests.raw_http import connect, post
 from tests.unit.gateway.conftest import gateway_over, refuse
+from tests.waiting import wait_for
 from tritonclip import AsyncClient
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.access.keys import KeyFile
@@ -104,33 +107,23 @@ def test_fetching_takes_no_place_of_items_in_flight() -> None:
     sites = Sites(hanging, options)
     app = create_app(
         AsyncClient(transport=FakeServer(refuse=refuse).async_transport()),
-        Settings(limits=Limits(items_in_flight=8, seconds=20), url_images=options),
+        Settings(limits=Limits(items_in_flight=8, seconds=60), url_images=options),
         fetcher=sites,
     )
     with listening(app) as url:
         slow = [f"http://hang.test/{index}.png" for index in range(64)]
-        timeout = httpx.Timeout(30, read=3)
-
-        def ask() -> None:
-            with pytest.raises(httpx.ReadTimeout):
-                httpx.post(f"{url}{EMBED}", json={"input": slow, "modality": "image"}, timeout=timeout)
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        while "hang" not in str(sites.asked):
-            time.sleep(0.01)
+        caller = connect(url)
+        caller.sendall(post(EMBED, json.dumps({"input": slow, "modality": "image"}).encode()))
+        wait_for(lambda: sites.now > 0)
         for _ in range(5):
             answer = httpx.post(f"{url}{EMBED}", json={"input": ["a", RED_URL] * 4}, timeout=30)
             assert answer.status_code == 200
-            assert 'items_in_flight{model=""} 0.0' in httpx.get(f"{url}/metrics").text
+            assert 'items_in_flight{model=""} 0.0' in httpx.get(f"{url}/metrics", timeout=30).text
+        assert sites.now > 0
+        caller.close()
         quick = httpx.post(f"{url}{EMBED}", json={"input": {"image": "http://quick.test/a.png"}}, timeout=30)
         assert quick.status_code == 200
-        thread.join(30)
-        for _ in range(500):
-            if sites.now == 0:
-                break
-            time.sleep(0.01)
-        assert sites.now == 0  # whoever hung up, hung up on the sites as well
+        wait_for(lambda: sites.now == 0)  # whoever hung up, hung up on the sites as well
 
 
 def test_what_is_fetched_for_a_request_is_bounded_as_its_body_is(fake: FakeServer) -> None:
@@ -296,10 +289,12 @@ def test_an_allowed_host_may_be_named_in_its_own_writing() -> None:
 def test_a_silent_name_server_takes_no_thread_from_decoding(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The event loop's own threads are few; look-ups that hang would take them all."""
     answered = threading.Event()
+    asked: list[str] = []
     look_up = socket.getaddrinfo
 
     def silent(host: Any, *arguments: Any, **options: Any) -> Any:
         if isinstance(host, str) and host.endswith("silent.test"):
+            asked.append(host)
             answered.wait(30)
             raise OSError
         return look_up(host, *arguments, **options)
@@ -319,9 +314,9 @@ def test_a_silent_name_server_takes_no_thread_from_decoding(fake: FakeServer, mo
         ]
         for thread in threads:
             thread.start()
-        time.sleep(0.3)
         try:
-            assert httpx.post(f"{url}{EMBED}", json=large, timeout=10).status_code == 200
+            wait_for(lambda: len(asked) == options.at_once_each, 15)
+            assert httpx.post(f"{url}{EMBED}", json=large, timeout=15).status_code == 200
         finally:
             answered.set()
             for thread in threads:

@@ -1,6 +1,7 @@
 """Requests that find no room: they wait, in their turn and within bounds, and are then served or refused."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from tests.gateway_server import GatewayProcess, listening
 from tests.images import RED_URL
 from tests.raw_http import answer, connect, post, received, statuses
 from tests.samples import sample
+from tests.waiting import wait_for
 from tritonclip import AsyncClient, Embeddings
 from tritonclip.testing import FakeServer
 from tritonclip_server.gateway.access.keys import KeyFile
@@ -54,8 +56,8 @@ def held(fake: FakeServer) -> Iterator[HeldClient]:
 
 
 def limits(**others: Any) -> Limits:
-    """FairSemaphore for one image at a time."""
-    return Limits(**{"items_in_flight": 1} | others)
+    """FairSemaphore for one image at a time; what waits does so for longer than a machine stands still."""
+    return Limits(**{"items_in_flight": 1, "waiting_seconds": 60.0} | others)
 
 
 def ask(url: str, content: Any = RED_URL, **options: Any) -> httpx.Response:
@@ -70,7 +72,7 @@ def in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]
 
 
 def metric(url: str, name: str) -> float:
-    found = sample(httpx.get(f"{url}/metrics").text, f"tritonclip_gateway_{name}")
+    found = sample(httpx.get(f"{url}/metrics", timeout=30).text, f"tritonclip_gateway_{name}")
     assert found is not None, f"there is no {name}"
     return found
 
@@ -101,7 +103,8 @@ def test_a_request_that_finds_no_place_waits_and_is_served(held: HeldClient, mon
         assert decoded == [2]
         assert metric(url, "items_in_flight") == 2
         assert ask(url, "a cached text").status_code == 200
-        assert httpx.get(f"{url}/health/live").status_code == httpx.get(f"{url}/v1/models").status_code == 200
+        for path in ("/health/live", "/v1/models"):
+            assert httpx.get(url + path, timeout=30).status_code == 200
         held.release.set()
         for thread, answers in threads:
             thread.join(30)
@@ -155,10 +158,12 @@ def test_who_hangs_up_while_it_waits_leaves_at_once(held: HeldClient) -> None:
     with listening(create_app(held, Settings(limits=limits()))) as url:
         thread, _ = in_background(lambda: ask(url))
         assert held.begun.acquire(timeout=30)
-        with pytest.raises(httpx.ReadTimeout):
-            ask(url, timeout=httpx.Timeout(30, read=0.3))
+        with connect(url) as connection:
+            connection.sendall(post(EMBED, json.dumps({"input": RED_URL}).encode()))
+            until(url, WAITING, 1)
         until(url, WAITING, 0)
-        assert metric(url, 'requests_total{endpoint="/v1/embeddings",status="499"}') == 1
+        gone = 'tritonclip_gateway_requests_total{endpoint="/v1/embeddings",status="499"}'
+        wait_for(lambda: sample(httpx.get(f"{url}/metrics", timeout=30).text, gone) == 1)
         held.release.set()
         thread.join(30)
         assert held.sizes == [1]
@@ -202,7 +207,7 @@ def test_images_a_minute_are_given_back_to_whom_is_turned_away(held: HeldClient,
 
 
 def test_who_hangs_up_before_there_is_room_for_its_body_leaves_at_once() -> None:
-    bounds = Limits(body_bytes=1000, bytes_in_flight=1000, bytes_in_flight_per_key=1000)
+    bounds = Limits(body_bytes=1000, bytes_in_flight=1000, bytes_in_flight_per_key=1000, waiting_seconds=60)
     app = create_app(AsyncClient(transport=FakeServer().async_transport()), Settings(limits=bounds))
     with listening(app, bounds) as url:
         first, second, third = (connect(url) for _ in range(3))
@@ -212,7 +217,7 @@ def test_who_hangs_up_before_there_is_room_for_its_body_leaves_at_once() -> None
         until(url, 'requests_waiting{room="bytes"}', 1)
         third.sendall(post(EMBED, b'{"input": "c"}'.ljust(900)))
         until(url, 'requests_waiting{room="bytes"}', 2)
-        assert httpx.get(f"{url}/v1/models").status_code == 200  # it has no body
+        assert httpx.get(f"{url}/v1/models", timeout=30).status_code == 200  # it has no body
         second.close()
         until(url, 'requests_waiting{room="bytes"}', 1)
         first.sendall(b'"input": "a"}'.ljust(999))
@@ -222,16 +227,19 @@ def test_who_hangs_up_before_there_is_room_for_its_body_leaves_at_once() -> None
         third.close()
 
 
-def test_a_stop_serves_those_that_wait() -> None:
+def test_a_stop_serves_those_that_wait(tmp_path: Path) -> None:
     """They had begun: whoever comes after the signal is refused, and nobody is cut off."""
-    process = GatewayProcess("--max-items-in-flight", "1", fake=0.5)
+    ended = tmp_path / "ended"
+    process = GatewayProcess("--max-items-in-flight", "1", "--max-waiting-seconds", "60", fake=ended)
     body = b'{"input": {"image": "data:image/png;base64,iVBORw0KGgo="}}'
     connections = [connect(process.url) for _ in range(4)]
     for connection in connections:
         connection.sendall(post(EMBED, body))
     until(process.url, WAITING, 3)
     process.process.terminate()
+    wait_for(lambda: httpx.get(f"{process.url}/v1/models", timeout=30).status_code == 503)
+    ended.touch()
     assert [statuses(received(connection)) for connection in connections] == [[200]] * 4
-    process.process.wait(30)
+    process.process.wait(60)
     process.stop()
     assert process.process.returncode == 0
