@@ -170,5 +170,5 @@ def test_the_response_cache_answers_with_the_same_vector(server: Server, tmp_pat
 def cache_hits(server: Server) -> int:
     import httpx
 
-    statistics = httpx.get(f"{server.http_url}/v2/models/embed_text/stats").json()["model_stats"][0]
+    statistics = httpx.get(f"{server.http_url}/v2/models/embed_text/stats", timeout=60).json()["model_stats"][0]
     return int(statistics["inference_stats"]["cache_hit"]["count"])
