@@ -25,7 +25,7 @@ Object = dict[str, Any]
 def helm(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """Run helm; what it said, and its exit code."""
     assert (TOOLS / "helm").is_file(), "there is no build/helm/helm: `make test-helm` makes it"
-    return subprocess.run([TOOLS / "helm", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([TOOLS / "helm", *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
 def refused(*arguments: str) -> str:
@@ -79,7 +79,7 @@ def container(document: Object) -> Object:
 def kubernetes_validate(file: Path, version: str) -> "subprocess.CompletedProcess[str]":
     program = TOOLS / "python/bin/kubernetes-validate"
     return subprocess.run(
-        [program, "--strict", "--no-warn", "--quiet", "-k", version, file], capture_output=True, text=True, timeout=120
+        [program, "--strict", "--no-warn", "--quiet", "-k", version, file], capture_output=True, text=True, timeout=600
     )
 
 

@@ -81,7 +81,14 @@ def launcher(tiny_repository: Path, tmp_path: Path) -> Iterator[Launcher]:
 
 
 def leftovers(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    return [pid for pid in pids if is_alive(pid)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # it may end between two looks, too
+        return False
 
 
 def shared_memory(launcher_pid: int) -> list[Path]:

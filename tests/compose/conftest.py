@@ -98,7 +98,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-def wait_for(what: str, condition: Callable[[], bool], seconds: float = 180.0) -> None:
+def wait_for(what: str, condition: Callable[[], bool], seconds: float = 400.0) -> None:
     """Return once the condition holds; the test fails where it does not."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -45,8 +45,8 @@ def test_the_client_gets_open_clips_vectors(
 def test_the_gateway_wants_a_key_and_then_answers_the_same(
     stack: Stack, key: str, expected: NDArray[np.float32]
 ) -> None:
-    assert httpx.get(f"{stack.gateway_url}/health/ready").status_code == 200
-    assert httpx.get(f"{stack.gateway_url}/v1/models").status_code == 401
+    wait_for("ready", lambda: httpx.get(f"{stack.gateway_url}/health/ready", timeout=60).status_code == 200)
+    assert httpx.get(f"{stack.gateway_url}/v1/models", timeout=60).status_code == 401
     client = openai.OpenAI(base_url=f"{stack.gateway_url}/v1", api_key=key)
     images = [f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in SCENES]
     answer = client.embeddings.create(model="demo", input=images)
@@ -73,7 +73,8 @@ def test_a_label_set_is_added_by_the_command_that_the_docs_name(stack: Stack, ke
     )  # fmt: skip
     assert said.count("serves it") == len(started)
     body = {"image": base64.b64encode(SCENES[0].read_bytes()).decode(), "label_set": "scenes", "top_k": 1}
-    answer = httpx.post(f"{stack.gateway_url}/v1/classify", json=body, headers={"authorization": f"Bearer {key}"})
+    headers = {"authorization": f"Bearer {key}"}
+    answer = httpx.post(f"{stack.gateway_url}/v1/classify", json=body, headers=headers, timeout=60)
     assert answer.status_code == 200, answer.text
     best = str(answer.json()["data"][0]["labels"][0]["label"]) if "data" in answer.json() else answer.text
     assert all(word in best for word in SCENES[0].stem.split("-")[:2])
@@ -96,7 +97,8 @@ def test_an_index_is_made_and_served_as_the_docs_say(stack: Stack, key: str, mon
     monkeypatch.setenv("GATEWAY_OPTIONS", "--index photos=/indexes/photos")
     stack.compose("up", "--wait", "gateway")
     body = {"text": "a red triangle", "top_k": 1}
-    answer = httpx.post(f"{stack.gateway_url}/v1/search", json=body, headers={"authorization": f"Bearer {key}"})
+    headers = {"authorization": f"Bearer {key}"}
+    answer = httpx.post(f"{stack.gateway_url}/v1/search", json=body, headers=headers, timeout=60)
     assert answer.json()["data"][0]["uri"] == "/photos/red-triangle-15.jpg"
 
 

@@ -36,8 +36,8 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def prometheus(stack: Stack, key: str) -> Iterator[Prometheus]:
     """Prometheus of the stack, which has seen requests that were answered and ones that were refused."""
+    send_traffic(stack.gateway_url, key)  # first, so that whatever is scraped tells of it
     stack.compose("--profile", "monitoring", "up", "-d", "prometheus")
-    send_traffic(stack.gateway_url, key)
     running = Prometheus(stack.prometheus_port)
     wait_for("Prometheus", lambda: is_ready(stack.prometheus_port))
     yield running
@@ -59,7 +59,7 @@ def send_traffic(gateway: str, key: str) -> None:
             assert client.post("/v1/similarity", json=body).status_code == 200
         broken = {"input": "data:image/png;base64,AAAA"}
         assert client.post("/v1/embeddings", json=broken).status_code == 400
-    assert httpx.get(f"{gateway}/v1/models").status_code == 401
+    assert httpx.get(f"{gateway}/v1/models", timeout=60).status_code == 401
 
 
 def encoded(path: Path) -> str:

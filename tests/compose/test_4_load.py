@@ -14,9 +14,10 @@ def test_a_scenario_runs_on_two_workers(stack: Stack, key: str) -> None:
         )  # fmt: skip
     finally:
         stack.compose("--profile", "load", "rm", "--stop", "--force", "load-worker")
-    # Whether its limits hold is a matter of speed, and no test's. That it ran, and that no answer was wrong, is.
+    # Whether its limits hold is a matter of speed, and no test's. That it ran, and that no answer was wrong, is. In its
+    # 20 seconds it gets some 250 answers, or a small part of them from a machine that stands still now and then.
     assert done.returncode in (0, 1), done.stdout + done.stderr
     report, _ = json.JSONDecoder().raw_decode(done.stdout, done.stdout.index('{\n  "scenario"'))
-    assert report["outcomes"]["answered"] > 100
+    assert report["outcomes"]["answered"] > 20
     assert report["outcomes"]["wrong"] == report["outcomes"]["hung"] == 0
     assert {entry["way"] for entry in report["requests"]} == {"grpc", "http", "gateway"}

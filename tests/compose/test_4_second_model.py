@@ -63,7 +63,7 @@ def vectors(answer: httpx.Response) -> NDArray[np.float32]:
 def test_each_answers_as_its_own_weights_do(
     stack: Stack, both: tuple[str, ...], key: str, demo_checkpoint: Checkpoint
 ) -> None:
-    wait_for("ready", lambda: httpx.get(f"{stack.gateway_url}/health/ready").status_code == 200)
+    wait_for("ready", lambda: httpx.get(f"{stack.gateway_url}/health/ready", timeout=60).status_code == 200)
     expected = text_features(demo_checkpoint, TEXTS)
     for model in (None, "demo"):
         assert cosines(vectors(ask(stack, key, model)), expected).min() > 0.999

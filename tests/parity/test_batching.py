@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from tests.reference import PHOTOS, cosines
+from tests.waiting import wait_for
 from tritonclip import Client
 from tritonclip_server.embedded.server import Server
 from tritonclip_server.export.checkpoint import Checkpoint
@@ -65,12 +66,15 @@ def flood(client: Client, alone: np.ndarray[Any, Any], items: list[Any], method:
 
 def test_images_under_concurrency_are_the_images_alone(server: Server, images: list[bytes]) -> None:
     with Client(server.grpc_url, timeout=300) as client:
+        first, _ = encoder_counts(client)
         alone = np.concatenate([client.embed_images([image]).features for image in images])
         # Answers could not be told apart if the images were alike: the closest two must differ by far more than 0.9999.
         others = alone @ alone.T - 2 * np.eye(len(alone))
         assert others.max() < 0.999
+        wait_for(lambda: encoder_counts(client)[0] >= first + len(images))  # Triton counts what it has answered
         before = encoder_counts(client)
         found = flood(client, alone, images, "embed_images")
+        wait_for(lambda: encoder_counts(client)[0] >= before[0] + len(found))
         items, batches = (after - start for after, start in zip(encoder_counts(client), before, strict=True))
     assert min(found) >= 0.9999
     assert len(found) == items
@@ -163,12 +167,12 @@ def test_the_response_cache_answers_with_the_same_vector(server: Server, tmp_pat
         first = client.embed_texts(["a sentence for the cache"]).features
         hits = cache_hits(server)
         again = client.embed_texts(["a sentence for the cache"]).features
-        assert cache_hits(server) == hits + 1
+        wait_for(lambda: cache_hits(server) == hits + 1)
     np.testing.assert_array_equal(first, again)
 
 
 def cache_hits(server: Server) -> int:
     import httpx
 
-    statistics = httpx.get(f"{server.http_url}/v2/models/embed_text/stats").json()["model_stats"][0]
+    statistics = httpx.get(f"{server.http_url}/v2/models/embed_text/stats", timeout=60).json()["model_stats"][0]
     return int(statistics["inference_stats"]["cache_hit"]["count"])

@@ -128,8 +128,11 @@ def seconds(tokenizer: Any, data: bytes) -> float:
 def test_no_kind_costs_much_more_than_a_plain_text(tokenizer: Any) -> None:
     """Each at the limit of bytes. The dearest kinds take twice the time of the plain one, unbounded ones 30 times and more."""
     plain = seconds(tokenizer, cut("a photo of 2 cats " * LIMIT))
-    times = {kind: seconds(tokenizer, cut(text)) / plain for kind, text in KINDS.items()}
-    assert {kind: ratio for kind, ratio in times.items() if ratio > 8} == {}
+    dear = dict.fromkeys(KINDS, 0.0)
+    for _ in range(5):  # what was dear while the machine had other things to do is measured again
+        times = {kind: seconds(tokenizer, cut(KINDS[kind])) / plain for kind in dear}
+        dear = {kind: ratio for kind, ratio in times.items() if ratio > 8}
+    assert dear == {}
 
 
 @pytest.mark.parametrize("kind", ["nested entities", "a wrong encoding that unfolds letter by letter"])

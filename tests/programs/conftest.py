@@ -34,7 +34,7 @@ OFFLINE = {
     "ANONYMIZED_TELEMETRY": "False",
     "MEM0_TELEMETRY": "False",
 }
-SECONDS = 120  # for one program
+SECONDS = 600  # for one program: a slow machine takes a minute to import some of them
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def metrics(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.HTTPServer]
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
+        monkeypatch.setattr(pending, "TIMEOUT_SECONDS", 60.0)  # no answer is 0, too, which a slow machine must not give
         monkeypatch.setenv(pending.VARIABLE, f"http://127.0.0.1:{server.server_port}/metrics")
         yield server
         server.shutdown()

@@ -1,6 +1,7 @@
 """What a launcher starts ends with it, however it ends: real processes, and one that is killed at its worst moment."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.waiting import wait_for
 from tritonclip_server.embedded import keeper
 from tritonclip_server.embedded.family import Family
 
@@ -38,7 +40,7 @@ def group(number: int) -> list[psutil.Process]:
     return found
 
 
-def wait_for_group(number: int, count: int, seconds: float = 30.0) -> None:
+def wait_for_group(number: int, count: int, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while len(group(number)) != count:
         assert time.monotonic() < deadline, group(number)
@@ -51,7 +53,7 @@ def test_nothing_outlives_a_killed_launcher() -> None:
         number = int(launcher.stdout.readline())
         wait_for_group(number, 4)  # the keeper, the shell and its two
         launcher.kill()
-    wait_for_group(number, 0, keeper.GRACE_SECONDS + 20)
+    wait_for_group(number, 0, keeper.GRACE_SECONDS + 60)
 
 
 def test_a_program_runs_in_the_folder_that_is_named(tmp_path: Path) -> None:
@@ -60,18 +62,28 @@ def test_a_program_runs_in_the_folder_that_is_named(tmp_path: Path) -> None:
     family.kill()
 
 
+# A keeper with far more patience: a machine that stands still does not end in three seconds what it has begun.
+PATIENT = "from tritonclip_server.embedded import keeper; keeper.GRACE_SECONDS = 600; keeper.main([])"
+
+
 def test_what_has_begun_may_still_end(tmp_path: Path) -> None:
     """A program that heeds SIGTERM gets it at once, and has time."""
-    path = tmp_path / "ended"
+    path, python = tmp_path / "ended", tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -E -S -c {shlex.quote(PATIENT)}\n")
+    python.chmod(0o755)
     program = f"trap 'sleep {keeper.GRACE_SECONDS / 3}; echo ended > {path}; exit' TERM; echo; exec > /dev/null 2>&1; "
     program += "while :; do sleep 0.1; done"
-    script = LAUNCHER.replace("print(", "family.output.readline(); print(")
+    script = LAUNCHER.replace("family =", f"sys.executable = {str(python)!r}; family =")
+    script = script.replace("print(", "family.output.readline(); print(")
     with subprocess.Popen([sys.executable, "-c", script, program], cwd=ROOT, stdout=subprocess.PIPE) as launcher:
         assert launcher.stdout is not None
         number = int(launcher.stdout.readline())
         launcher.kill()
-    wait_for_group(number, 0, keeper.GRACE_SECONDS + 20)
-    assert path.read_text() == "ended\n"
+    try:
+        wait_for(lambda: path.exists() and path.read_text() == "ended\n")
+    finally:
+        os.killpg(number, signal.SIGKILL)
+    wait_for_group(number, 0)
 
 
 def test_killing_a_family_ends_and_buries_all_of_it() -> None:
@@ -108,4 +120,4 @@ def test_a_program_that_cannot_be_started_leaves_no_keeper() -> None:
         Family(["/no/such/program"], os.environ, hidden=["--secret"])
     with pytest.raises(FileNotFoundError):
         Family(["/no/such/program"], os.environ)
-    assert {child.pid for child in psutil.Process().children()} == before
+    assert {child.pid for child in psutil.Process().children()} <= before  # one that another test left may end

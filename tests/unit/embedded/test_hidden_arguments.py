@@ -49,7 +49,7 @@ while True:
 
 def test_nobody_sees_it_at_any_moment() -> None:
     """Watched from before the program starts: a moment would be enough for whoever waits for it."""
-    secret = "moment" * 7
+    secret = f"moment{os.getpid()}" * 7  # the watcher of another run of these tests on this machine wants another one
     watcher = subprocess.Popen([sys.executable, "-c", WATCH, secret[::-1]], stderr=subprocess.PIPE)
     try:
         for _ in range(10):

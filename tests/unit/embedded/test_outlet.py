@@ -5,14 +5,16 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_for
 from tritonclip_server.embedded.family import Family, drain
 from tritonclip_server.embedded.outlet import QUEUED_LINES, Descriptor, LogFile, Outlet
+
+ALL_SECONDS = 60.0  # for a test that looks at what was written: a machine may stand still for a while
 
 
 class Sink:
@@ -42,19 +44,12 @@ class Sink:
         self.closed = True
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_lines_arrive_in_their_order_and_the_sink_is_closed() -> None:
     sink = Sink()
     outlet = Outlet(sink, "log")
     for number in range(100):
         outlet.put(f"line {number} \udcff")
-    outlet.close()
+    outlet.close(ALL_SECONDS)
     assert sink.written.decode() == "".join(f"line {number} \\udcff\n" for number in range(100))
     assert sink.closed
 
@@ -71,7 +66,7 @@ def test_a_full_disk_costs_lines_which_are_counted_and_is_said_once() -> None:
     sink.trouble = None
     outlet.put("after")
     outlet.put("later")
-    outlet.close()
+    outlet.close(ALL_SECONDS)
     assert sink.written == b"before\n\n[7 lines were lost]\nafter\nlater\n"
     assert told == [
         "warning: the log: No space left on device; lines for it are lost meanwhile",
@@ -103,7 +98,7 @@ def test_a_closed_standard_error_is_no_error() -> None:
     os.close(reader)
     outlet = Outlet(Descriptor(writer), "standard error")
     outlet.put("nobody reads this")
-    outlet.close()
+    outlet.close(ALL_SECONDS)
     os.close(writer)
 
 
@@ -185,7 +180,7 @@ def test_a_program_whose_log_is_full_is_not_held_up() -> None:
     finally:
         family.kill()
         reader.join(30)
-    outlet.close()
+    outlet.close(ALL_SECONDS)
     assert len(seen) == LINES
     assert told == ["warning: /dev/full: No space left on device; lines for it are lost meanwhile"]
 

@@ -308,11 +308,11 @@ def test_a_label_set_is_removed_whole_and_no_other_with_it(labelled: Path, tmp_p
     if spoil is not None:
         victim = labelled / spoil
         shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
-    stamp = (labelled / "manifest" / "1").stat().st_mtime_ns
+    os.utime(labelled / "manifest" / "1", ns=(0, 0))  # long ago: times may differ by no less than a tick
     remove_classifier(labelled, "animals")
     assert [label_set.name for label_set in stored_label_sets(labelled)] == ["animals-2"]
     assert list(check_repository(labelled)["label_sets"]) == ["animals-2"]
-    assert (labelled / "manifest" / "1").stat().st_mtime_ns > stamp, "Triton would not read it again"
+    assert (labelled / "manifest" / "1").stat().st_mtime_ns > 0, "Triton would not read it again"
     remove_classifier(labelled, "animals-2")
     assert tree(labelled) == {path: data for path, data in before.items() if "_animals" not in path}
     assert [*labelled.parent.glob(".*")] == []

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,21 +94,31 @@ def uninterrupted(tiny: Callable[[str], Path], colours: Path, tmp_path_factory: 
     return output
 
 
+# The command, which is killed at the moment at which it has kept an epoch: whoever looked on might come too late.
+KILLED = """
+import os, signal, sys
+from tritonclip_server.finetune.cli import main
+from tritonclip_server.finetune.state import Run
+save = Run.save
+
+def save_and_die(run, steps, **parts):
+    save(run, steps, **parts)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Run.save = save_and_die
+main(sys.argv[1:])
+"""
+
+
 def test_a_killed_run_goes_on_to_the_very_same_weights(
     uninterrupted: Path, tiny: Callable[[str], Path], colours: Path, tmp_path: Path
 ) -> None:
     """SIGKILL once an epoch is kept; so the run that goes on is another process, too."""
     command = arguments(tiny("tiny-convnext"), colours, tmp_path / "model")
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "tritonclip_server", "finetune", *command], cwd=ROOT, env=environment
-    )
+    killed = subprocess.run([sys.executable, "-c", KILLED, *command], cwd=ROOT, env=environment)
+    assert killed.returncode == -signal.SIGKILL
     state = tmp_path / "model" / STATE
-    deadline = time.monotonic() + 120
-    while not state.exists() and running.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
     assert 0 < torch.load(state, weights_only=True)["steps"] < 9
     assert main([*command, "--epochs", "4"]) == 1  # it is not taken for another run
     assert main(command) == 0
