@@ -5,8 +5,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from tritonclip_server.embedded.environment import check_numpy, find_installatio
 from tritonclip_server.embedded.errors import EnvironmentProblem, LogProblem, PortInUse, RepositoryProblem, ServerDied
 from tritonclip_server.embedded.ports import are_listened_on, find_ports
 from tritonclip_server.embedded.server import LOOPBACK, PING_INTERVAL_MS, Ports, Server
+from tritonclip_server.embedded.stubs import instances
 
 
 def test_a_port_in_use_is_named(tiny_repository: Path) -> None:
@@ -59,6 +61,43 @@ def test_a_port_that_somebody_takes_before_triton_does_is_exchanged(
             assert are_listened_on(server.ports, server.pid)
             assert server.fault() is None
     assert f"Socket '{LOOPBACK}:{port}' already in use" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("worked", "seconds", "headline"),
+    [(0.3, 5, "Triton ended with code -"), pytest.param(0.0, 300, "Triton was not ready", marks=pytest.mark.long)],
+    ids=["aborts", "hangs"],
+)
+def test_a_start_is_tried_again_where_a_process_of_it_stood_still(
+    worked: float, seconds: int, headline: str, tiny_repository: Path, tmp_path: Path
+) -> None:
+    """As on a machine that is suspended: Triton gives a process up that is silent for a second while it loads."""
+    said: list[str] = []
+    ended = threading.Event()
+
+    def hold_one_up(server: Server) -> None:
+        while not ended.is_set():
+            with suppress(RuntimeError):  # Triton has not begun
+                for process, name in instances(server.pid).items():
+                    if name.startswith("similarity") and sum(process.cpu_times()[:2]) >= worked:
+                        process.suspend()
+                        ended.wait(seconds)
+                        with suppress(psutil.NoSuchProcess):
+                            process.resume()
+                        return
+            time.sleep(0.01)
+
+    server = Server(tiny_repository, FREE_PORTS, log=tmp_path / "log", say=said.append)
+    holding = threading.Thread(target=hold_one_up, args=(server,))
+    holding.start()
+    try:
+        with server, Client(server.grpc_url) as client:
+            assert server.fault() is None
+            assert client.embed_texts("a cat").features.shape == (1, 64)
+    finally:
+        ended.set()
+        holding.join()
+    assert [line.startswith(headline) and line.endswith("; starting it again") for line in said] == [True]
 
 
 def test_a_ready_server_of_somebody_else_is_not_taken_for_ours(server: Server, tiny_repository: Path) -> None:

@@ -1,6 +1,7 @@
 """A server that is there no more, without a word: one deadline is lost on it, and no more; a slow one loses nothing."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -178,3 +179,18 @@ def test_a_server_that_answers_others_is_kept(wire: Wire, monkeypatch: pytest.Mo
         release.set()
     quick = {peer for peer, call in wire.server.peers if call.inputs and call.inputs[0].items() == [b"quick"]}
     assert len(quick) == 1  # before the deadline and after it
+
+
+def test_a_server_that_takes_its_time_to_accept_is_waited_for(wire: Wire) -> None:
+    """As one does that stands still for a moment: the kernel connects, and nobody speaks."""
+    scheme, _, port = wire.url.rpartition(":")
+    passing = Relay(int(port))
+
+    def handle_late(connection: socket.socket) -> None:
+        time.sleep(2.5)
+        passing.handle(connection)
+
+    with raw_server(handle_late) as near:
+        wire.url = f"{scheme}:{near}"
+        assert is_right(wire.run(lambda client: client.embed_texts("at last"), timeout=30), "at last")
+    assert passing.connections == 1

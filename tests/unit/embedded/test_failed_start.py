@@ -1,0 +1,66 @@
+"""Of what a start of Triton fails: by its last words, its exit code, and the work of its processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.waiting import wait_for
+from tritonclip_server.embedded import failed_start
+from tritonclip_server.embedded.errors import PortInUse, ServerDied, StartLost
+from tritonclip_server.embedded.failed_start import Progress, cpu_seconds
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "kind"),
+    [
+        ("Triton ended with code -6 before it was ready", -signal.SIGABRT, StartLost),
+        ("Triton ended with code -11 before it was ready", -signal.SIGSEGV, StartLost),
+        ("Stub process 'similarity_0_0' is not healthy.", 1, StartLost),
+        ("Failed to obtain the health mutex.", 1, StartLost),
+        ("failed to load 'image_encoder': PytorchStreamReader failed", 1, ServerDied),
+        ("Triton ended with code -9 before it was ready", -signal.SIGKILL, ServerDied),  # for want of memory, mostly
+        ("Triton ended with code -15 before it was ready", -signal.SIGTERM, ServerDied),
+        ("Socket '127.0.0.1:8000' already in use", None, PortInUse),
+        ("Socket '127.0.0.1:8000' already in use", -signal.SIGABRT, PortInUse),
+    ],
+)
+def test_what_another_start_may_mend_is_told_from_what_none_will(said: str, code: int | None, kind: type) -> None:
+    error = failed_start.failed_start(said, code)
+    assert type(error) is kind
+    assert said in str(error)
+
+
+def test_work_is_that_of_all_processes() -> None:
+    child = "while True: pass"
+    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}]).wait()"
+    with subprocess.Popen([sys.executable, "-c", parent], start_new_session=True) as process:
+        try:
+            wait_for(lambda: cpu_seconds(process.pid) > 2)  # the parent alone uses a hundredth of that
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_only_what_does_nothing_for_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, worked = [1000.0], [3.0]
+    monkeypatch.setattr(failed_start, "cpu_seconds", lambda pid: worked[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    progress = Progress(1)
+    for _ in range(10):  # little, and in the end enough
+        clock[0] += failed_start.LOST_SECONDS - 1
+        worked[0] += failed_start.LEAST_WORK + 0.1
+        assert not progress.has_ended()
+    clock[0] += failed_start.LOST_SECONDS - 1
+    worked[0] += 0.25  # as much as one that only waits
+    assert not progress.has_ended()
+    clock[0] += 2
+    assert progress.has_ended()
+
+
+def test_a_process_that_is_gone_has_done_nothing() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    assert cpu_seconds(process.pid) == 0.0
