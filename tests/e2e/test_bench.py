@@ -4,15 +4,22 @@ import asyncio
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import load.capacity.baseline
 import load.capacity.bench
 from load.capacity.bench import LABEL_SETS, image_figures, label_figures, measure, publish_random_heads, text_figures
-from load.capacity.deployment import embedded
+from load.capacity.deployment import Embedded, embedded
+from load.core.knee import NotMeasurable
 
 pytestmark = pytest.mark.alone
+RUNS = 3  # at most
+RATES = (
+    "efficiency", "text_efficiency", "gateway_efficiency",
+    "short_text_ratio", "cached_texts_per_s", "prompts_images_per_s_1000",
+)  # fmt: skip
 
 
 def test_images_in_turn() -> None:
@@ -58,6 +65,20 @@ def test_label_sets_in_turn() -> None:
     assert found["trained_head_cost_ratio_1000"] == 1.0
 
 
+def measured(deployment: Embedded) -> dict[str, Any]:
+    """Of one run; of another one where the machine stood still for a measurement, in which nothing was answered."""
+    for left in reversed(range(RUNS)):
+        try:
+            results: dict[str, Any] = json.loads(json.dumps(asyncio.run(measure(deployment, 1.0))))
+        except NotMeasurable:
+            if not left:
+                raise
+            continue
+        if min(results[name] for name in RATES) > 0:
+            break
+    return results
+
+
 def test_it_measures_everything_in_one_run(
     tiny_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,14 +87,14 @@ def test_it_measures_everything_in_one_run(
     monkeypatch.setattr(load.capacity.baseline, "PROBE_SECONDS", 0.05)
     monkeypatch.setattr(load.capacity.bench, "ROUNDS", 1)
     with embedded(repository, tmp_path / "log") as deployment:
-        results = json.loads(json.dumps(asyncio.run(measure(deployment, 1.0))))
-    for name in ("efficiency", "text_efficiency", "gateway_efficiency"):
+        results = measured(deployment)
+    for name in RATES:
         assert results[name] > 0
+    for name in ("efficiency", "text_efficiency", "gateway_efficiency"):
         assert len(results[f"{name}_by_round"]) == 1
     assert results["mean_batch"] >= 1
     assert set(results["latency_at_concurrency_1"]) == {"p50_ms", "p95_ms", "p99_ms"}
     assert results["bare_texts_per_s_by_batch"].keys() == results["bare_images_per_s_by_batch"].keys()
     assert results["bare_whole_texts_per_s_by_batch"].keys() == results["bare_images_per_s_by_batch"].keys()
     assert list(results["label_set_cost_ratio"]) == [str(size) for size in LABEL_SETS]
-    assert min(results[name] for name in ("short_text_ratio", "cached_texts_per_s", "prompts_images_per_s_1000")) > 0
     assert (results["clients"], results["machine"]["cores"] >= 1) == (16, True)

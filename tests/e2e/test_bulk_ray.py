@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -63,8 +64,12 @@ def run(url: str, data: Path, out: Path, **options: object) -> DatasetReport:
 
 def workers() -> list[psutil.Process]:
     """Processes that have a shard in hand."""
-    children = psutil.Process(os.getpid()).children(recursive=True)
-    return [process for process in children if "_attempt_apart" in " ".join(process.cmdline())]
+    found = []
+    for process in psutil.Process(os.getpid()).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # one that was killed may not have been buried
+            if "_attempt_apart" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 class Watched(FakeServer):

@@ -45,7 +45,7 @@ def direct(server: Server) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def model(gateway: str) -> str:
-    return str(httpx.get(f"{gateway}/v1/models").json()["data"][0]["id"])
+    return str(httpx.get(f"{gateway}/v1/models", timeout=60).json()["data"][0]["id"])
 
 
 def data_url(path: Path) -> str:
@@ -84,7 +84,7 @@ def test_usage_counts_open_clips_tokens(gateway: str, reference: Any) -> None:
     """With start and end, as the model reads them; `reference` is the eager model."""
     tokens = reference.tokenizer(TEXTS)
     expected = int((tokens.argmax(dim=1) + 1).sum())
-    answer = httpx.post(f"{gateway}/v1/embeddings", json={"input": TEXTS}).json()
+    answer = httpx.post(f"{gateway}/v1/embeddings", json={"input": TEXTS}, timeout=60).json()
     assert answer["usage"] == {"prompt_tokens": expected, "total_tokens": expected, "num_images": 0}
 
 
@@ -232,7 +232,8 @@ def test_the_guides_python(gateway: str, code: str) -> None:
 
 
 def test_the_fingerprint_is_the_servers(gateway: str, direct: Client) -> None:
-    assert httpx.get(f"{gateway}/health/live").headers["x-model-fingerprint"] == direct.manifest().fingerprint
+    headers = httpx.get(f"{gateway}/health/live", timeout=60).headers
+    assert headers["x-model-fingerprint"] == direct.manifest().fingerprint
 
 
 def test_ready_by_the_exporters_probe(gateway: str, direct: Client) -> None:

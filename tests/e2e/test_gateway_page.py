@@ -237,5 +237,5 @@ def test_a_model_is_chosen_where_there_are_several(browser: webdriver.Chrome, ga
     assert page.answers()
     assert "model=second" in page.find("#curl").text
     assert '"model": ["second"]' in page.find("#python").text.replace('"model":[', '"model": [')
-    metrics = httpx.get(f"{two_models}/metrics").text
+    metrics = httpx.get(f"{two_models}/metrics", timeout=60).text
     assert 'requests_total{endpoint="/v1/classify",model="second",status="200"} 1.0' in metrics

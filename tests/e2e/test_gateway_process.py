@@ -33,7 +33,7 @@ def test_sigterm_drains(server: Server) -> None:
 
     asking = threading.Thread(target=ask)
     asking.start()
-    while 'items_in_flight{model=""} 0.0' in httpx.get(f"{running.url}/metrics").text and asking.is_alive():
+    while 'items_in_flight{model=""} 0.0' in httpx.get(f"{running.url}/metrics", timeout=60).text and asking.is_alive():
         pass
     running.stop()
     asking.join(60)
@@ -46,7 +46,7 @@ def test_a_gateway_outlives_a_server_that_is_away(tmp_path: Path) -> None:
     running = GatewayProcess("--url", "grpc://127.0.0.1:1")
     try:
         assert "whoever is on this machine" in running.said
-        assert httpx.get(f"{running.url}/health/live").status_code == 200
+        assert httpx.get(f"{running.url}/health/live", timeout=60).status_code == 200
         assert httpx.get(f"{running.url}/health/ready", timeout=60).status_code == 503
         answer = httpx.post(f"{running.url}/v1/embeddings", json={"input": "a"}, timeout=60)
         assert answer.status_code == 503

@@ -58,6 +58,7 @@ class SearchPage(Page):
 
     def __init__(self, browser: webdriver.Chrome, url: str) -> None:
         super().__init__(browser, url)
+        self.wait("#search", lambda search: search.is_displayed())  # the indexes are listed beside the models
         self.settled()
 
     def settled(self) -> None:

@@ -85,7 +85,8 @@ def test_tritons_classification_extension_names_the_labels(served: Server, train
         tensor = {"name": name, "datatype": datatype, "shape": shape, "parameters": {"binary_data_size": len(data)}}
         head = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
         headers = {"Inference-Header-Content-Length": str(len(head))}
-        response = httpx.post(f"{served.http_url}/v2/models/{model}/infer", content=head + data, headers=headers)
+        url = f"{served.http_url}/v2/models/{model}/infer"
+        response = httpx.post(url, content=head + data, headers=headers, timeout=60)
         (text,) = response.json()["outputs"][0]["data"]
         assert text.split(":", 2)[2] == best
 

@@ -89,6 +89,7 @@ def test_tritons_classification_extension_names_the_labels(labelled: Server, exp
         f"{labelled.http_url}/v2/models/classify_things/infer",
         content=head + struct.pack("<I", len(image)) + image,
         headers={"Inference-Header-Content-Length": str(len(head))},
+        timeout=60,
     )
     texts = response.json()["outputs"][0]["data"]
     order = np.argsort(-expected[0])[:2]

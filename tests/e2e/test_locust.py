@@ -126,10 +126,7 @@ def test_make_load_with_every_class_and_task_and_with_limits_held_and_missed(
     assert report["passed"]
     assert report["figures"]["requests"] == report["outcomes"]["answered"] > 0
     assert report["errors"] == []
-    tasks = ("embed_image", "embed_text", "compare", "classify")
-    assert {(entry["way"], entry["task"]) for entry in report["requests"]} == {
-        (way, task) for way in ("grpc", "http", "gateway") for task in tasks
-    }
+    asked = {(entry["way"], entry["task"]) for entry in report["requests"]}
     assert "Aggregated" in said  # Locust's own table
     assert len(re.findall(r"^held ", said, re.MULTILINE)) == 5
 
@@ -138,6 +135,10 @@ def test_make_load_with_every_class_and_task_and_with_limits_held_and_missed(
     assert not report["passed"]
     assert [limit["name"] for limit in report["thresholds"] if not limit["held"]] == ["throughput"]
     assert re.search(r"^MISSED throughput", said, re.MULTILINE)
+    # Tasks are drawn: in the seconds of one run that stood still, not each may have had its turn.
+    asked |= {(entry["way"], entry["task"]) for entry in report["requests"]}
+    tasks = ("embed_image", "embed_text", "compare", "classify")
+    assert asked == {(way, task) for way in ("grpc", "http", "gateway") for task in tasks}
 
 
 def test_a_gateway_with_wrong_vectors_makes_failures(start: Started, settings: dict[str, str], tmp_path: Path) -> None:

@@ -89,9 +89,10 @@ def test_it_ends_its_start_with_scores_that_are_open_clips(running: Running, dem
 
 
 def test_options_of_the_gateway_reach_it(running: Running) -> None:
-    assert httpx.get(f"{running.gateway}/v1/models/nvidia%2Fnvclip", trust_env=False).json()["root"] == "demo"
+    model = httpx.get(f"{running.gateway}/v1/models/nvidia%2Fnvclip", trust_env=False, timeout=60).json()
+    assert model["root"] == "demo"
     many = {"model": "nvidia/nvclip", "input": ["a red triangle"] * 3001}
-    answer = httpx.post(f"{running.gateway}/v1/embeddings", json=many, trust_env=False)
+    answer = httpx.post(f"{running.gateway}/v1/embeddings", json=many, trust_env=False, timeout=60)
     assert "3001 texts, more than the limit of 3000" in answer.json()["error"]["message"]
 
 
@@ -118,7 +119,7 @@ def run(command: str, running: Running) -> subprocess.CompletedProcess[bytes]:
         env=os.environ | {"TRITONCLIP_URL": grpc_url},
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -177,7 +178,7 @@ def test_what_it_says_to_try_next_works(running: Running) -> None:
 
 def test_the_gateway_serves_an_index_of_the_samples(running: Running) -> None:
     body = {"index": "samples", "text": "a blue star", "top_k": 1}
-    found = httpx.post(f"{running.gateway}/v1/search", json=body, trust_env=False).json()
+    found = httpx.post(f"{running.gateway}/v1/search", json=body, trust_env=False, timeout=60).json()
     assert found["rows"] == len([*SCENES.glob("*.jpg"), *SCENES.parent.glob("photos/*.jpg")])
     assert Path(found["data"][0]["uri"]).name == "blue-star-04.jpg"
 

@@ -121,7 +121,7 @@ def test_a_text_may_say_its_language(served: Served, gateway: str) -> None:
     with Client(served.server.grpc_url) as client:
         assert cosines(client.embed_texts(named).features, texts).min() >= 0.99999
         assert cosines(client.embed_texts(TEXTS).features, texts).max() < 0.999
-    answer = httpx.post(f"{gateway}/v1/embeddings", json={"input": named}).json()
+    answer = httpx.post(f"{gateway}/v1/embeddings", json={"input": named}, timeout=60).json()
     found = np.array([item["embedding"] for item in answer["data"]])
     assert cosines(found, texts).min() >= 0.99999
 
@@ -174,7 +174,7 @@ def test_the_gateway_over_it(served: Served, gateway: str) -> None:
     with Client(served.server.grpc_url) as client:
         scores = client.compare(PHOTOS[:1], TEXTS)
         expected = client.classify(PHOTOS[:1], LABELS, template=TEMPLATE)[0]
-    model = httpx.get(f"{gateway}/v1/models").json()["data"][0]
+    model = httpx.get(f"{gateway}/v1/models", timeout=60).json()["data"][0]
     stated = {name: entry["activation"] for name, entry in model["label_sets"].items()}
     assert (model["activation"], stated) == ("sigmoid", {"things": "sigmoid", "birds": "softmax"})
 

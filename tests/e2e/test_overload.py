@@ -15,6 +15,7 @@ from tritonclip_server.embedded.server import Server
 pytestmark = pytest.mark.alone
 
 FLOOD = 200
+AGAIN = 4  # where this process stood still amid its flood, the server may have kept up
 DEADLINE_SECONDS = 120
 
 
@@ -53,11 +54,15 @@ def flood(url: str, requests: list[service_pb2.ModelInferRequest]) -> Counter[st
 
 def test_a_flood_of_compare_is_answered_whole(server: Server) -> None:
     image = PHOTOS[0].read_bytes()
-    requests = [compare_request(image, [f"text {i} of {n}".encode() for i in range(8)]) for n in range(FLOOD)]
-    outcomes = flood(server.grpc_url, requests)
-    assert set(outcomes) <= {"OK", "UNAVAILABLE"}
-    assert outcomes.total() == FLOOD
-    assert outcomes["OK"] > 0
+    for new in range(AGAIN):
+        texts = [[f"text {i} of {n}, {new}".encode() for i in range(8)] for n in range(FLOOD)]
+        requests = [compare_request(image, each) for each in texts]
+        outcomes = flood(server.grpc_url, requests)
+        assert set(outcomes) <= {"OK", "UNAVAILABLE"}
+        assert outcomes.total() == FLOOD
+        assert outcomes["OK"] > 0
+        if outcomes["UNAVAILABLE"] > 0:
+            break
     assert outcomes["UNAVAILABLE"] > 0, "the queues never filled, so nothing was refused and this test showed nothing"
     assert flood(server.grpc_url, requests[:1]) == {"OK": 1}  # and not because the server is no more
 

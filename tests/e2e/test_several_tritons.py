@@ -49,7 +49,10 @@ def test_one_that_is_killed_is_not_missed(server: Server, second: Server, refere
             workers = [pool.submit(ask) for _ in range(6)]
             try:
                 wait_for(lambda: len(answers) > 30)
-                assert all(inferences(each) > was for each, was in zip((server, second), before, strict=True))
+                # One that stands still is asked little; Triton counts a moment after it has answered.
+                wait_for(
+                    lambda: all(inferences(each) > was for each, was in zip((server, second), before, strict=True))
+                )
                 os.kill(second.pid, signal.SIGKILL)
                 struck = len(answers)
                 wait_for(lambda: len(answers) > struck + 30)

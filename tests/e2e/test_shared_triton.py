@@ -109,7 +109,8 @@ def test_a_label_set_of_one_is_taken_up_by_it_alone(
 
 def test_the_gateway_serves_both(running: Running, demo_checkpoint: Checkpoint, reference: Checkpoint) -> None:
     for model, checkpoint in (("scenes", demo_checkpoint), ("demo", demo_checkpoint), ("tiny", reference)):
-        answer = httpx.post(f"{running.urls['gateway']}/v1/embeddings", json={"input": TEXTS, "model": model})
+        body = {"input": TEXTS, "model": model}
+        answer = httpx.post(f"{running.urls['gateway']}/v1/embeddings", json=body, timeout=60)
         assert answer.status_code == 200, answer.text
         features = np.array([entry["embedding"] for entry in answer.json()["data"]], np.float32)
         assert cosines(features, text_features(checkpoint, TEXTS)).min() >= 0.999

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.alone
 PAIRS = 100
 STALL_SECONDS = 0.45  # Triton's wait is 0.5 s, and a pair takes 0.002 to 0.05 s
 TOLERATED = 3  # of 100 pairs, on a machine that does other things too; one instance stalls 10 to 70 of them
+AGAIN = 3  # where more stall: a machine that stands still passes, and one instance stalls as many again
 GAPS_SECONDS = (0.0, 0.0005, 0.001, 0.002, 0.004)  # between the two requests of a pair, in turn
 
 Tensor = NDArray[np.generic]
@@ -85,10 +86,13 @@ def seconds_of_pair(client: InferenceServerClient, model: str, gap: float) -> fl
 
 @pytest.mark.parametrize("model", ASKED)
 def test_pairs_of_requests_do_not_stall(demo_server: Server, model: str) -> None:
-    gaps = itertools.islice(itertools.cycle(GAPS_SECONDS), PAIRS)
     with InferenceServerClient(demo_server.grpc_url.removeprefix("grpc://")) as client:
-        took = [seconds_of_pair(client, model, gap) for gap in gaps]
-    stalls = [round(seconds, 3) for seconds in took if seconds > STALL_SECONDS]
+        for _ in range(AGAIN):
+            gaps = itertools.islice(itertools.cycle(GAPS_SECONDS), PAIRS)
+            took = [seconds_of_pair(client, model, gap) for gap in gaps]
+            stalls = [round(seconds, 3) for seconds in took if seconds > STALL_SECONDS]
+            if len(stalls) <= TOLERATED:
+                break
     assert len(stalls) <= TOLERATED, f"{len(stalls)} of {PAIRS} pairs stalled; median {np.median(took):.4f} s"
 
 
