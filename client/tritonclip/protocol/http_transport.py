@@ -7,14 +7,15 @@ a request as a whole, from its first byte sent to its last one received, and a r
 """
 
 import asyncio
+import inspect
 import socket
 import ssl
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpx
 
@@ -202,9 +203,18 @@ def _close(loop: asyncio.AbstractEventLoop, thread: threading.Thread, client: ht
 
 async def _shut_down(client: httpx.AsyncClient) -> None:
     loop = asyncio.get_running_loop()
+    # Connections are made by tasks of anyio's. Of one that is cancelled before it begins, Python says on stderr that it
+    # was never awaited. They begin in the loop's next turn.
+    while not all(map(_has_begun, asyncio.all_tasks(loop))):  # noqa: ASYNC110
+        await asyncio.sleep(0)
     requests = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
     for request in requests:
         request.cancel()
     await asyncio.gather(*requests, return_exceptions=True)
     await client.aclose()
     loop.stop()
+
+
+def _has_begun(task: asyncio.Task[Any]) -> bool:
+    coroutine = task.get_coro()
+    return not isinstance(coroutine, Coroutine) or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED

@@ -1,15 +1,20 @@
 """After close, and closed meanwhile: one error of ours, over every transport, and soon."""
 
 import asyncio
+import gc
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
+import anyio
+import httpx
 import pytest
 
 from tests.unit.client.conftest import Wire
 from tritonclip import AsyncClient, Client, ClosedError, TritonClipError
+from tritonclip.protocol.http_transport import _shut_down
 from tritonclip.testing import FakeServer
 
 USES: list[Callable[[Any], Any]] = [
@@ -122,3 +127,21 @@ def test_the_fakes_are_closed_as_well() -> None:
     asyncio.run(asynchronous.aclose())
     with pytest.raises(TritonClipError):
         asyncio.run(asynchronous.embed_texts("a"))
+
+
+def test_a_connection_that_has_just_begun_ends_without_a_word() -> None:
+    """Python warns of what was never awaited, on stderr, when it is cleared away."""
+
+    async def connect() -> None:
+        async with anyio.create_task_group() as group:  # as anyio.connect_tcp does
+            group.start_soon(anyio.sleep_forever)
+
+    loop = asyncio.new_event_loop()
+    # The second one has its turn before the task that the first makes in its own.
+    _tasks = [loop.create_task(each) for each in (connect(), _shut_down(httpx.AsyncClient()))]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        loop.run_forever()
+        loop.close()
+        gc.collect()
+    assert [str(warning.message) for warning in warned if "never awaited" in str(warning.message)] == []
