@@ -17,9 +17,8 @@ from tritonclip_server.embedded.ports import CHOOSE
 TAKEN = "already in use"  # said of a port that another program has, before Triton ends
 LOST_SIGNALS = (signal.SIGABRT, signal.SIGSEGV)
 LOST_WORDS = ("is not healthy", "Failed to obtain the health mutex")
-LOST_SECONDS = 90.0
-# Seconds of CPU time in those: a Triton that only waits uses 0.25, one that reads 20 MB/s from a slow disk a second.
-LEAST_WORK = 0.5
+LOST_SECONDS = 120.0
+LEAST_WORK = 0.5  # seconds of CPU time in those; a Triton that only waits used 0.3
 
 
 def failed_start(said: str, code: int | None) -> PortInUse | ServerDied:

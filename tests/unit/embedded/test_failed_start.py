@@ -54,7 +54,7 @@ def test_only_what_does_nothing_for_long_is_given_up(monkeypatch: pytest.MonkeyP
         worked[0] += failed_start.LEAST_WORK + 0.1
         assert not progress.has_ended()
     clock[0] += failed_start.LOST_SECONDS - 1
-    worked[0] += 0.25  # as much as one that only waits
+    worked[0] += 0.3  # as much as one that only waits
     assert not progress.has_ended()
     clock[0] += 2
     assert progress.has_ended()

@@ -105,9 +105,7 @@ def test_a_caller_that_hangs_up_cancels_its_work(busy: str, stuck: StuckClient) 
 
 def test_a_deadline_of_the_caller_is_passed_on_and_kept(busy: str, stuck: StuckClient) -> None:
     seconds = 0.1
-    while not stuck.begun.acquire(
-        blocking=False
-    ):  # the time of one that waits for a machine ends before it comes there
+    while not stuck.begun.acquire(blocking=False):  # where a machine stands still, the time ends before that
         seconds *= 2
         answer = ask(busy, headers={"x-request-timeout": str(seconds)})
     assert answer.status_code == 504
