@@ -15,7 +15,7 @@
         ├── ResourceExhaustedError  RESOURCE_EXHAUSTED: the request is too large
         ├── UnavailableError        UNAVAILABLE: the queue is full, come back later
         ├── DeadlineExceededError   DEADLINE_EXCEEDED: no answer within the timeout
-        ├── RequestCancelledError   CANCELLED
+        ├── RequestCancelledError   CANCELLED: given up on this side
         ├── UnsupportedError        UNIMPLEMENTED
         └── ServerError             INTERNAL and whatever else went wrong inside the server
 
@@ -114,7 +114,7 @@ class DeadlineExceededError(StatusError):
 
 
 class RequestCancelledError(StatusError):
-    """The request was cancelled, on either side."""
+    """The request was given up on this side, or, over HTTP, by the server (499)."""
 
 
 class UnsupportedError(StatusError):
