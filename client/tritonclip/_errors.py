@@ -114,7 +114,7 @@ class DeadlineExceededError(StatusError):
 
 
 class RequestCancelledError(StatusError):
-    """The request was given up on this side, or, over HTTP, by the server (499)."""
+    """The request was given up on this side. What a server cancels, as it may where it shuts down, is UNAVAILABLE."""
 
 
 class UnsupportedError(StatusError):

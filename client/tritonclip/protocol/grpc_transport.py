@@ -192,7 +192,7 @@ def translate_error(error: grpc.RpcError, call: Call, url: ServerUrl, *, connect
     reason = error.details() or "no reason given"
     if not connected and _is_ambiguous(error):
         return ConnectError(str(url), reason)
-    # A call that is given up here ends in no such error: so the server cancelled it, as one may that shuts down.
+    # As for HTTP's 499. What is given up here ends in another error.
     code = grpc.StatusCode.UNAVAILABLE if error.code() is grpc.StatusCode.CANCELLED else error.code()
     trailers = dict(error.trailing_metadata() or ())
     return status_error(code.name, reason, call.model, parse_retry_after(trailers.get("retry-after")))

@@ -58,7 +58,7 @@ CODE_BY_HTTP_STATUS: dict[int, str] = {
     415: "INVALID_ARGUMENT",
     422: "INVALID_ARGUMENT",
     429: "UNAVAILABLE",  # "too many requests" means what a full queue means: come back later
-    499: "CANCELLED",
+    499: "UNAVAILABLE",  # cancelled, which nobody here has done: so by the server, as one may that shuts down
     500: "INTERNAL",
     501: "UNIMPLEMENTED",
     502: "UNAVAILABLE",

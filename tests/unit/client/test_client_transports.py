@@ -126,7 +126,6 @@ def test_tables_cover_every_status() -> None:
     assert {400, 401, 403, 404, 408, 413, 429, 499, 500, 501, 503, 504} <= set(CODE_BY_HTTP_STATUS)
 
 
-@pytest.mark.parametrize("wire", ["grpc", "grpc-async"], indirect=True)
 def test_what_a_server_cancels_as_it_shuts_down_is_asked_for_again(wire: Wire) -> None:
     wire.fake.failures += [status_error("CANCELLED", "Cancelling all calls", "manifest")] * 2
     assert wire.run(lambda client: client.manifest()) is not None

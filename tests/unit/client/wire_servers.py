@@ -36,7 +36,7 @@ from tritonclip.protocol.messages import (
 from tritonclip.protocol.statuses import CODE_BY_HTTP_STATUS
 from tritonclip.testing import FakeServer
 
-HTTP_STATUS = {code: status for status, code in sorted(CODE_BY_HTTP_STATUS.items(), reverse=True)}
+HTTP_STATUS = {code: status for status, code in sorted(CODE_BY_HTTP_STATUS.items(), reverse=True)} | {"CANCELLED": 499}
 
 
 def wire_items(data: bytes) -> list[bytes]:

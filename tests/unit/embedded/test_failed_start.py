@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.waiting import wait_for
 from tritonclip_server.embedded import failed_start
 from tritonclip_server.embedded.errors import PortInUse, ServerDied, StartLost
 from tritonclip_server.embedded.failed_start import Progress, cpu_seconds
+from tritonclip_server.embedded.server import START_ATTEMPTS, Ports, Server
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,29 @@ def test_a_process_that_is_gone_has_done_nothing() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     assert cpu_seconds(process.pid) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("error", "launches"),
+    [
+        (StartLost("lost\nits log"), START_ATTEMPTS),
+        (PortInUse("taken"), START_ATTEMPTS),
+        (ServerDied("a broken artifact"), 1),
+    ],
+)
+def test_starts_are_few_and_the_last_one_says_why(
+    error: ServerDied | PortInUse, launches: int, tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[Ports] = []
+    said: list[str] = []
+
+    def launch(server: Server, *_: Any) -> None:
+        launched.append(server.ports)
+        raise error
+
+    monkeypatch.setattr(Server, "_launch", launch)
+    with pytest.raises(type(error)) as caught:
+        Server(tiny_repository, Ports(0, 0, 0), say=said.append).start()
+    assert caught.value is error
+    assert len(launched) == launches
+    assert said == [f"{str(error).splitlines()[0]}; starting it again"] * (launches - 1)
